@@ -1,0 +1,203 @@
+"""What a decision asks the outside world to do. Effects travel on the site's effect stream as tagged JSON.
+
+Every effect is idempotent by a key of its own, because consumers see it at least once:
+a charge by (meter, epoch, from_qty), a command by its id and state, an alarm or incident by its id and instant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Effect(msgspec.Struct, omit_defaults=True, frozen=True, tag_field="t"):
+    """Base of all effects."""
+
+
+class ChargePosted(Effect, tag="charge"):
+    """One closed interval of the energy chain with its price: `[from_qty, to_qty)` Wh or litres of one register epoch."""
+
+    meter: str
+    epoch: int
+    from_qty: int
+    to_qty: int
+    from_ts: int | None
+    to_ts: int
+    tenant: str
+    account: str
+    utility: str
+    tariff: str
+    version: int
+    month: int
+    price_micro: int
+    amount_nano: int
+    period: str | None = None
+    tier: int | None = None
+    estimated: bool = False
+
+
+class EpochOpened(Effect, tag="epoch"):
+    """A register chain starts at `opening`; energy before it is charged to nobody."""
+
+    meter: str
+    epoch: int
+    opening: int
+    ts: int
+    reason: str
+
+
+class ReadingQuarantined(Effect, tag="quarantine"):
+    """A register value that was not believed: kept for review, never charged, never moves the head."""
+
+    meter: str
+    epoch: int
+    raw: int
+    ts: int
+    sid: str
+    seq: int
+    reason: str
+    head: int
+
+
+class IncidentOpened(Effect, tag="incident"):
+    """Something about a device needs a person's eye. Identity: (device, kind, since)."""
+
+    device: str
+    kind: str
+    since: int
+    detail: str = ""
+
+
+class IncidentResolved(Effect, tag="resolved"):
+    """The incident opened at `since` healed by itself at `ts`."""
+
+    device: str
+    kind: str
+    since: int
+    ts: int
+
+
+class AlarmChanged(Effect, tag="alarm"):
+    """An alarm was raised, changed its severity in place, or cleared (`active` false). Identity: (rule, twin, since)."""
+
+    rule: str
+    rule_version: int
+    twin: str
+    since: int
+    ts: int
+    severity: str
+    active: bool
+    tenant: str = ""
+    because: dict[str, Any] = {}
+    """The explain record of the evaluation that changed it."""
+
+
+class RuleChanged(Effect, tag="rule"):
+    """A rule's state machine moved for one twin, with the record that explains it."""
+
+    rule: str
+    rule_version: int
+    twin: str
+    ts: int
+    state: str
+    transition: str
+    record: dict[str, Any] = {}
+
+
+class LockChanged(Effect, tag="lock"):
+    """A lock was placed on (`active`) or taken off a breaker."""
+
+    breaker: str
+    lock: str
+    active: bool
+    who: str
+    why: str
+    ts: int
+    until: int | None = None
+    rule: str = ""
+    rule_version: int = 0
+
+
+class CommandChanged(Effect, tag="command"):
+    """A command was created or moved on. In state `created` the dispatcher publishes it."""
+
+    device: str
+    cmd: str
+    op: str
+    target: str
+    fence: int
+    state: str
+    ts: int
+    issued: int
+    exp: int
+    why: dict[str, Any] = {}
+    reason: str = ""
+    tenant: str = ""
+
+
+class RelayReported(Effect, tag="relay"):
+    """The reported relay position changed, whoever moved it."""
+
+    breaker: str
+    relay: str
+    ts: int
+    cause: str = ""
+
+
+class SupplyStateChanged(Effect, tag="supply"):
+    """The tenant's disconnect state machine moved."""
+
+    tenant: str
+    before: str
+    after: str
+    ts: int
+    balance_nano: int
+    held: tuple[str, ...] = ()
+
+
+class NotificationWanted(Effect, tag="notify"):
+    """Somebody is to be told. Identity: (tenant, template, ts)."""
+
+    tenant: str
+    template: str
+    ts: int
+    data: dict[str, Any] = {}
+
+
+class WebhookWanted(Effect, tag="webhook"):
+    """A rule asks an outside system to be called."""
+
+    rule: str
+    twin: str
+    ts: int
+    name: str
+    data: dict[str, Any] = {}
+
+
+class ConnectionReported(Effect, tag="conn"):
+    """A device or gateway went online or offline."""
+
+    device: str
+    state: str
+    sid: str
+    ts: int
+    gateway: bool = False
+
+
+AnyEffect = (
+    ChargePosted
+    | EpochOpened
+    | ReadingQuarantined
+    | IncidentOpened
+    | IncidentResolved
+    | AlarmChanged
+    | RuleChanged
+    | LockChanged
+    | CommandChanged
+    | RelayReported
+    | SupplyStateChanged
+    | NotificationWanted
+    | WebhookWanted
+    | ConnectionReported
+)

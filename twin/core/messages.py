@@ -1,0 +1,167 @@
+"""What can happen to a group: messages of devices, acts of people, and the passing of time.
+
+Device messages carry the time the platform received them (`received_at`); `decide` is told `now` besides. Acts are born
+in SQL with a sequence number per group and are applied in that order, once: giving an act twice, or late, changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from twin.core.model import BreakerContract, Contract, MeterContract, Relay
+
+
+class Telemetry(msgspec.Struct, frozen=True):
+    """One sample of one meter or breaker. `d` holds the channels of CONTRACT.md 2, integers with the unit in the name."""
+
+    device: str
+    sid: str
+    seq: int
+    ts: int
+    d: dict[str, Any]
+    hist: bool = False
+    q: str = "good"
+    received_at: int = 0
+
+
+class Birth(msgspec.Struct, frozen=True):
+    """A device (re)started: what it is and what its relay really is."""
+
+    device: str
+    sid: str
+    ts: int
+    relay: Relay | None = None
+    versions: dict[str, str] = {}
+
+
+class ConnectionChanged(msgspec.Struct, frozen=True):
+    """The conn topic of a device; a will for a session that is no longer current is ignored."""
+
+    device: str
+    state: Literal["online", "offline"]
+    sid: str
+    ts: int
+
+
+class LinkChanged(msgspec.Struct, frozen=True):
+    """The gateway in front of this group's devices went online or offline."""
+
+    gateway: str
+    state: Literal["online", "offline"]
+    sid: str
+    ts: int
+
+
+class StateReported(msgspec.Struct, frozen=True):
+    """The device's own word on its relay or valve (`state` topic, retained)."""
+
+    device: str
+    relay: Relay
+    ts: int
+    sid: str = ""
+    cause: str = ""
+    """`command`, `key`, `trip`, ... when the device tells it."""
+
+
+class DeviceEvent(msgspec.Struct, frozen=True):
+    """Trips, tamper, power steps, power loss."""
+
+    device: str
+    kind: str
+    ts: int
+    sid: str = ""
+    seq: int = 0
+    d: dict[str, Any] = {}
+    hist: bool = False
+
+
+class CommandAnswered(msgspec.Struct, frozen=True):
+    """The device's answer to a command: received, executed, rejected, expired or failed."""
+
+    device: str
+    cmd: str
+    st: Literal["received", "executed", "rejected", "expired", "failed"]
+    ts: int
+    relay: Relay | None = None
+    reason: str = ""
+
+
+class CommandSent(msgspec.Struct, frozen=True):
+    """The dispatcher published the command and the broker confirmed it."""
+
+    device: str
+    cmd: str
+    ts: int
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time passed: whatever is due is looked at again."""
+
+
+# --- acts, born in SQL ------------------------------------------------------------------------------------------
+
+
+class CreditsPosted(msgspec.Struct, frozen=True, tag="credits", tag_field="t"):
+    """All credits of the tenant's account so far; `credited_nano` is what the last entry added (may be negative)."""
+
+    seq: int
+    credits_nano: int
+    credited_nano: int
+    ts: int
+    reference: str = ""
+
+
+class LockPlaced(msgspec.Struct, frozen=True, tag="lock", tag_field="t"):
+    """A person (or a schedule) locks a breaker open."""
+
+    seq: int
+    breaker: str
+    lock: str
+    who: str
+    why: str
+    ts: int
+    until: int | None = None
+
+
+class LockReleased(msgspec.Struct, frozen=True, tag="unlock", tag_field="t"):
+    """A person releases one lock; the breaker closes only when none is left."""
+
+    seq: int
+    breaker: str
+    lock: str
+    who: str
+    why: str
+    ts: int
+
+
+class ContractsChanged(msgspec.Struct, frozen=True, tag="contracts", tag_field="t"):
+    """The group's contracts as they are from now on; devices that are new start their twins here."""
+
+    seq: int
+    ts: int
+    contract: Contract | None
+    meters: tuple[MeterContract, ...] = ()
+    breakers: tuple[BreakerContract, ...] = ()
+    gateway: str | None = None
+    openings: dict[str, int] = {}
+    """Opening register (Wh or litres) of meters whose chain has been opened in SQL."""
+
+
+Act = CreditsPosted | LockPlaced | LockReleased | ContractsChanged
+Message = (
+    Telemetry
+    | Birth
+    | ConnectionChanged
+    | LinkChanged
+    | StateReported
+    | DeviceEvent
+    | CommandAnswered
+    | CommandSent
+    | Tick
+    | CreditsPosted
+    | LockPlaced
+    | LockReleased
+    | ContractsChanged
+)

@@ -1,0 +1,273 @@
+"""Twins: what the platform knows of every meter, breaker, gateway and tenant.
+
+A *group* is the unit of decision and of atomic commit: one tenant with the meters it pays for and the breakers
+(or valves) that switch them, or a single device that nobody pays for yet (a gateway, a spare meter). What a person
+decides about a device (its *contract*) is kept apart from what happens to it (its *state*): contracts change
+rarely and are written by an import, states change with every reading.
+
+Everything here is a plain value. `twin.core.decide` never changes a value that it was given: it copies what it touches.
+Field names are written once for every twin in Redis, so long names cost memory; the encoder leaves out defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from rules.step import RuleState
+
+MeterKind = Literal["electricity", "water"]
+Relay = Literal["open", "armed", "closed"]
+
+
+class Contract(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What is agreed about one tenant; changed by an import or by a person, never by a reading."""
+
+    id: str
+    name: dict[str, str] = {}
+    mode: Literal["prepaid", "postpaid", "vacant"] = "prepaid"
+    account: str = ""
+    emergency_credit_nano: int = 0
+    params: dict[str, str | int | bool] = {}
+    protected_until: int | None = None
+    """Supply guarantee (保电): until this instant (Unix ms) no arrears cutoff."""
+
+
+class MeterContract(msgspec.Struct, omit_defaults=True, frozen=True):
+    """What is agreed and installed at one metering point."""
+
+    id: str
+    kind: MeterKind = "electricity"
+    tariff: str = ""
+    breaker: str | None = None
+    gateway: str | None = None
+    interval_ms: int = 900_000
+    modulus: int = 1_000_000_000
+    """The register wraps to zero here: 10 ** digits, in Wh or litres."""
+    max_rate: int = 0
+    """Most that can physically flow: W for electricity, litres an hour for water. 0 means unknown, not checked."""
+    supply_from: int | None = None
+    """Start of the supply, Unix ms; the opening register value holds at this instant."""
+    params: dict[str, str | int | bool] = {}
+
+
+class BreakerContract(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A relay inside a meter, a breaker of its own, or a water valve."""
+
+    id: str
+    op: Literal["breaker.set", "valve.set"] = "breaker.set"
+    remote_close: bool = True
+    """False: closing only arms the breaker, a person on site confirms."""
+    meters: tuple[str, ...] = ()
+    """Meters that measure what flows through it: the physics that verifies a command."""
+    gateway: str | None = None
+
+
+class OpenRow(msgspec.Struct, omit_defaults=True):
+    """Charged in the twin, not yet posted: covers `[register.posted, register.head)` of the chain.
+
+    One open row has one price; it is posted when its interval closes or at the next price boundary.
+    """
+
+    from_ts: int
+    to_ts: int
+    from_qty: int
+    to_qty: int
+    month: int
+    version: int
+    price_micro: int
+    amount_nano: int
+    tariff: str
+    period: str | None = None
+    tier: int | None = None
+    estimated: bool = False
+
+
+class Suspects(msgspec.Struct, omit_defaults=True):
+    """A run of quarantined readings that agree with each other; long enough, a falling run opens a new epoch."""
+
+    reason: str
+    count: int
+    first_raw: int
+    first_ts: int
+    last_raw: int
+    last_ts: int
+
+
+class Register(msgspec.Struct, omit_defaults=True):
+    """Cumulative register of one meter in its current epoch. Quantities are Wh or litres, unwrapped over rollovers.
+
+    Three marks climb it: `seen` (last accepted reading) >= `head` (charged in the twin) >= `posted` (sent to the ledger).
+    """
+
+    epoch: int = 1
+    opening: int = 0
+    turns: int = 0
+    seen: int = 0
+    seen_ts: int | None = None
+    head: int = 0
+    head_ts: int | None = None
+    posted: int = 0
+    posted_ts: int | None = None
+    month: int = 0
+    month_use: int = 0
+    opened: bool = False
+    """The chain has its opening row."""
+    row: OpenRow | None = None
+    suspects: Suspects | None = None
+
+
+class Incident(msgspec.Struct, omit_defaults=True):
+    """Something a person should know about a device; open until it heals or somebody closes it."""
+
+    kind: str
+    since: int
+    count: int = 1
+    detail: str = ""
+
+
+class Connection(msgspec.Struct, omit_defaults=True):
+    """Connection state as the broker's conn topic tells it; offline counts only for the current session id."""
+
+    state: Literal["unknown", "online", "offline"] = "unknown"
+    sid: str = ""
+    since: int = 0
+
+
+class Sequence(msgspec.Struct, omit_defaults=True):
+    """Duplicate window over the last 64 sequence numbers of one device session."""
+
+    sid: str = ""
+    last: int = -1
+    mask: int = 0
+    missed: int = 0
+    duplicates: int = 0
+
+
+class MeterTwin(msgspec.Struct, omit_defaults=True):
+    """State of one electricity or water meter."""
+
+    id: str
+    register: Register = msgspec.field(default_factory=Register)
+    sequence: Sequence = msgspec.field(default_factory=Sequence)
+    conn: Connection = msgspec.field(default_factory=Connection)
+    link: Connection | None = None
+    """Connection of the gateway in front of it."""
+    at: int | None = None
+    """Time of the newest live sample (its effective time, Unix ms)."""
+    device_ts: int | None = None
+    """What the device's clock said for that sample, when it was not believed."""
+    received_at: int | None = None
+    quality: str = "good"
+    values: dict[str, Any] = {}
+    """Newest value of every channel, `import_wh` included."""
+    rules: dict[str, RuleState] = {}
+    wakes: dict[str, int] = {}
+    incidents: dict[str, Incident] = {}
+    versions: dict[str, str] = {}
+    """Firmware, model and the like, as the birth message told them."""
+
+
+class Lock(msgspec.Struct, omit_defaults=True):
+    """One reason for a breaker to stay open."""
+
+    who: str
+    why: str
+    since: int
+    until: int | None = None
+    rule: str = ""
+    rule_version: int = 0
+
+
+class Command(msgspec.Struct, omit_defaults=True):
+    """The command in flight, or the last one that ended, of one breaker."""
+
+    id: str
+    target: Relay
+    fence: int
+    state: str
+    issued: int
+    exp: int
+    verify_within_ms: int
+    why: dict[str, Any]
+    sent_at: int | None = None
+    executed_at: int | None = None
+    attempt: int = 1
+    reason: str = ""
+
+
+class CloseIntent(msgspec.Struct, omit_defaults=True):
+    """A wish to close that waits for a fresh reading or a connection; dropped as soon as any lock appears."""
+
+    why: dict[str, Any]
+    since: int
+
+
+class BreakerTwin(msgspec.Struct, omit_defaults=True):
+    """State of one breaker or valve: wanted (locks), commanded (command) and reported (relay) are three facts."""
+
+    id: str
+    locks: dict[str, Lock] = {}
+    fence: int = 0
+    command: Command | None = None
+    close: CloseIntent | None = None
+    retry_at: int | None = None
+    failures: int = 0
+    relay: Relay | None = None
+    relay_at: int | None = None
+    relay_since: int | None = None
+    conn: Connection = msgspec.field(default_factory=Connection)
+    link: Connection | None = None
+    incidents: dict[str, Incident] = {}
+
+
+class GatewayTwin(msgspec.Struct, omit_defaults=True):
+    """State of one gateway: it has a connection and an identity, and meters behind it."""
+
+    id: str
+    conn: Connection = msgspec.field(default_factory=Connection)
+    versions: dict[str, str] = {}
+    incidents: dict[str, Incident] = {}
+
+
+class TenantTwin(msgspec.Struct, omit_defaults=True):
+    """Money and supply state of one tenant. `balance = credits_nano - charges_nano`; each total has one writer.
+
+    `credits_nano` and `credits_seq` are absolute and come from SQL; `charges_nano` is born here and reaches SQL as intervals.
+    """
+
+    id: str
+    credits_nano: int = 0
+    credits_seq: int = 0
+    charges_nano: int = 0
+    state: str = "NORMAL"
+    state_since: int = 0
+    held: tuple[str, ...] = ()
+    """Why a due cutoff waits, when it does."""
+    rules: dict[str, RuleState] = {}
+    wakes: dict[str, int] = {}
+
+    @property
+    def balance_nano(self) -> int:
+        """Money left, in nano-units; negative means debt."""
+        return self.credits_nano - self.charges_nano
+
+
+class Group(msgspec.Struct, omit_defaults=True):
+    """Everything that one decision may read and change, with the revision it was read at."""
+
+    site: str
+    id: str
+    contract: Contract | None = None
+    tenant: TenantTwin | None = None
+    meter_contracts: dict[str, MeterContract] = {}
+    meters: dict[str, MeterTwin] = {}
+    breaker_contracts: dict[str, BreakerContract] = {}
+    breakers: dict[str, BreakerTwin] = {}
+    gateway: GatewayTwin | None = None
+    acts_seq: int = 0
+    """Last act born in SQL (credit, lock, contract) that this group contains; acts apply in order, once."""
+    wake: int | None = None
+    """When the store's timer index will wake this group; never later than the earliest due time inside."""
+    revision: int = 0
