@@ -1,0 +1,95 @@
+"""The syntax tree of an expression. Offsets count characters in its text; the checker fills in `type`."""
+
+from typing import Any
+
+import msgspec
+
+from rules.language.kinds import Type
+
+UNTYPED = Type("untyped")
+
+
+class Node(msgspec.Struct, kw_only=True, eq=False):
+    """Common to all nodes: where the text stands, how high the tree is, and the type once it is checked."""
+
+    start: int
+    end: int
+    height: int = 1
+    type: Type = UNTYPED
+
+
+class Literal(Node):
+    """A constant, already in its runtime form (money in nano, durations and instants in ms)."""
+
+    value: Any
+
+
+class Path(Node):
+    """`a.b.c`, `p.name` or `now`."""
+
+    name: str
+
+
+class Unary(Node):
+    """`!x` or `-x`."""
+
+    op: str
+    operand: Node
+
+
+class Binary(Node):
+    """Arithmetic, comparison or `in`."""
+
+    op: str
+    left: Node
+    right: Node
+
+
+class Logic(Node):
+    """`&&` or `||`."""
+
+    op: str
+    left: Node
+    right: Node
+
+
+class Choice(Node):
+    """`condition ? then : otherwise`."""
+
+    condition: Node
+    then: Node
+    otherwise: Node
+
+
+class Call(Node):
+    """`has(path)`, `size(list)`, `min(a, b)`, `max(a, b)`."""
+
+    name: str
+    args: tuple[Node, ...]
+
+
+class ListOf(Node):
+    """`[a, b, c]`."""
+
+    items: tuple[Node, ...]
+
+
+def children(node: Node) -> tuple[Node, ...]:
+    """The direct parts of a node, from left to right."""
+    if isinstance(node, (Binary, Logic)):
+        return (node.left, node.right)
+    if isinstance(node, Unary):
+        return (node.operand,)
+    if isinstance(node, Choice):
+        return (node.condition, node.then, node.otherwise)
+    if isinstance(node, Call):
+        return node.args
+    return node.items if isinstance(node, ListOf) else ()
+
+
+def paths(node: Node) -> list[str]:
+    """The paths that the tree reads, each once, in the order of the text."""
+    found = {node.name: None} if isinstance(node, Path) else {}
+    for child in children(node):
+        found.update(dict.fromkeys(paths(child)))
+    return list(found)
