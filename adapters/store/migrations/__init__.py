@@ -1,0 +1,1 @@
+"""Migrations of the store, in order; each can be applied to SQLite and to PostgreSQL."""
