@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from twin.core.effects import AnyEffect
+from twin.core.effects import AnyEffect, NotificationWanted
 from twin.core.messages import Act
 from twin.core.model import BreakerContract, Contract, Group, MeterContract
 from twin.core.policy import SitePolicy
@@ -116,8 +116,13 @@ class TwinStore(Protocol):
         """(generation number, id of the last effect written), or None where the site has no twins at all."""
         ...
 
-    async def replace_site(self, site: str, generation: int, groups: AsyncIterator[Group], *, wake: int) -> int:
-        """Write all twins of a site anew under a generation (rebuild), each due at `wake`; returns how many."""
+    async def replace_site(
+        self, site: str, generation: int, groups: AsyncIterator[Group], *, wake: int, position: str = "0-0"
+    ) -> int:
+        """Write all twins of a site anew under a generation (rebuild), each due at `wake`; returns how many.
+
+        The effect stream starts anew behind `position`, the ledger's last entry, so ids never repeat.
+        """
         ...
 
     async def add_groups(self, site: str, groups: Sequence[Group], *, wake: int) -> None:
@@ -160,6 +165,10 @@ class EffectStream(Protocol):
 
     async def trim(self, site: str, *, ledger_position: str, keep: int) -> int:
         """Drop entries that the ledger has and no other consumer group still needs, keeping the newest `keep`."""
+        ...
+
+    async def trimmed_to(self, site: str) -> str:
+        """Id up to which entries were dropped by `trim`; '0-0' when none were."""
         ...
 
     def follow(self, site: str, after: str | None) -> AsyncIterator[Entry]:
@@ -343,6 +352,18 @@ class Publisher(Protocol):
         response_topic: str | None = None,
     ) -> None:
         """Resolves after the broker's PUBACK; raises when that does not come in time."""
+        ...
+
+
+class NoticeBook(Protocol):
+    """Which notices were delivered, with proof."""
+
+    async def was_told(self, site: str, notice: NotificationWanted) -> bool:
+        """Whether this very notice (tenant, template, ts) was delivered before."""
+        ...
+
+    async def told(self, site: str, notice: NotificationWanted, proof: str) -> None:
+        """Record the delivery."""
         ...
 
 

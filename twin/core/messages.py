@@ -33,6 +33,8 @@ class Birth(msgspec.Struct, frozen=True):
     sid: str
     ts: int
     relay: Relay | None = None
+    fence: int = 0
+    """Highest fence the device has executed; ours must not be lower."""
     versions: dict[str, str] = {}
 
 
@@ -63,6 +65,7 @@ class StateReported(msgspec.Struct, frozen=True):
     sid: str = ""
     cause: str = ""
     """`command`, `key`, `trip`, ... when the device tells it."""
+    fence: int = 0
 
 
 class DeviceEvent(msgspec.Struct, frozen=True):
@@ -86,6 +89,7 @@ class CommandAnswered(msgspec.Struct, frozen=True):
     ts: int
     relay: Relay | None = None
     reason: str = ""
+    fence: int = 0
 
 
 class CommandSent(msgspec.Struct, frozen=True):

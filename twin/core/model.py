@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from billing.rating import Slice
 from rules.step import RuleState
 
 MeterKind = Literal["electricity", "water"]
@@ -64,26 +65,6 @@ class BreakerContract(msgspec.Struct, omit_defaults=True, frozen=True):
     gateway: str | None = None
 
 
-class OpenRow(msgspec.Struct, omit_defaults=True):
-    """Charged in the twin, not yet posted: covers `[register.posted, register.head)` of the chain.
-
-    One open row has one price; it is posted when its interval closes or at the next price boundary.
-    """
-
-    from_ts: int
-    to_ts: int
-    from_qty: int
-    to_qty: int
-    month: int
-    version: int
-    price_micro: int
-    amount_nano: int
-    tariff: str
-    period: str | None = None
-    tier: int | None = None
-    estimated: bool = False
-
-
 class Suspects(msgspec.Struct, omit_defaults=True):
     """A run of quarantined readings that agree with each other; long enough, a falling run opens a new epoch."""
 
@@ -114,7 +95,9 @@ class Register(msgspec.Struct, omit_defaults=True):
     month_use: int = 0
     opened: bool = False
     """The chain has its opening row."""
-    row: OpenRow | None = None
+    row: Slice | None = None
+    """Charged in the twin, not yet posted: covers [posted, head) of the chain at one price. It is posted when its interval closes."""
+    row_tariff: str = ""
     suspects: Suspects | None = None
 
 
@@ -178,6 +161,10 @@ class Lock(msgspec.Struct, omit_defaults=True):
     until: int | None = None
     rule: str = ""
     rule_version: int = 0
+    expires_ms: int = 60_000
+    """How long a command for this lock may wait for execution."""
+    verify_ms: int = 15_000
+    """How long after execution the evidence may take."""
 
 
 class Command(msgspec.Struct, omit_defaults=True):
@@ -245,6 +232,10 @@ class TenantTwin(msgspec.Struct, omit_defaults=True):
     state_since: int = 0
     held: tuple[str, ...] = ()
     """Why a due cutoff waits, when it does."""
+    held_told: tuple[str, ...] = ()
+    """The reasons that were last reported."""
+    unseen_charges: bool = False
+    """Charged since the balance rules last looked, by samples that may not actuate anything."""
     rules: dict[str, RuleState] = {}
     wakes: dict[str, int] = {}
 

@@ -1,37 +1,162 @@
-"""What a site has agreed for all its twins: zone, posting interval, tariffs, rules and limits of belief."""
+"""What a site has agreed for all its twins: zone, posting grid, tariffs, rules and limits of belief.
+
+A policy is compiled once and shared by every decision until something in it changes. Rules are indexed by what triggers them,
+so a message pays for the rules it touches and not for those that are merely loaded.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from billing.money import format_nano
+from billing.posting import PostingGrid
+from billing.tariff import Tariff
+from rules.actions import Charge, Lock
+from rules.rule import Rule, Ruleset
+from rules.ruleset import resolve_params
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from zoneinfo import ZoneInfo
 
-    from billing.tariff import Tariff
-    from rules.ruleset import Ruleset
+    from twin.core.model import Contract, MeterContract
+
+MOST_CACHED_PARAMS = 100_000
 
 
-class SitePolicy(msgspec.Struct, frozen=True):
+class BoundRule(msgspec.Struct, frozen=True, eq=False):
+    """A rule together with what the core needs to know about it at every evaluation."""
+
+    ruleset: Ruleset
+    rule: Rule
+    charges: bool
+    """It charges energy, so it also looks at late and historical samples."""
+    locks_credit: bool
+    """It can cut off for arrears: it must not see stale balances, and its waiting is shown to the tenant."""
+
+
+class SitePolicy:
     """Shared, immutable context of every decision at one site."""
 
-    site: str
-    zone: ZoneInfo
-    currency: str
-    interval_ms: int
-    tariffs: Mapping[str, Tariff]
-    rulesets: tuple[Ruleset, ...]
-    params: Mapping[str, str | int | bool] = {}
-    """Site-wide overrides of rule parameters (site < tenant < device)."""
-    skew_ms: int | None = 300_000
-    """How far a device's clock may be ahead of ours; None when time itself follows telemetry."""
-    tolerance_milli: int = 1_200
-    """Plausibility: a register may grow by at most max_rate * time * tolerance / 1000, plus `slack`."""
-    slack: int = 10
-    """Smallest register step that is always plausible, Wh or litres (one digit of the display)."""
-    reset_after: int = 3
-    """So many consistent readings below the head open a new epoch with reason `reset`."""
-    version: str = ""
-    """Changes whenever tariffs, rules or params do, so a cached policy can be told from a new one."""
+    def __init__(
+        self,
+        *,
+        site: str,
+        zone: ZoneInfo,
+        currency: str,
+        interval_ms: int,
+        tariffs: Mapping[str, Tariff],
+        rulesets: Iterable[Ruleset],
+        params: Mapping[str, str | int | bool] | None = None,
+        skew_ms: int | None = 300_000,
+        version: str = "",
+    ) -> None:
+        self.site = site
+        self.zone = zone
+        self.currency = currency
+        self.grid = PostingGrid(interval_ms, str(zone))
+        self.tariffs = tariffs
+        self.rulesets = tuple(rulesets)
+        self.params = dict(params or {})
+        self.skew_ms = skew_ms
+        """How far a device's clock may be ahead of ours; None when time itself follows telemetry."""
+        self.tolerance_milli = 1_200
+        """A register may grow by at most max_rate * time * tolerance / 1000, plus `slack`."""
+        self.slack = 10
+        """Smallest register step that is always plausible, Wh or litres (one digit of the display)."""
+        self.reset_after = 3
+        """So many consistent readings below the head open a new epoch with reason `reset`."""
+        self.version = version
+        """Changes whenever tariffs, rules or parameters do."""
+        self.by_trigger = _index(self.rulesets)
+        self.guard_windows = {
+            rule.id: rule.guard.per_ms for ruleset in self.rulesets for rule in ruleset.rules if rule.guard is not None
+        }
+        self._params: dict[tuple[int, int, int], tuple[object, object, dict[str, Any]]] = {}
+
+    def bound(self, scope: str, rule_id: str) -> BoundRule | None:
+        """The rule of this scope and id, if it is loaded."""
+        return self._by_id.get((scope, rule_id))
+
+    @property
+    def _by_id(self) -> dict[tuple[str, str], BoundRule]:
+        return self.by_trigger.by_id
+
+    def params_for(
+        self, ruleset: Ruleset, contract: Contract | None, meter: MeterContract | None = None
+    ) -> dict[str, Any]:
+        """A ruleset's parameters in force: defaults, then site, tenant and device overrides on top.
+
+        Cached by the identity of the contracts, which are shared and never changed in place.
+        """
+        key = (id(ruleset), id(contract), id(meter))
+        known = self._params.get(key)
+        if known is not None and known[0] is contract and known[1] is meter:
+            return known[2]
+        params = resolve_params(ruleset, self.params, _tenant_layer(contract), dict(meter.params) if meter else {})
+        if len(self._params) >= MOST_CACHED_PARAMS:
+            self._params.clear()
+        self._params[key] = (contract, meter, params)
+        return params
+
+    def tenant_params(self, contract: Contract | None) -> dict[str, Any]:
+        """The parameters of all rulesets as one tenant has them, for the disconnect facts; earlier rulesets win."""
+        if len(self.rulesets) == 1:
+            return self.params_for(self.rulesets[0], contract)
+        params: dict[str, Any] = {}
+        for ruleset in reversed(self.rulesets):
+            params.update(self.params_for(ruleset, contract))
+        return params
+
+
+def _tenant_layer(contract: Contract | None) -> dict[str, str | int | bool]:
+    if contract is None:
+        return {}
+    layer: dict[str, str | int | bool] = {}
+    if contract.emergency_credit_nano:
+        layer["emergency_credit"] = format_nano(contract.emergency_credit_nano)
+    layer.update(contract.params)
+    return layer
+
+
+class TriggerIndex:
+    """Rules by what touches them: a named trigger, or the channel of a reading."""
+
+    def __init__(self, bound: Iterable[BoundRule]) -> None:
+        named: defaultdict[tuple[str, str], list[BoundRule]] = defaultdict(list)
+        self.by_id: dict[tuple[str, str], BoundRule] = {}
+        for entry in bound:
+            self.by_id[(entry.rule.scope_twin, entry.rule.id)] = entry
+            for trigger in entry.rule.on:
+                named[(entry.rule.scope_twin, trigger)].append(entry)
+        self.named = {key: tuple(found) for key, found in named.items()}
+        self.registers = self.named.get(("meter", "reading.registers"), ())
+        self.any_reading = self.named.get(("meter", "reading"), ())
+        self.balance = self.named.get(("tenant", "account.balance"), ()) + self.named.get(("tenant", "account"), ())
+        self.credited = self.named.get(("tenant", "account.credited"), ())
+        self.channels = {
+            trigger.removeprefix("reading."): found
+            for (scope, trigger), found in self.named.items()
+            if scope == "meter" and trigger.startswith("reading.")
+        }
+
+    def of(self, scope: str, trigger: str) -> tuple[BoundRule, ...]:
+        """Rules of a scope that a named trigger touches."""
+        return self.named.get((scope, trigger), ())
+
+
+def _index(rulesets: Iterable[Ruleset]) -> TriggerIndex:
+    return TriggerIndex(_bind(ruleset, rule) for ruleset in rulesets for rule in ruleset.rules if rule.enabled)
+
+
+def _bind(ruleset: Ruleset, rule: Rule) -> BoundRule:
+    actions = [plan.action for plan in rule.actions]
+    return BoundRule(
+        ruleset=ruleset,
+        rule=rule,
+        charges=any(isinstance(action, Charge) for action in actions),
+        locks_credit=any(isinstance(action, Lock) and action.lock == "credit" for action in actions),
+    )

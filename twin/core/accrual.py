@@ -1,0 +1,132 @@
+"""Accrual and posting: a believed register value becomes money, exactly once.
+
+Theory of operation. The head of the register marks what has been charged in the twin; a charge covers `[head, seen)` and moves the head,
+so no reading can be charged twice and none can be skipped. Charges gather in one open row, which has one price and lies in one posting
+interval. It is posted, that is sent to the ledger, when its interval is complete, when the price changes, or on demand
+(a cutoff, a settlement, silence). The balance moves with every reading; the ledger gets at most a few rows an interval.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING
+
+from billing.posting import can_extend, cut_for_posting, extend
+from billing.rating import rate
+from twin.core.effects import ChargePosted, EpochOpened
+
+if TYPE_CHECKING:
+    from billing.rating import Slice
+    from twin.core.draft import Draft
+    from twin.core.model import MeterTwin, Register
+
+
+def charge(draft: Draft, meter: MeterTwin, now: int) -> int:
+    """Charge everything between the register's head and its last accepted reading; returns the amount in nano-units.
+
+    Raises KeyError for an unknown tariff, TariffError or MoneyError where the tariff cannot rate the span. In every such case the
+    head has not moved, so the energy is charged by a later reading, when the cause is mended.
+    """
+    register = meter.register
+    if register.seen == register.head:
+        if register.seen_ts is not None and (register.head_ts is None or register.seen_ts > register.head_ts):
+            _advance_idle(draft, meter, register.seen_ts, now)
+        return 0
+    assert register.seen > register.head, "a register head is never ahead of what was seen"
+    tariff_name = draft.group.meter_contracts[meter.id].tariff
+    tariff = draft.policy.tariffs[tariff_name]
+    to_ts = register.seen_ts if register.seen_ts is not None else now
+    from_ts = register.head_ts if register.head_ts is not None else to_ts
+    rated = rate(tariff, from_ts, to_ts, register.head, register.seen, register.month, register.month_use)
+    register = meter.register = copy(register)
+    if register.row is not None and register.row_tariff != tariff_name:
+        post(draft, meter, now)
+    register.row_tariff = tariff_name
+    amount_nano = 0
+    for piece in cut_for_posting(rated.slices, draft.policy.grid):
+        amount_nano += piece.amount_nano
+        _add(draft, meter, register, piece)
+    register.head = register.seen
+    register.head_ts = to_ts
+    register.month = rated.month
+    register.month_use = rated.month_use
+    _post_if_complete(draft, meter, register)
+    return amount_nano
+
+
+def post(draft: Draft, meter: MeterTwin, now: int) -> bool:
+    """Post the open row as it is, complete or not; False where there is none. The meter's register must be private."""
+    register = meter.register
+    if register.row is None:
+        return False
+    _post_row(draft, meter, register, register.row)
+    return True
+
+
+def _advance_idle(draft: Draft, meter: MeterTwin, seen_ts: int, now: int) -> None:
+    """Time passed without use: what comes next was used after this instant, and a finished interval can be posted."""
+    register = meter.register = copy(meter.register)
+    row = register.row
+    if row is not None and draft.policy.grid.bounds(seen_ts)[0] >= draft.policy.grid.bounds(row.to_ts - 1)[1]:
+        post(draft, meter, now)
+    register.head_ts = seen_ts
+
+
+def _add(draft: Draft, meter: MeterTwin, register: Register, piece: Slice) -> None:
+    row = register.row
+    if row is None:
+        register.row = piece
+        draft.wake_dirty = True  # if no reading follows, the row is posted when its time has come
+    elif can_extend(row, piece, draft.policy.grid):
+        register.row = extend(row, piece)
+    else:
+        _post_row(draft, meter, register, row)
+        register.row = piece
+
+
+def _post_if_complete(draft: Draft, meter: MeterTwin, register: Register) -> None:
+    row = register.row
+    if row is not None and row.to_ts == draft.policy.grid.bounds(row.to_ts - 1)[1]:
+        _post_row(draft, meter, register, row)
+
+
+def _post_row(draft: Draft, meter: MeterTwin, register: Register, row: Slice) -> None:
+    assert row.from_qty == register.posted, "posted rows tile the register"
+    contract = draft.group.contract
+    draft.emit(
+        ChargePosted(
+            meter=meter.id,
+            epoch=register.epoch,
+            from_qty=row.from_qty,
+            to_qty=row.to_qty,
+            from_ts=row.from_ts,
+            to_ts=row.to_ts,
+            tenant=contract.id if contract else "",
+            account=contract.account if contract else "",
+            utility="electricity" if draft.group.meter_contracts[meter.id].kind == "electricity" else "water",
+            tariff=register.row_tariff,
+            version=row.version,
+            month=row.month,
+            price_micro=row.price_micro,
+            amount_nano=row.amount_nano,
+            period=row.period,
+            tier=row.tier,
+            estimated=row.estimated,
+        )
+    )
+    register.posted = row.to_qty
+    register.posted_ts = row.to_ts
+    register.row = None
+
+
+def open_epoch(draft: Draft, meter: MeterTwin, opening: int, ts: int, reason: str) -> None:
+    """Start a register chain: the first of a meter, or the next after a reset. What is not yet posted is posted first."""
+    register = meter.register = copy(meter.register)
+    if register.opened:
+        post(draft, meter, ts)
+    epoch = register.epoch + 1 if register.opened else register.epoch
+    fresh = type(register)(epoch=epoch, opening=opening, opened=True, month=register.month, month_use=register.month_use)
+    fresh.seen = fresh.head = fresh.posted = opening
+    fresh.seen_ts = fresh.head_ts = fresh.posted_ts = ts
+    meter.register = fresh
+    draft.emit(EpochOpened(meter.id, epoch, opening, ts, reason))

@@ -1,0 +1,107 @@
+"""Acts: what people decided, born in SQL and applied to the twin in order, once.
+
+Each act carries the group's next sequence number. One that the twin has seen changes nothing; one that comes too early is refused,
+and the deliverer sends the missing ones first. Credits are absolute totals besides, so even a repeat could not credit twice.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING
+
+from twin.core import accrual
+from twin.core.commands import reconcile
+from twin.core.locks import place, release
+from twin.core.model import BreakerTwin, GatewayTwin, Group, Lock, MeterTwin, Register, TenantTwin
+from twin.core.reactions import react_to_credit, start_rules
+
+if TYPE_CHECKING:
+    from twin.core.draft import Draft
+    from twin.core.messages import Act, ContractsChanged, CreditsPosted, LockPlaced, LockReleased
+
+
+class ActOutOfOrderError(Exception):
+    """An act came before one that precedes it; deliver the earlier ones first."""
+
+
+def _is_new(group: Group, act: Act) -> bool:
+    if act.seq <= group.acts_seq:
+        return False
+    if act.seq > group.acts_seq + 1:
+        raise ActOutOfOrderError(f"group {group.id} has acts up to {group.acts_seq}, got {act.seq}")
+    return True
+
+
+def on_credits(draft: Draft, act: CreditsPosted, now: int) -> None:
+    """Take over the total of credits as SQL has it."""
+    if not _is_new(draft.group, act):
+        return
+    draft.group.acts_seq = act.seq
+    tenant = draft.tenant()
+    if tenant is None:
+        return
+    tenant.credits_nano = act.credits_nano
+    tenant.credits_seq = act.seq
+    react_to_credit(draft, act.credited_nano, now)
+
+
+def on_lock_placed(draft: Draft, act: LockPlaced, now: int) -> None:
+    """A person locks a breaker open; whatever was used until now is posted."""
+    if not _is_new(draft.group, act):
+        return
+    draft.group.acts_seq = act.seq
+    if act.breaker in draft.group.breakers:
+        place(draft, act.breaker, act.lock, Lock(act.who, act.why, now, act.until), now)
+
+
+def on_lock_released(draft: Draft, act: LockReleased, now: int) -> None:
+    """A person releases one lock."""
+    if not _is_new(draft.group, act):
+        return
+    draft.group.acts_seq = act.seq
+    if act.breaker in draft.group.breakers:
+        release(draft, act.breaker, act.lock, act.who, act.why, now)
+
+
+def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
+    """The group's contracts from now on. New devices start; what a removed device still owes is posted."""
+    if not _is_new(draft.group, act):
+        return
+    group = draft.group
+    group.acts_seq = act.seq
+    for name in [name for name in group.meters if name not in {meter.id for meter in act.meters}]:
+        _post_all(draft, name, now)
+    tariffs = {name: contract.tariff for name, contract in group.meter_contracts.items()}
+    for contract in act.meters:
+        if contract.id in tariffs and tariffs[contract.id] != contract.tariff:
+            _post_all(draft, contract.id, now)
+    group.contract = act.contract
+    if act.contract is not None and group.tenant is None:
+        group.tenant = TenantTwin(act.contract.id, state_since=now)
+    group.meter_contracts = {meter.id: meter for meter in act.meters}
+    group.breaker_contracts = {breaker.id: breaker for breaker in act.breakers}
+    group.meters = {
+        meter.id: group.meters.get(meter.id) or _new_meter(meter.id, act, meter.supply_from) for meter in act.meters
+    }
+    group.breakers = {breaker.id: group.breakers.get(breaker.id) or BreakerTwin(breaker.id) for breaker in act.breakers}
+    if act.gateway is not None and group.gateway is None:
+        group.gateway = GatewayTwin(act.gateway)
+    draft.wake_dirty = True
+    start_rules(draft, now)
+    for name in group.breakers:
+        reconcile(draft, name, now)
+
+
+def _new_meter(name: str, act: ContractsChanged, supply_from: int | None) -> MeterTwin:
+    opening = act.openings.get(name)
+    if opening is None:
+        return MeterTwin(name)
+    register = Register(opening=opening, seen=opening, head=opening, posted=opening, opened=True)
+    register.seen_ts = register.head_ts = register.posted_ts = supply_from
+    return MeterTwin(name, register=register)
+
+
+def _post_all(draft: Draft, name: str, now: int) -> None:
+    meter = draft.meter(name)
+    meter.register = copy(meter.register)
+    accrual.post(draft, meter, now)

@@ -1,0 +1,291 @@
+"""Commands to breakers and valves: from a wish to a verified fact.
+
+Theory of operation. *Wanted* is the set of locks, *reported* is what the device says, and a *command* is one attempt to make the second
+follow the first. A command is a target state with an expiry and a fence that only grows, never a toggle, so repeating it is
+harmless and a delayed one cannot undo a later one. At most one is in flight a breaker; an opening supersedes a closing at once.
+
+Opening follows from locks and is asserted again whenever the device comes back. Closing is always a fresh decision: it needs
+an intent (somebody released the last lock), no lock, a device that can be reached, a known relay and a fresh reading; while any
+of these is missing the intent waits, so a tenant who paid while the meter was offline is reconnected when it returns.
+
+A command ends `verified` only when the reported relay agrees and, for an opening, when physics agrees too (see `evidence`).
+Source: rules of the protocol in CONTRACT section 2, failure modes in RULES-AND-COMMANDS section 4.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from twin.core.connection import reachable
+from twin.core.effects import CommandChanged
+from twin.core.incidents import open_incident
+from twin.core.model import CloseIntent, Command
+
+if TYPE_CHECKING:
+    from twin.core.draft import Draft
+    from twin.core.messages import CommandAnswered, CommandSent
+    from twin.core.model import BreakerTwin, Relay
+
+IN_FLIGHT = frozenset({"created", "queued", "sent", "received", "executed"})
+BEFORE_EXECUTION = frozenset({"created", "queued", "sent", "received"})
+DEFAULT_EXPIRY_MS = 60_000
+DEFAULT_VERIFY_MS = 15_000
+FIRST_RETRY_MS = 15_000
+LONGEST_RETRY_MS = 1_800_000
+MOST_REISSUES_UNVERIFIED = 1
+FENCE_LEAP = 1_000
+"""A device that refuses our fence without telling its own (our twins were restored from old data) is overtaken by this many."""
+FRESH_INTERVALS = 3
+
+
+def command_id(site: str, device: str, fence: int, now: int) -> str:
+    """A version 7 UUID (RFC 9562) whose random part is a hash: unique because a fence is never used twice by a device."""
+    digest = int.from_bytes(sha256(f"{site}/{device}/{fence}".encode()).digest()[:10], "big")
+    value = (now & (1 << 48) - 1) << 80 | 0x7 << 76 | (digest >> 68 & 0xFFF) << 64 | 0b10 << 62 | digest & (1 << 62) - 1
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def in_flight(breaker: BreakerTwin) -> Command | None:
+    """The command under way, if any."""
+    command = breaker.command
+    return command if command is not None and command.state in IN_FLIGHT else None
+
+
+def reconcile(draft: Draft, device: str, now: int) -> None:
+    """Make the commanded state follow the locks: issue, supersede or wait, whichever the facts call for."""
+    breaker = draft.breaker(device)
+    if breaker.locks:
+        breaker.close = None
+        _reconcile_open(draft, breaker, now)
+    else:
+        _reconcile_close(draft, breaker, now)
+
+
+def _reconcile_open(draft: Draft, breaker: BreakerTwin, now: int) -> None:
+    command = in_flight(breaker)
+    if command is not None:
+        if command.target == "open":
+            _send_if_queued(draft, breaker, command, now)
+            return
+        end(draft, breaker, "superseded", now, "a lock was placed")
+    elif breaker.relay == "open" or (breaker.retry_at is not None and now < breaker.retry_at):
+        return
+    elif breaker.incidents.get("closed_locally_under_lock") is not None:
+        return
+    lock = next(iter(breaker.locks.values()))
+    why = {"locks": sorted(breaker.locks), "who": lock.who, "reason": lock.why}
+    if lock.rule:
+        why |= {"rule": lock.rule, "ver": lock.rule_version}
+    issue(draft, breaker, "open", why, now, timing=(lock.expires_ms, lock.verify_ms))
+
+
+def _reconcile_close(draft: Draft, breaker: BreakerTwin, now: int) -> None:
+    command = in_flight(breaker)
+    if command is not None and command.target == "open":
+        end(draft, breaker, "superseded", now, "the last lock was released")
+        breaker.close = breaker.close or CloseIntent({"reason": "the last lock was released"}, now)
+    elif command is not None:
+        _send_if_queued(draft, breaker, command, now)
+        return
+    elif breaker.close is not None and breaker.relay == "closed":
+        breaker.close = None
+        return
+    if breaker.close is None or not may_close(draft, breaker, now):
+        return
+    if breaker.retry_at is not None and now < breaker.retry_at:
+        return
+    remote = draft.group.breaker_contracts[breaker.id].remote_close
+    issue(draft, breaker, "closed" if remote else "armed", breaker.close.why, now)
+
+
+def may_close(draft: Draft, breaker: BreakerTwin, now: int) -> bool:
+    """Closing is the dangerous direction: never under a lock, on an unknown twin, or on a stale reading."""
+    if breaker.locks or breaker.relay is None or not reachable(breaker.conn, breaker.link):
+        return False
+    meters = [draft.group.meters[name] for name in draft.group.breaker_contracts[breaker.id].meters]
+    if not meters:
+        return breaker.relay_at is not None
+    for meter in meters:
+        interval = draft.group.meter_contracts[meter.id].interval_ms
+        if meter.at is None or now - meter.at > FRESH_INTERVALS * interval:
+            return False
+    return True
+
+
+def issue(
+    draft: Draft,
+    breaker: BreakerTwin,
+    target: Relay,
+    why: dict[str, Any],
+    now: int,
+    *,
+    timing: tuple[int, int] = (DEFAULT_EXPIRY_MS, DEFAULT_VERIFY_MS),
+    attempt: int = 1,
+) -> None:
+    """Put a new command in flight; for an unreachable device it is queued and decided again when the device returns.
+
+    `timing` is how long execution, and then the evidence for it, may take (ms).
+    """
+    expires_ms, verify_ms = timing
+    breaker.fence += 1
+    state = "created" if reachable(breaker.conn, breaker.link) else "queued"
+    identity = command_id(draft.group.site, breaker.id, breaker.fence, now)
+    breaker.command = Command(
+        identity, target, breaker.fence, state, now, now + expires_ms, verify_ms, why, attempt=attempt
+    )
+    breaker.retry_at = None
+    draft.wake_dirty = True
+    report(draft, breaker, now)
+
+
+def report(draft: Draft, breaker: BreakerTwin, now: int) -> None:
+    """Tell the outside world what state the command is in."""
+    command = breaker.command
+    assert command is not None
+    draft.supply_dirty = True
+    draft.emit(
+        CommandChanged(
+            device=breaker.id,
+            cmd=command.id,
+            op=draft.group.breaker_contracts[breaker.id].op,
+            target=command.target,
+            fence=command.fence,
+            state=command.state,
+            ts=now,
+            issued=command.issued,
+            exp=command.exp,
+            why=command.why,
+            reason=command.reason,
+            tenant=draft.group.tenant.id if draft.group.tenant else "",
+        )
+    )
+
+
+def move(draft: Draft, breaker: BreakerTwin, state: str, now: int, reason: str = "") -> Command:
+    """Move the current command on and report it; returns the private copy."""
+    command = copy(breaker.command)
+    assert command is not None
+    command.state = state
+    command.reason = reason or command.reason
+    breaker.command = command
+    draft.wake_dirty = True
+    report(draft, breaker, now)
+    return command
+
+
+def end(draft: Draft, breaker: BreakerTwin, state: str, now: int, reason: str = "") -> None:
+    """End the current command."""
+    move(draft, breaker, state, now, reason)
+    if state == "verified":
+        breaker.failures = 0
+        breaker.retry_at = None
+
+
+def fail(draft: Draft, breaker: BreakerTwin, state: str, now: int, reason: str) -> None:
+    """End the command without success and plan the next attempt with back-off, if it is still wanted then."""
+    end(draft, breaker, state, now, reason)
+    breaker.failures += 1
+    wait_ms = min(FIRST_RETRY_MS << min(breaker.failures - 1, 10), LONGEST_RETRY_MS)
+    breaker.retry_at = now + wait_ms
+    if breaker.failures >= 3:
+        open_incident(draft, breaker, "command_failing", now, f"{breaker.failures} attempts, last: {state} {reason}".strip())
+
+
+def _send_if_queued(draft: Draft, breaker: BreakerTwin, command: Command, now: int) -> None:
+    if command.state == "queued" and command.exp > now and reachable(breaker.conn, breaker.link):
+        move(draft, breaker, "created", now)
+
+
+def learn_fence(draft: Draft, device: str, fence: int) -> None:
+    """The device has executed this fence: ours must not be lower, or it would refuse what we send next."""
+    if fence > draft.group.breakers[device].fence:
+        draft.breaker(device).fence = fence
+
+
+def on_sent(draft: Draft, message: CommandSent, now: int) -> None:
+    """The broker has the command."""
+    breaker = draft.breaker(message.device)
+    command = breaker.command
+    if command is None or command.id != message.cmd or command.state != "created":
+        return
+    move(draft, breaker, "sent", now).sent_at = message.ts
+
+
+def on_answer(draft: Draft, message: CommandAnswered, now: int) -> bool:
+    """The device answered. Returns True when it said that it executed the command in flight."""
+    breaker = draft.breaker(message.device)
+    command = in_flight(breaker)
+    if command is None or command.id != message.cmd:
+        return False
+    if message.st == "received":
+        if command.state in ("created", "queued", "sent"):
+            move(draft, breaker, "received", now)
+        return False
+    if message.st == "executed":
+        if command.state in BEFORE_EXECUTION:
+            move(draft, breaker, "executed", now).executed_at = now
+        return True
+    if message.st == "rejected" and "fence" in message.reason:
+        breaker.fence = max(breaker.fence, message.fence) if message.fence else breaker.fence + FENCE_LEAP
+    fail(draft, breaker, message.st, now, message.reason)
+    return False
+
+
+def on_due(draft: Draft, device: str, now: int) -> None:
+    """Time passed for this breaker: expire, give up on evidence, or try again."""
+    if not _is_due(draft.group.breakers[device], now):
+        return
+    breaker = draft.breaker(device)
+    command = in_flight(breaker)
+    if command is not None and command.state in BEFORE_EXECUTION and now >= command.exp:
+        _expire(draft, breaker, command, now)
+    elif command is not None and command.state == "executed" and now >= verify_deadline(command):
+        _give_up_on_evidence(draft, breaker, command, now)
+    if breaker.retry_at is not None and now >= breaker.retry_at:
+        breaker.retry_at = None
+        reconcile(draft, device, now)
+
+
+def verify_deadline(command: Command) -> int:
+    """Until then the reported relay and physics must have confirmed an executed command."""
+    return (command.executed_at or command.issued) + command.verify_within_ms
+
+
+def next_due(breaker: BreakerTwin) -> int | None:
+    """Earliest instant at which this breaker needs to be looked at again."""
+    dues = [lock.until for lock in breaker.locks.values() if lock.until is not None]
+    if breaker.retry_at is not None:
+        dues.append(breaker.retry_at)
+    command = in_flight(breaker)
+    if command is not None:
+        dues.append(verify_deadline(command) if command.state == "executed" else command.exp)
+    return min(dues, default=None)
+
+
+def _is_due(breaker: BreakerTwin, now: int) -> bool:
+    due = next_due(breaker)
+    return due is not None and due <= now
+
+
+def _expire(draft: Draft, breaker: BreakerTwin, command: Command, now: int) -> None:
+    if reachable(breaker.conn, breaker.link):
+        fail(draft, breaker, "expired", now, f"no execution before expiry (was {command.state})")
+        return
+    # Nothing is stored for a silent device: when it comes back, the decision is taken again from what is true then.
+    end(draft, breaker, "expired", now, "the device is offline")
+
+
+def _give_up_on_evidence(draft: Draft, breaker: BreakerTwin, command: Command, now: int) -> None:
+    detail = f"{command.target} executed, but the relay says {breaker.relay or 'nothing'} or power still flows"
+    end(draft, breaker, "unverified", now, detail)
+    open_incident(draft, breaker, "command_unverified", now, detail)
+    if command.attempt <= MOST_REISSUES_UNVERIFIED and _still_wanted(draft, breaker, command.target, now):
+        timing = (command.exp - command.issued, command.verify_within_ms)
+        issue(draft, breaker, command.target, command.why, now, timing=timing, attempt=command.attempt + 1)
+
+
+def _still_wanted(draft: Draft, breaker: BreakerTwin, target: Relay, now: int) -> bool:
+    return bool(breaker.locks) if target == "open" else may_close(draft, breaker, now)

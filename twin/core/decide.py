@@ -1,0 +1,162 @@
+"""decide(): the one place where twins, rating and rules meet. Pure: the same call runs live, in replay, in dry run and in tests.
+
+`decide(group, message, now, policy)` gives the group after the message and the effects it asks for. It reads no clock and no store, draws
+no random number and changes nothing that it was given. Whatever became due between the last decision and `now` is dealt with
+first, so the outcome does not depend on how late a timer was looked at.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from twin.core import acts, evidence
+from twin.core.commands import learn_fence, on_answer, on_sent
+from twin.core.draft import Draft
+from twin.core.dues import earliest_due, run_due
+from twin.core.effects import AnyEffect
+from twin.core.links import on_birth, on_connection, on_link
+from twin.core.messages import (
+    Birth,
+    CommandAnswered,
+    CommandSent,
+    ConnectionChanged,
+    ContractsChanged,
+    CreditsPosted,
+    DeviceEvent,
+    LinkChanged,
+    LockPlaced,
+    LockReleased,
+    Message,
+    StateReported,
+    Telemetry,
+    Tick,
+)
+from twin.core.model import Group
+from twin.core.reactions import react_to_event, settle_supply
+from twin.core.telemetry import on_telemetry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from twin.core.policy import SitePolicy
+
+NO_GUARDS: Mapping[str, int] = {}
+RETRY_DUE_MS = 1_000
+"""What is still due after it was dealt with is looked at again after this long, never in a tight circle."""
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The group after one or more messages, what it asks of the world, and when it wants to be looked at again."""
+
+    group: Group
+    effects: tuple[AnyEffect, ...]
+    wake_moved: bool = False
+    """`group.wake` is another than before: the timer index must follow."""
+    guards_spent: Mapping[str, int] = NO_GUARDS
+
+
+class UnknownDeviceError(LookupError):
+    """The message names a device that is not in this group: the caller's directory is out of date."""
+
+
+def decide(
+    group: Group, message: Message, now: int, policy: SitePolicy, guards: Mapping[str, int] = NO_GUARDS
+) -> Decision:
+    """Decide on one message. Raises UnknownDeviceError for a device that this group does not hold."""
+    return decide_all(group, ((message, now),), policy, guards)
+
+
+def decide_all(
+    group: Group,
+    messages: Sequence[tuple[Message, int]],
+    policy: SitePolicy,
+    guards: Mapping[str, int] = NO_GUARDS,
+) -> Decision:
+    """Decide on messages in their order, each at its own `now` (Unix ms); equal to deciding on one after the other."""
+    draft = Draft(group, policy, guards)
+    for message, now in messages:
+        if draft.group.wake is not None and draft.group.wake <= now:
+            run_due(draft, now)
+        handler = HANDLERS[type(message)]
+        try:
+            handler(draft, message, now)
+        except KeyError as error:
+            if error.args and error.args[0] == getattr(message, "device", None):
+                raise UnknownDeviceError(error.args[0]) from None
+            raise
+        settle_supply(draft, now)
+    moved = draft.wake_dirty and _move_wake(draft, messages[-1][1])
+    return Decision(draft.group, tuple(draft.effects), moved, draft.guards_spent)
+
+
+def _move_wake(draft: Draft, now: int) -> bool:
+    """Let the group's wake follow what is due. An entry that is merely too early is left: moving it would cost a write a reading."""
+    group = draft.group
+    due = earliest_due(draft)
+    if due is not None and due <= now:
+        due = now + RETRY_DUE_MS
+    if group.wake is not None and group.wake > now and due is not None and due >= group.wake:
+        return False
+    if due == group.wake:
+        return False
+    group.wake = due
+    return True
+
+
+def _on_tick(draft: Draft, _message: Tick, now: int) -> None:
+    run_due(draft, now)
+
+
+def _on_answer(draft: Draft, message: CommandAnswered, now: int) -> None:
+    _require_breaker(draft, message.device)
+    executed = on_answer(draft, message, now)
+    if executed and message.relay is not None:
+        evidence.on_relay(draft, message.device, message.relay, min(message.ts, now), "command", now)
+
+
+def _on_sent(draft: Draft, message: CommandSent, now: int) -> None:
+    _require_breaker(draft, message.device)
+    on_sent(draft, message, now)
+
+
+def _on_state(draft: Draft, message: StateReported, now: int) -> None:
+    _require_breaker(draft, message.device)
+    learn_fence(draft, message.device, message.fence)
+    evidence.on_relay(draft, message.device, message.relay, min(message.ts, now), message.cause, now)
+
+
+def _on_telemetry(draft: Draft, message: Telemetry, now: int) -> None:
+    if message.device not in draft.group.meters and message.device not in draft.group.breakers:
+        raise UnknownDeviceError(message.device)
+    on_telemetry(draft, message, now)
+
+
+def _on_event(draft: Draft, message: DeviceEvent, now: int) -> None:
+    if message.device in draft.group.meters:
+        react_to_event(draft, message, now)
+    elif message.device not in draft.group.breakers:
+        raise UnknownDeviceError(message.device)
+
+
+def _require_breaker(draft: Draft, device: str) -> None:
+    if device not in draft.group.breakers:
+        raise UnknownDeviceError(device)
+
+
+HANDLERS: dict[type, Callable[[Draft, object, int], None]] = {  # type: ignore[assignment]
+    Telemetry: _on_telemetry,
+    Birth: on_birth,
+    ConnectionChanged: on_connection,
+    LinkChanged: on_link,
+    StateReported: _on_state,
+    DeviceEvent: _on_event,
+    CommandAnswered: _on_answer,
+    CommandSent: _on_sent,
+    Tick: _on_tick,
+    CreditsPosted: acts.on_credits,
+    LockPlaced: acts.on_lock_placed,
+    LockReleased: acts.on_lock_released,
+    ContractsChanged: acts.on_contracts,
+}

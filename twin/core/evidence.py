@@ -1,0 +1,124 @@
+"""Evidence: what the device reports and what physics shows, held against what was commanded.
+
+Executed is the device's word; verified needs proof. The relay must be reported in the target position and, for an opening, the meter behind it
+must show it: less than 5 W, or a register that does not move between two readings taken after the execution. Power that flows through a
+breaker reported open means a welded contact or a bypass, and is an alarm of its own.
+
+A relay that moves without a command was moved by somebody on site, or tripped. That is recorded, and never fought by replaying an old wish;
+only standing locks are asserted again, and only when the device (re)starts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twin.core.commands import BEFORE_EXECUTION, end, in_flight, move, reconcile
+from twin.core.effects import RelayReported
+from twin.core.incidents import open_incident, resolve_incident
+
+if TYPE_CHECKING:
+    from twin.core.draft import Draft
+    from twin.core.model import BreakerTwin, MeterTwin, Relay
+
+STILL_W = 5
+"""Below this many watts nothing flows: the meter's own consumption and noise."""
+SETTLE_MS = 2_000
+"""A contactor travels and a load decays; power measured sooner after the report proves nothing."""
+
+
+def on_relay(draft: Draft, device: str, relay: Relay, ts: int, cause: str, now: int) -> None:
+    """The device reported its relay (or valve) position at `ts`."""
+    known = draft.group.breakers[device]
+    if known.relay_at is not None and ts < known.relay_at:
+        return  # a retained or reordered report from before what we know
+    command = in_flight(known)
+    if known.relay == relay and (command is None or command.target != relay) and "closed_locally_under_lock" not in known.incidents:
+        if known.relay_at is None or ts - known.relay_at > 60_000:
+            draft.breaker(device).relay_at = ts
+        return
+    breaker = draft.breaker(device)
+    moved = breaker.relay != relay
+    first_word = breaker.relay is None
+    breaker.relay_at = ts
+    if moved:
+        breaker.relay = relay
+        breaker.relay_since = ts
+        draft.supply_dirty = True
+        draft.emit(RelayReported(device, relay, ts, cause))
+    _hold_against_command(draft, breaker, relay, ts, now, cause, moved and not first_word)
+    if first_word or not breaker.locks:
+        reconcile(draft, device, now)
+
+
+def _hold_against_command(
+    draft: Draft, breaker: BreakerTwin, relay: Relay, ts: int, now: int, cause: str, moved: bool
+) -> None:
+    command = in_flight(breaker)
+    if command is not None and command.target == relay and ts >= command.issued:
+        if command.state in BEFORE_EXECUTION:  # the ack was lost, the report is better than it
+            move(draft, breaker, "executed", now, "by the reported relay").executed_at = ts
+        if relay != "open" or not _has_metering(draft, breaker):
+            _verified(draft, breaker, now)
+        return
+    if moved and command is None:
+        _moved_on_site(draft, breaker, relay, now, cause)
+    if relay == "open":
+        resolve_incident(draft, breaker, "closed_locally_under_lock", now)
+
+
+def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, cause: str) -> None:
+    if relay == "closed" and breaker.locks:
+        detail = f"closed on site ({cause or 'cause not told'}) under {', '.join(breaker.locks)}"
+        open_incident(draft, breaker, "closed_locally_under_lock", now, detail)
+    elif relay == "open" and not breaker.locks:
+        open_incident(draft, breaker, "opened_locally", now, cause or "cause not told")
+    elif relay == "closed":
+        resolve_incident(draft, breaker, "opened_locally", now)
+        breaker.close = None
+
+
+def on_power(draft: Draft, device: str, meter: MeterTwin, ts: int, now: int, *, still: bool) -> None:
+    """A live sample of a meter behind this breaker. `still`: its register did not move since the sample before.
+
+    Called for each live sample, so it returns early in the quiet case.
+    """
+    known = draft.group.breakers[device]
+    power = meter.values.get("power_w")
+    flowing = isinstance(power, int) and abs(power) >= STILL_W
+    if known.relay != "open":
+        if "open_but_power_flows" in known.incidents:
+            resolve_incident(draft, draft.breaker(device), "open_but_power_flows", now)
+        _wake_close(draft, device, now)
+        return
+    opened = known.relay_since or 0
+    command = in_flight(known)
+    if flowing and ts >= opened + SETTLE_MS:
+        breaker = draft.breaker(device)
+        detail = f"{power} W at {ts} through a breaker reported open since {opened}"
+        open_incident(draft, breaker, "open_but_power_flows", now, detail)
+    elif not flowing and (isinstance(power, int) or still):
+        if "open_but_power_flows" in known.incidents:
+            resolve_incident(draft, draft.breaker(device), "open_but_power_flows", now)
+        if command is not None and command.target == "open" and command.state == "executed" and ts >= opened:
+            _verified(draft, draft.breaker(device), now)
+    _wake_close(draft, device, now)
+
+
+def _wake_close(draft: Draft, device: str, now: int) -> None:
+    """A fresh reading is what a waiting wish to close may have been waiting for."""
+    known = draft.group.breakers[device]
+    if known.close is not None and in_flight(known) is None:
+        reconcile(draft, device, now)
+
+
+def _verified(draft: Draft, breaker: BreakerTwin, now: int) -> None:
+    end(draft, breaker, "verified", now)
+    if breaker.command is not None and breaker.command.target != "open":
+        breaker.close = None
+    for kind in ("command_unverified", "command_failing", "opened_locally"):
+        resolve_incident(draft, breaker, kind, now)
+
+
+def _has_metering(draft: Draft, breaker: BreakerTwin) -> bool:
+    """Whether a meter that sends power or a register measures what flows through this breaker."""
+    return any(draft.group.meters[name].at is not None for name in draft.group.breaker_contracts[breaker.id].meters)

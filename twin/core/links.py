@@ -1,0 +1,89 @@
+"""Births, connections and gateway links: who can be reached, and what to decide again when somebody comes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from twin.core import evidence
+from twin.core.commands import learn_fence, reconcile
+from twin.core.connection import connect
+from twin.core.effects import ConnectionReported
+from twin.core.incidents import resolve_incident
+from twin.core.reactions import react_to_connection
+
+if TYPE_CHECKING:
+    from twin.core.draft import Draft
+    from twin.core.messages import Birth, ConnectionChanged, LinkChanged
+    from twin.core.model import Connection
+
+
+def on_birth(draft: Draft, message: Birth, now: int) -> None:
+    """A device (re)started. Standing locks are asserted again on what its relay really is; a close is decided afresh."""
+    device = message.device
+    _connected(draft, device, "online", message.sid, message.ts, now, message.versions)
+    if device not in draft.group.breakers:
+        return
+    learn_fence(draft, device, message.fence)
+    if message.relay is not None:
+        evidence.on_relay(draft, device, message.relay, min(message.ts, now), "birth", now)
+    breaker = draft.breaker(device)
+    breaker.retry_at = None
+    resolve_incident(draft, breaker, "closed_locally_under_lock", now)
+    reconcile(draft, device, now)
+
+
+def on_connection(draft: Draft, message: ConnectionChanged, now: int) -> None:
+    """The conn topic of a device or gateway of this group."""
+    _connected(draft, message.device, message.state, message.sid, message.ts, now)
+    if message.state == "online" and message.device in draft.group.breakers:
+        reconcile(draft, message.device, now)
+
+
+def on_link(draft: Draft, message: LinkChanged, now: int) -> None:
+    """The gateway in front of some of this group's devices changed its connection."""
+    for name, contract in draft.group.meter_contracts.items():
+        if contract.gateway == message.gateway:
+            meter = draft.meter(name)
+            meter.link = connect(meter.link or meter.conn, message.state, message.sid, message.ts)
+            react_to_connection(draft, name, now)
+    for name, installed in draft.group.breaker_contracts.items():
+        if installed.gateway == message.gateway:
+            breaker = draft.breaker(name)
+            breaker.link = connect(breaker.link or breaker.conn, message.state, message.sid, message.ts)
+            if message.state == "online":
+                reconcile(draft, name, now)
+
+
+def _connected(
+    draft: Draft, device: str, state: str, sid: str, ts: int, now: int, versions: dict[str, str] | None = None
+) -> None:
+    known = _connection_of(draft, device)
+    after = connect(known, state, sid, ts)  # type: ignore[arg-type]
+    group = draft.group
+    if after is known and not versions:
+        return
+    if device in group.meters:
+        meter = draft.meter(device)
+        meter.conn = after
+        meter.versions = versions or meter.versions
+    if device in group.breakers:
+        draft.breaker(device).conn = after
+    if group.gateway is not None and group.gateway.id == device:
+        gateway = draft.gateway()
+        assert gateway is not None
+        gateway.conn = after
+        gateway.versions = versions or gateway.versions
+    if after is not known:
+        is_gateway = group.gateway is not None and group.gateway.id == device
+        draft.emit(ConnectionReported(device, after.state, after.sid, ts, is_gateway))
+    if device in group.meters:
+        react_to_connection(draft, device, now)
+
+
+def _connection_of(draft: Draft, device: str) -> Connection:
+    group = draft.group
+    if device in group.meters:
+        return group.meters[device].conn
+    if group.gateway is not None and group.gateway.id == device:
+        return group.gateway.conn
+    return group.breakers[device].conn

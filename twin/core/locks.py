@@ -1,0 +1,65 @@
+"""Locks: the reasons for a breaker to be open. It closes only when none is left.
+
+A top-up takes away the `credit` lock and nothing else; an overload or a person's lock stays until it is released by its own rule
+or by a person. Order of weight when several stand: safety, then a person, then arrears, then a schedule.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twin.core.commands import reconcile
+from twin.core.effects import LockChanged
+from twin.core.model import CloseIntent, Lock
+
+if TYPE_CHECKING:
+    from twin.core.draft import Draft
+
+SAFETY = ("overload", "malignant", "leakage", "voltage", "temperature")
+KINDS = (*SAFETY, "manual", "maintenance", "credit", "schedule")
+"""All kinds, in order of weight."""
+
+
+def place(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> bool:
+    """Place a lock and open the breaker; False where the lock stands already."""
+    if kind in draft.group.breakers[device].locks:
+        return False
+    breaker = draft.breaker(device)
+    locks = {**breaker.locks, kind: lock}
+    breaker.locks = {name: locks[name] for name in sorted(locks, key=_weight)}
+    draft.emit(
+        LockChanged(device, kind, True, lock.who, lock.why, now, lock.until, lock.rule, lock.rule_version)
+    )
+    draft.wake_dirty = draft.supply_dirty = True
+    breaker.retry_at = None
+    reconcile(draft, device, now)
+    return True
+
+
+def release_ended(draft: Draft, device: str, now: int) -> None:
+    """Locks with an end are gone when it comes."""
+    for kind, lock in list(draft.group.breakers[device].locks.items()):
+        if lock.until is not None and now >= lock.until:
+            release(draft, device, kind, "platform", "the lock has ended", now)
+
+
+def release(draft: Draft, device: str, kind: str, who: str, why: str, now: int, more: dict[str, Any] | None = None) -> bool:
+    """Release one lock; with the last one gone a wish to close is recorded and carried out as soon as it is safe."""
+    if kind not in draft.group.breakers[device].locks:
+        return False
+    breaker = draft.breaker(device)
+    breaker.locks = {name: lock for name, lock in breaker.locks.items() if name != kind}
+    details = more or {}
+    draft.emit(
+        LockChanged(device, kind, False, who, why, now, None, details.get("rule", ""), details.get("ver", 0))
+    )
+    draft.wake_dirty = draft.supply_dirty = True
+    breaker.retry_at = None
+    if not breaker.locks:
+        breaker.close = CloseIntent({"who": who, "reason": why, **details}, now)
+    reconcile(draft, device, now)
+    return True
+
+
+def _weight(kind: str) -> int:
+    return KINDS.index(kind) if kind in KINDS else len(KINDS)

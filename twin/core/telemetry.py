@@ -1,0 +1,141 @@
+"""A sample arrives: is it new, when was it really taken, is its register believable, and what follows.
+
+Live samples change the shadow of the meter, may be charged, and may actuate. Late and historical ones complete the register and nothing else.
+A register marked `bad` is shown and not judged. The device's clock is believed unless it is ahead of ours by more than the
+allowed skew, hopelessly behind, or contradicts the register; then the time of receipt counts, and an incident says so.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING
+
+from twin.core import accrual, evidence
+from twin.core.continuity import Verdict, judge
+from twin.core.effects import ReadingQuarantined
+from twin.core.incidents import open_incident, resolve_incident
+from twin.core.model import Suspects
+from twin.core.reactions import react_to_reading
+from twin.core.sequence import admit
+
+if TYPE_CHECKING:
+    from twin.core.draft import Draft
+    from twin.core.messages import Telemetry
+    from twin.core.model import MeterContract, MeterTwin
+
+HOPELESSLY_BEHIND_MS = 366 * 24 * 3_600_000
+REGISTER = {"electricity": "import_wh", "water": "volume_l"}
+
+
+def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
+    """Apply one sample of a meter, of a breaker, or of a meter with a relay."""
+    group = draft.group
+    known = group.meters.get(sample.device)
+    relay = sample.d.get("relay")
+    if known is None:
+        if relay is not None and not sample.hist:
+            evidence.on_relay(draft, sample.device, relay, min(sample.ts, now), "telemetry", now)
+        return
+    window, arrival = admit(known.sequence, sample.sid, sample.seq)
+    meter = draft.meter(sample.device)
+    meter.sequence = window
+    if arrival == "duplicate":
+        return
+    contract = group.meter_contracts[meter.id]
+    ts = _believed_time(draft, meter, sample, now)
+    live = not sample.hist and (meter.at is None or ts >= meter.at)
+    was_seen_at = meter.register.seen_ts
+    delta = _apply_register(draft, meter, contract, sample, ts, now, follows=arrival == "next")
+    if live:
+        meter.at = ts
+        meter.device_ts = sample.ts if sample.ts != ts else None
+        meter.received_at = sample.received_at
+        meter.quality = sample.q
+        meter.values = {**meter.values, **sample.d}
+    react_to_reading(draft, meter.id, sample, delta, ts if live else now, live=live)
+    if live and contract.breaker is not None:
+        if relay is not None and contract.breaker == meter.id:
+            evidence.on_relay(draft, meter.id, relay, ts, "telemetry", now)
+        opened = group.breakers[contract.breaker].relay_since or 0
+        still = delta == 0 and was_seen_at is not None and was_seen_at >= opened
+        evidence.on_power(draft, contract.breaker, meter, ts, now, still=still)
+
+
+def _believed_time(draft: Draft, meter: MeterTwin, sample: Telemetry, now: int) -> int:
+    """The sample's own time where it can be true, otherwise the time of receipt."""
+    skew_ms = draft.policy.skew_ms
+    if skew_ms is None:
+        return sample.ts
+    if sample.ts > now + skew_ms:
+        open_incident(draft, meter, "clock_ahead", now, f"device says {sample.ts}, platform {now} (Unix ms)")
+        return now
+    if sample.ts < now - HOPELESSLY_BEHIND_MS:
+        open_incident(draft, meter, "clock_behind", now, f"device says {sample.ts}, platform {now} (Unix ms)")
+        return now
+    if "clock_ahead" in meter.incidents and not sample.hist:
+        resolve_incident(draft, meter, "clock_ahead", now)
+    return sample.ts
+
+
+def _apply_register(
+    draft: Draft, meter: MeterTwin, contract: MeterContract, sample: Telemetry, ts: int, now: int, *, follows: bool
+) -> int:
+    """Judge the register value of the sample, if it has one; returns the quantity that is now to be charged."""
+    raw = sample.d.get(REGISTER[contract.kind])
+    if raw is None or sample.q == "bad":
+        return 0
+    verdict = judge(meter.register, contract, draft.policy, raw, ts)
+    if verdict.reason == "ahead_of_its_time" and follows and not sample.hist:
+        # The register grew while the clock went back: the register is physics, the clock is not.
+        open_incident(draft, meter, "clock_behind", now, f"device says {sample.ts}, newer samples exist")
+        ts = max(now, meter.register.seen_ts or now)
+        verdict = judge(meter.register, contract, draft.policy, raw, ts)
+    if verdict.kind == "accepted" or verdict.kind == "rollover":
+        _accept(draft, meter, verdict, ts, now)
+    elif verdict.kind == "opening":
+        accrual.open_epoch(draft, meter, raw, ts, "first reading")
+    elif verdict.kind == "reset":
+        _reset(draft, meter, verdict, raw, ts, now)
+    elif verdict.kind == "quarantined":
+        _quarantine(draft, meter, verdict, sample, raw, ts, now)
+    return meter.register.seen - meter.register.head
+
+
+def _accept(draft: Draft, meter: MeterTwin, verdict: Verdict, ts: int, now: int) -> None:
+    register = meter.register = copy(meter.register)
+    register.seen = verdict.quantity
+    register.seen_ts = ts
+    register.turns = verdict.turns
+    if register.suspects is not None:
+        register.suspects = None
+        for kind in ("implausible_rise", "fall", "beyond_register", "ahead_of_its_time"):
+            resolve_incident(draft, meter, kind, now)
+    if register.head == register.seen:
+        accrual.charge(draft, meter, now)  # nothing to charge: only marks that time passed without use
+
+
+def _reset(draft: Draft, meter: MeterTwin, verdict: Verdict, raw: int, ts: int, now: int) -> None:
+    """Several readings agree that the register restarted: charge the old epoch to its last good reading, open a new one."""
+    run = verdict.suspects
+    assert run is not None
+    before = meter.register.seen
+    resolve_incident(draft, meter, "fall", now)
+    react_to_reading(draft, meter.id, None, meter.register.seen - meter.register.head, now, live=False)
+    accrual.open_epoch(draft, meter, run.first_raw, run.first_ts, "reset")
+    detail = f"register fell from {before} to {run.first_raw}; what lies between the reset and that reading was charged to nobody"
+    open_incident(draft, meter, "register_reset", now, detail)
+    register = meter.register = copy(meter.register)
+    register.seen = raw
+    register.seen_ts = ts
+
+
+def _quarantine(
+    draft: Draft, meter: MeterTwin, verdict: Verdict, sample: Telemetry, raw: int, ts: int, now: int
+) -> None:
+    register = meter.register = copy(meter.register)
+    register.suspects = verdict.suspects or Suspects(verdict.reason, 1, raw, ts, raw, ts)
+    draft.emit(
+        ReadingQuarantined(meter.id, register.epoch, raw, ts, sample.sid, sample.seq, verdict.reason, register.seen)
+    )
+    detail = f"register {raw} at {ts} against {register.seen} at {register.seen_ts}"
+    open_incident(draft, meter, verdict.reason, now, detail)

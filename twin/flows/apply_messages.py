@@ -1,0 +1,172 @@
+"""Apply messages to groups: load, decide, commit, and decide again where somebody else was quicker.
+
+This is the only way by which anything changes a twin: readings, answers, people's acts and timers all come through here. Inside a process
+one site is decided by one caller at a time; between processes the revision check of the commit is the fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from twin.core.acts import ActOutOfOrderError
+from twin.core.decide import Decision, UnknownDeviceError, decide_all
+from twin.core.model import Group
+from twin.ports import GroupChange, StoreFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from twin.core.messages import Message
+    from twin.core.policy import SitePolicy
+    from twin.ports import Clock, Policies, TwinStore
+
+log = structlog.get_logger(__name__)
+
+MOST_ATTEMPTS = 50
+FULL_PAUSE_S = 0.2
+
+Timed = tuple["Message", int]
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A message that could not be decided on, and why. The twin is as if it had never come."""
+
+    group: str
+    message: Message
+    error: Exception
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a call: the groups as they were committed, and the messages that failed."""
+
+    groups: dict[str, Group]
+    failures: list[Failure]
+
+
+class ContendedError(RuntimeError):
+    """Other writers changed a group again and again; the caller should give the messages back and retry later."""
+
+
+class Applier:
+    """Applies messages to the twins of any site."""
+
+    def __init__(self, store: TwinStore, policies: Policies, clock: Clock) -> None:
+        self._store = store
+        self._policies = policies
+        self._clock = clock
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def apply(self, site: str, messages: Mapping[str, Sequence[Message]]) -> Outcome:
+        """Apply each group's messages, all at the clock's now."""
+        now = self._clock.now()
+        return await self.apply_timed(
+            site, {group: [(message, now) for message in wanted] for group, wanted in messages.items()}
+        )
+
+    async def apply_timed(self, site: str, messages: Mapping[str, Sequence[Timed]]) -> Outcome:
+        """Apply each group's messages, each at its own instant (Unix ms). Groups that do not exist are failures.
+
+        Waits while the effect stream is full, so back-pressure reaches whoever feeds us. Raises StoreLostError when the store
+        must be rebuilt, ContendedError when other writers never let us through.
+        """
+        policy = await self._policies.policy(site)
+        outcome = Outcome({}, [])
+        waiting = dict(messages)
+        async with self._locks[site]:
+            for attempt in range(MOST_ATTEMPTS):
+                waiting = await self._attempt(site, policy, waiting, outcome)
+                if not waiting:
+                    return outcome
+                await asyncio.sleep(0.001 * attempt)
+        raise ContendedError(f"{site}: {', '.join(sorted(waiting)[:5])} changed {MOST_ATTEMPTS} times while being decided")
+
+    async def _attempt(
+        self, site: str, policy: SitePolicy, messages: dict[str, Sequence[Timed]], outcome: Outcome
+    ) -> dict[str, Sequence[Timed]]:
+        """One round of load, decide and commit; returns what has to be decided again."""
+        groups = await self._store.load(site, list(messages))
+        now = max((timed[-1][1] for timed in messages.values() if timed), default=0)
+        guards = await self._store.guards_used(site, policy.guard_windows, now=now) if policy.guard_windows else {}
+        changes: list[GroupChange] = []
+        for name, timed in messages.items():
+            group = groups.get(name)
+            if group is None:
+                outcome.failures.extend(Failure(name, message, LookupError(f"no group {name}")) for message, _ in timed)
+                continue
+            decision = _decide_isolated(group, timed, policy, guards, outcome)
+            if decision is not None:
+                changes.append(_change(group, decision))
+                guards = _spend(guards, decision)
+        refused = await self._commit(site, changes, now)
+        for change in changes:
+            if change.after.id not in refused:
+                outcome.groups[change.after.id] = change.after
+        if refused:  # these are decided again, and fail again if they must
+            outcome.failures[:] = [failure for failure in outcome.failures if failure.group not in refused]
+        return {name: messages[name] for name in refused}
+
+    async def _commit(self, site: str, changes: list[GroupChange], now: int) -> frozenset[str]:
+        while changes:
+            try:
+                return await self._store.commit(site, changes, now=now)
+            except StoreFullError:
+                log.warning("effect stream is full, waiting for the ledger", site=site)
+                await asyncio.sleep(FULL_PAUSE_S)
+        return frozenset()
+
+
+def _decide_isolated(
+    group: Group, timed: Sequence[Timed], policy: SitePolicy, guards: Mapping[str, int], outcome: Outcome
+) -> Decision | None:
+    """Decide on all messages; where one cannot be decided on, set just that one aside and go on without it."""
+    failed: set[int] = set()
+    while len(failed) < len(timed):
+        good = [entry for index, entry in enumerate(timed) if index not in failed]
+        try:
+            return decide_all(group, good, policy, guards)
+        except Exception as error:
+            index = _first_bad(group, timed, failed, policy, guards)
+            failed.add(index)
+            outcome.failures.append(Failure(group.id, timed[index][0], error))
+            if not isinstance(error, UnknownDeviceError | ActOutOfOrderError):
+                log.exception("message could not be decided on", group=group.id, message=repr(timed[index][0])[:500])
+    return None
+
+
+def _first_bad(
+    group: Group, timed: Sequence[Timed], failed: set[int], policy: SitePolicy, guards: Mapping[str, int]
+) -> int:
+    for index, entry in enumerate(timed):
+        if index in failed:
+            continue
+        try:
+            group = decide_all(group, (entry,), policy, guards).group
+        except Exception:  # noqa: BLE001 - reported by the caller, with the same error
+            return index
+    return next(index for index in range(len(timed)) if index not in failed)
+
+
+def _change(before: Group, decision: Decision) -> GroupChange:
+    after = decision.group
+    return GroupChange(
+        before=before,
+        after=after,
+        effects=decision.effects,
+        wake=after.wake if decision.wake_moved else None,
+        drop_wake=decision.wake_moved and after.wake is None,
+        guards=decision.guards_spent,
+    )
+
+
+def _spend(guards: Mapping[str, int], decision: Decision) -> Mapping[str, int]:
+    if not decision.guards_spent:
+        return guards
+    spent = dict(guards)
+    for rule, count in decision.guards_spent.items():
+        spent[rule] = spent.get(rule, 0) + count
+    return spent

@@ -1,0 +1,105 @@
+"""Consumers of the effect stream: at least once, in order, one loop for each of them.
+
+The ledger writer owns the stream's length: what it has written to SQL, and nobody else still needs, may be dropped. Its position is kept in
+SQL in the same transaction as the rows, so at the start the consumer group is set to that position and not the other way round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from twin.ports import StoreLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twin.ports import EffectStream, Entry, Ledger
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+BLOCK_MS = 200
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 10.0
+KEEP_ENTRIES = 20_000
+"""So many of the newest entries stay for live feeds that reconnect."""
+TRIM_EVERY_S = 5.0
+
+
+class Consumer(Protocol):
+    """Something that is done with every entry of a site's stream."""
+
+    name: str
+
+    async def start(self, site: str) -> None:
+        """Join the stream."""
+        ...
+
+    async def consume(self, site: str, entries: Sequence[Entry]) -> None:
+        """Deal with entries; when this returns they are acknowledged, when it raises they come again."""
+        ...
+
+
+class ConsumerLoop:
+    """Feeds one consumer with one site's stream until told to stop."""
+
+    def __init__(self, stream: EffectStream, consumer: Consumer, worker: str) -> None:
+        self._stream = stream
+        self._consumer = consumer
+        self._worker = worker
+        self.consumed = 0
+
+    async def run(self, site: str, stop: asyncio.Event) -> None:
+        """Consume; a failure of the world behind the consumer is waited out with back-off, never skipped."""
+        pause_s = FIRST_PAUSE_S
+        started = False
+        pending = True
+        while not stop.is_set():
+            try:
+                if not started:
+                    await self._consumer.start(site)
+                    started = True
+                entries = await self._stream.read(
+                    site, self._consumer.name, self._worker, count=BATCH, block_ms=BLOCK_MS, pending=pending
+                )
+                pending = pending and bool(entries)
+                if entries:
+                    await self._consumer.consume(site, entries)
+                    await self._stream.acknowledge(site, self._consumer.name, [entry.id for entry in entries])
+                    self.consumed += len(entries)
+                pause_s = FIRST_PAUSE_S
+            except asyncio.CancelledError:
+                raise
+            except StoreLostError:
+                raise
+            except Exception as error:
+                log.warning("consumer waits", consumer=self._consumer.name, site=site, error=repr(error)[:500], pause_s=pause_s)
+                started, pending = False, True
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+
+class LedgerWriter:
+    """Writes what the twins decided into SQL, and lets the stream forget what SQL has."""
+
+    name = "ledger"
+
+    def __init__(self, stream: EffectStream, ledger: Ledger) -> None:
+        self._stream = stream
+        self._ledger = ledger
+        self._trimmed_at: dict[str, float] = {}
+
+    async def start(self, site: str) -> None:
+        """Take up reading just behind SQL's own position."""
+        await self._stream.join(site, self.name, after=await self._ledger.position(site))
+
+    async def consume(self, site: str, entries: Sequence[Entry]) -> None:
+        """One transaction for the whole batch."""
+        await self._ledger.post(site, entries)
+        loop_time = asyncio.get_running_loop().time()
+        if loop_time - self._trimmed_at.get(site, 0.0) >= TRIM_EVERY_S:
+            self._trimmed_at[site] = loop_time
+            await self._stream.trim(site, ledger_position=await self._ledger.position(site), keep=KEEP_ENTRIES)

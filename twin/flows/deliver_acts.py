@@ -1,0 +1,75 @@
+"""Deliver acts: what SQL has decided reaches the twins, in order and once, however often we die in between.
+
+An act is written to SQL together with an entry that says "not delivered". The flow that made it delivers it at once; whatever a crash left
+undelivered is found by the sweep. The twin refuses what it has already, so delivering twice is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import structlog
+
+from twin.core.acts import ActOutOfOrderError
+from twin.core.messages import ContractsChanged
+from twin.core.model import Group
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twin.flows.apply_messages import Applier
+    from twin.ports import Ledger, PendingAct, TwinStore
+
+log = structlog.get_logger(__name__)
+
+SWEEP_BATCH = 1_000
+SWEEP_EVERY_S = 1.0
+
+
+class ActDelivery:
+    """Delivers pending acts to their twins."""
+
+    def __init__(self, store: TwinStore, ledger: Ledger, applier: Applier) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._applier = applier
+
+    async def deliver(self, acts: Sequence[PendingAct]) -> int:
+        """Deliver acts, oldest first within each group; returns how many were confirmed by their twin."""
+        ordered = sorted(acts, key=lambda pending: (pending.site, pending.group, pending.act.seq))
+        done = 0
+        for site, of_site in groupby(ordered, key=lambda pending: pending.site):
+            batch = list(of_site)
+            await self._create_groups(site, batch)
+            messages = {group: [item.act for item in items] for group, items in groupby(batch, key=lambda p: p.group)}
+            outcome = await self._applier.apply(site, messages)
+            for failure in outcome.failures:
+                if isinstance(failure.error, ActOutOfOrderError):
+                    log.info("an earlier act is missing, the sweep delivers it first", group=failure.group)
+                else:
+                    log.error("act could not be applied", group=failure.group, error=repr(failure.error))
+            for group, after in outcome.groups.items():
+                await self._ledger.delivered(site, group, after.acts_seq)
+                done += len(messages[group])
+        return done
+
+    async def sweep(self) -> int:
+        """Deliver what is still undelivered anywhere; returns how many were confirmed."""
+        pending = await self._ledger.undelivered(None, limit=SWEEP_BATCH)
+        return await self.deliver(pending) if pending else 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Sweep until told to stop."""
+        while not stop.is_set():
+            if await self.sweep() < SWEEP_BATCH:
+                await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def _create_groups(self, site: str, batch: Sequence[PendingAct]) -> None:
+        starting = {item.group for item in batch if isinstance(item.act, ContractsChanged)}
+        if starting:
+            known = await self._store.load(site, sorted(starting))
+            missing = [Group(site, name) for name in sorted(starting - known.keys())]
+            if missing:
+                await self._store.add_groups(site, missing, wake=0)

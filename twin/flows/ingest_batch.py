@@ -1,0 +1,128 @@
+"""Ingest: a micro-batch from the broker becomes decisions, and only then may it be acknowledged.
+
+A payload that breaks its contract goes to the site's dead letters with the reason and the place, and is acknowledged: it must never hold up
+the device's next message. A message of a device nobody knows goes there too. If the store cannot take the batch, nothing is acknowledged and the
+broker keeps it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from schemas.telemetry import ContractError, decode_message, decode_telemetry
+from schemas.topics import parse_topic
+from twin.core.messages import ConnectionChanged, LinkChanged
+from twin.flows import translate
+from twin.ports import DeadLetter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from twin.core.messages import Message
+    from twin.flows.apply_messages import Applier, Outcome
+    from twin.ports import Clock, Delivery, TwinStore
+
+log = structlog.get_logger(__name__)
+
+KEPT_PAYLOAD_BYTES = 2_048
+NO_SITE = "_"
+"""Dead letters of topics that name no known site."""
+
+
+class IngestCounters(msgspec.Struct):
+    """What has come in, for metrics and the live view."""
+
+    messages: int = 0
+    readings: int = 0
+    dead: int = 0
+    unknown: int = 0
+    failed: int = 0
+
+
+class Ingest:
+    """Handles micro-batches of deliveries; `handle` returns when everything in the batch may be acknowledged."""
+
+    def __init__(self, store: TwinStore, applier: Applier, clock: Clock) -> None:
+        self._store = store
+        self._applier = applier
+        self._clock = clock
+        self.counters = IngestCounters()
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Decide on a batch. Raises when the store cannot take it; then nothing of it may be acknowledged."""
+        now = self._clock.now()
+        self.counters.messages += len(deliveries)
+        sites: defaultdict[str, defaultdict[str, list[tuple[Message, int]]]] = defaultdict(lambda: defaultdict(list))
+        dead: defaultdict[str, list[DeadLetter]] = defaultdict(list)
+        for delivery in deliveries:
+            topic = parse_topic(delivery.topic)
+            if topic is None:
+                dead[NO_SITE].append(_letter(delivery, "not a topic of the contract", "", now))
+                continue
+            site, device, verb = topic
+            try:
+                messages = self._read(verb, device, delivery.payload, now)
+            except ContractError as error:
+                dead[site].append(_letter(delivery, error.reason, error.path, now))
+                continue
+            group = await self._store.group_of(site, device)
+            if group is None:
+                self.counters.unknown += 1
+                dead[site].append(_letter(delivery, f"unknown device {device}", "", now))
+                continue
+            sites[site][group] += messages
+        for site, groups in sites.items():
+            outcome = await self._applier.apply_timed(site, groups)
+            await self._follow_up(site, groups, outcome, dead, now)
+        for site, letters in dead.items():
+            self.counters.dead += len(letters)
+            await self._store.dead_letter(site, letters)
+
+    def _read(self, verb: str, device: str, payload: bytes, now: int) -> list[tuple[Message, int]]:
+        if verb == "tele":
+            envelopes = decode_telemetry(payload)
+            self.counters.readings += len(envelopes)
+            timed: list[tuple[Message, int]] = []
+            for envelope in envelopes:
+                self._clock.observe(envelope["ts"])
+                timed.append((translate.telemetry(device, envelope, now), self._clock.now()))
+            return timed
+        message = translate.message(verb, device, decode_message(verb, payload), now)
+        return [] if message is None else [(message, self._clock.now())]
+
+    async def _follow_up(
+        self,
+        site: str,
+        groups: dict[str, list[tuple[Message, int]]],
+        outcome: Outcome,
+        dead: defaultdict[str, list[DeadLetter]],
+        now: int,
+    ) -> None:
+        for failure in outcome.failures:
+            self.counters.failed += 1
+            device = getattr(failure.message, "device", "")
+            text = f"{type(failure.error).__name__}: {failure.error}"[:500]
+            payload = repr(failure.message).encode()[:KEPT_PAYLOAD_BYTES]
+            dead[site].append(DeadLetter(f"{site}/{device}", payload, text, "", now))
+        for group, timed in groups.items():
+            after = outcome.groups.get(group)
+            if after is None or after.gateway is None:
+                continue
+            for message, at in timed:
+                if isinstance(message, ConnectionChanged) and message.device == after.gateway.id:
+                    conn = after.gateway.conn
+                    await self._tell_behind(site, LinkChanged(message.device, conn.state, conn.sid, message.ts), at)  # type: ignore[arg-type]
+
+    async def _tell_behind(self, site: str, link: LinkChanged, now: int) -> None:
+        """Every device behind a gateway learns that it can, or can no longer, be reached."""
+        behind = await self._store.devices_behind(site, link.gateway)
+        if behind and link.state in ("online", "offline"):
+            await self._applier.apply_timed(site, {group: [(link, now)] for group in behind})
+
+
+def _letter(delivery: Delivery, reason: str, path: str, now: int) -> DeadLetter:
+    return DeadLetter(delivery.topic[:512], delivery.payload[:KEPT_PAYLOAD_BYTES], reason, path, now)

@@ -1,0 +1,67 @@
+"""Rebuild: twins made anew from SQL, when Redis was wiped, restored from old data, or no longer fits the ledger.
+
+SQL knows every posted interval, every credit and every standing lock. What Redis alone knew since the last posting is charged again by the next
+reading, because the register chain goes on exactly where SQL's chain ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from twin.ports import Clock, EffectStream, Registry, TwinStore
+
+log = structlog.get_logger(__name__)
+
+
+async def why_rebuild(registry: Registry, store: TwinStore, stream: EffectStream, site: str) -> str:
+    """Why the store's twins may not be used as they are; an empty text when they may.
+
+    Three things must hold: the generation is the one SQL expects; the store is not older than SQL (its last effect is at or behind SQL's
+    position); and SQL is not older than the store (nothing that SQL lacks was trimmed away).
+    """
+    generation, position = await registry.generation(site)
+    known = await store.generation(site)
+    if known is None:
+        return "the store has no twins of this site"
+    if known[0] != generation:
+        return f"the store has generation {known[0]}, SQL expects {generation}"
+    if _order(known[1]) < _order(position):
+        return f"the store ends at effect {known[1]}, SQL has {position}: the store is older than SQL"
+    trimmed = await stream.trimmed_to(site)
+    if _order(trimmed) > _order(position):
+        return f"effects up to {trimmed} were trimmed, SQL has only {position}: SQL is older than the store"
+    return ""
+
+
+async def rebuild(registry: Registry, store: TwinStore, clock: Clock, site: str) -> int:
+    """Write all twins of a site anew under the next generation; returns how many groups."""
+    generation = await registry.next_generation(site)
+    _, position = await registry.generation(site)
+    count = await store.replace_site(
+        site, generation, registry.rebuilt_groups(site), wake=clock.now(), position=position
+    )
+    log.info("twins rebuilt from SQL", site=site, generation=generation, groups=count)
+    return count
+
+
+async def rebuild_where_needed(
+    registry: Registry, store: TwinStore, stream: EffectStream, clock: Clock
+) -> dict[str, str]:
+    """Check every site and rebuild those that need it; returns the reasons by site."""
+    reasons: dict[str, str] = {}
+    for site in await registry.sites():
+        reason = await why_rebuild(registry, store, stream, site)
+        if reason:
+            log.warning("rebuilding twins", site=site, reason=reason)
+            reasons[site] = reason
+            await rebuild(registry, store, clock, site)
+    return reasons
+
+
+def _order(entry: str) -> tuple[int, int]:
+    """Stream ids `ms-n` in their order."""
+    ms, _, n = entry.partition("-")
+    return int(ms), int(n or 0)
