@@ -1,0 +1,228 @@
+"""A small fleet on a real broker: what it says is the contract, what it is told it does, what is lost comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiomqtt
+import orjson
+import pytest
+
+from schemas.clock_spec import ClockSpec
+from schemas.registry import problems
+from schemas.topics import parse_topic
+from simulators.run import Broker, Counters, negotiate, parse_broker, run_fleet
+from simulators.scenario import Scenario, parse_scenario
+
+START = "2026-01-12T09:00:00"
+MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+IOTCORE_TOML = """
+id = 0
+[router]
+id = 0
+max_connections = 1000
+max_outgoing_packet_count = 200
+max_segment_size = 104857600
+max_segment_count = 10
+[v5.1]
+name = "v5"
+listen = "127.0.0.1:{port}"
+next_connection_delay_ms = 1
+[v5.1.connections]
+connection_timeout_ms = 5000
+max_payload_size = 1048576
+max_inflight_count = 200
+dynamic_filters = true
+"""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _command(kind: str, port: int, folder: Path) -> list[str]:
+    if kind == "mosquitto":
+        if not Path(MOSQUITTO).exists():
+            pytest.skip("mosquitto is not installed")
+        config = folder / "mosquitto.conf"
+        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
+        return [MOSQUITTO, "-c", str(config)]
+    config = folder / "iotcore.toml"
+    config.write_text(IOTCORE_TOML.format(port=port))
+    return [sys.executable, "-m", "iotcore", "--config", str(config), "--log-level", "CRITICAL"]
+
+
+@pytest.fixture(params=["mosquitto", "iotcore"])
+def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    port = _free_port()
+    with (tmp_path / "broker.log").open("wb") as log:
+        process = subprocess.Popen(_command(request.param, port, tmp_path), stdout=log, stderr=log)
+    try:
+        for _ in range(200):
+            assert process.poll() is None, (tmp_path / "broker.log").read_text()
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+                break
+            time.sleep(0.05)
+        yield f"mqtt://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+class Listener:
+    """Everything the fleet publishes, and a way to publish to it."""
+
+    def __init__(self, client: aiomqtt.Client) -> None:
+        self.client = client
+        self.heard: list[tuple[str, str, Any, bool]] = []
+
+    async def listen(self) -> None:
+        async for message in self.client.messages:
+            topic = parse_topic(str(message.topic))
+            if topic is not None:
+                body = orjson.loads(bytes(message.payload))
+                self.heard.append((topic.device, topic.verb, body, bool(message.retain)))
+
+    def of(self, device: str, verb: str) -> list[Any]:
+        return [body for heard, kind, body, _ in self.heard if (heard, kind) == (device, verb)]
+
+    async def until(self, condition: Any, seconds: float = 20.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110 - conditions look at counters of other tasks, too
+                await asyncio.sleep(0.02)
+
+    async def command(self, device: str, number: int, **changes: Any) -> str:
+        now_ms = START_MS + 3_600_000
+        cmd = f"0193a5b2-7c1e-7d20-9a41-{number:012x}"
+        body = {"v": 1, "cmd": cmd, "op": "breaker.set", "target": "open", "fence": number, "issued": now_ms}
+        body |= {"exp": now_ms + 86_400_000} | changes
+        assert not problems("cmd", body)
+        await self.client.publish(f"twinmeter/v1/park-t/{device}/cmd", orjson.dumps(body), qos=1)
+        return cmd
+
+
+START_MS = 1_768_179_600_000
+
+
+def _scenario(**more: Any) -> Scenario:
+    document: dict[str, Any] = {
+        "apiVersion": "twinmeter.fleet/v1",
+        "site": "park-t",
+        "seed": 5,
+        "timezone": "Asia/Shanghai",
+        "start": START,
+        "interval": "1m",
+        "groups": [
+            {"name": "gateways", "kind": "gateway", "ids": ["gw-01", "gw-02"]},
+            {
+                "name": "shops",
+                "kind": "electricity_meter",
+                "ids": {"pattern": "em-{n:03d}", "from": 1, "to": 6},
+                "gateways": ["gw-01", "gw-02"],
+                "profile": ["G0-A", "G4-A"],
+                "peak_w": [3000, 9000],
+                "opening_wh": 1000,
+                "relay": True,
+                "rates": True,
+            },
+            {"name": "direct", "kind": "water_meter", "ids": ["wm-001"], "peak_lph": 900, "valve": True},
+            {"name": "breakers", "kind": "breaker", "ids": ["br-001"], "meters": ["em-002"], "gateways": ["gw-02"]},
+        ],
+    } | more
+    assert not problems("fleet", document)
+    return parse_scenario(document)
+
+
+@contextlib.asynccontextmanager
+async def _running(url: str, scenario: Scenario, rate: float = 60.0) -> Any:
+    stop = asyncio.Event()
+    broker: Broker = await negotiate(parse_broker(url), "test", stop)
+    async with broker.client("test-listener", None, 10.0) as client:
+        listener = Listener(client)
+        await client.subscribe("twinmeter/v1/park-t/+/+", qos=1)
+        listening = asyncio.create_task(listener.listen())
+        clock = ClockSpec("scaled", START_MS, rate, time.time_ns() // 1_000_000)
+        counters = Counters()
+        fleet = asyncio.create_task(run_fleet(scenario, url, clock, stop, counters=counters))
+        try:
+            yield listener, counters
+        finally:
+            stop.set()
+            await asyncio.wait_for(fleet, 20)
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_every_payload_satisfies_its_schema(broker_url: str) -> None:
+    async with _running(broker_url, _scenario()) as (listener, counters):
+        await listener.until(lambda: all(len(listener.of(f"em-{n:03d}", "tele")) >= 3 for n in range(1, 7)))
+        await listener.command("em-001", 1)
+        await listener.command("wm-001", 1, op="valve.set", target="closed")
+        await listener.until(lambda: len(listener.of("em-001", "ack")) == 2 and len(listener.of("wm-001", "ack")) == 2)
+        assert counters.acked > 0
+    verbs = {verb for _, verb, _, _ in listener.heard}
+    assert verbs >= {"birth", "conn", "tele", "state", "ack"}
+    broken = [(device, verb, problems(verb, body)) for device, verb, body, _ in listener.heard if problems(verb, body)]
+    assert broken == []
+    assert [ack["st"] for ack in listener.of("em-001", "ack")] == ["received", "executed"]
+    assert listener.of("wm-001", "state")[-1]["valve"] == "closed"
+    assert listener.of("gw-01", "conn")[-1]["s"] == "offline"
+
+
+async def test_open_relay_stops_the_register_and_a_close_starts_it(broker_url: str) -> None:
+    async with _running(broker_url, _scenario(), rate=600.0) as (listener, _):
+        await listener.until(lambda: listener.of("br-001", "birth"))
+        await listener.command("br-001", 1)
+        await listener.until(lambda: [ack["st"] for ack in listener.of("br-001", "ack")] == ["received", "executed"])
+        seen = len(listener.of("em-002", "tele"))
+        await listener.until(lambda: len(listener.of("em-002", "tele")) >= seen + 5)
+        flat = listener.of("em-002", "tele")[seen + 1 :]
+        assert len({sample["d"]["import_wh"] for sample in flat}) == 1
+        assert {sample["d"]["power_w"] for sample in flat} == {0}
+        await listener.command("br-001", 2, target="closed")
+        await listener.until(lambda: listener.of("em-002", "tele")[-1]["d"]["import_wh"] > flat[-1]["d"]["import_wh"])
+
+
+async def test_host_offline_is_buffered_and_replayed_as_history(broker_url: str) -> None:
+    status = "twinmeter/v1/$host/h-1/status"
+    async with _running(broker_url, _scenario(), rate=600.0) as (listener, counters):
+        await listener.until(lambda: len(listener.of("em-001", "tele")) >= 2)
+        await listener.client.publish(status, b'{"v":1,"s":"offline"}', qos=1, retain=True)
+        await listener.until(lambda: counters.buffered >= 20)
+        quiet = len(listener.of("em-001", "tele"))
+        await listener.client.publish(status, b'{"v":1,"s":"online"}', qos=1, retain=True)
+        await listener.until(lambda: any(isinstance(body, list) for body in listener.of("em-001", "tele")))
+        await listener.until(lambda: len(listener.of("em-001", "tele")) > quiet + 2)
+    samples = [
+        sample for body in listener.of("em-001", "tele") for sample in (body if isinstance(body, list) else [body])
+    ]
+    sequence = [sample["seq"] for sample in samples]
+    assert sequence == list(range(1, len(sequence) + 1))
+    assert any(sample.get("hist") for sample in samples)
+    assert not samples[-1].get("hist")
+    registers = [sample["d"]["import_wh"] for sample in samples]
+    assert registers == sorted(registers)
+
+
+async def test_gateway_outage_fires_its_will_and_history_follows(broker_url: str) -> None:
+    fault = {"fault": "offline", "devices": ["gw-01"], "from": "10m", "to": "30m"}
+    async with _running(broker_url, _scenario(faults=[fault]), rate=300.0) as (listener, _):
+        await listener.until(lambda: len(listener.of("gw-01", "conn")) >= 3)
+        await listener.until(lambda: any(isinstance(body, list) for body in listener.of("em-001", "tele")))
+    online, gone, back = listener.of("gw-01", "conn")[:3]
+    assert (online["s"], gone["s"], back["s"]) == ("online", "offline", "online")
+    assert online["sid"] == gone["sid"] != back["sid"]
+    kept = next(body for body in listener.of("em-001", "tele") if isinstance(body, list))
+    assert {sample["hist"] for sample in kept} == {True}
+    assert all(START_MS + 540_000 <= sample["ts"] <= START_MS + 1_900_000 for sample in kept)
