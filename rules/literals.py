@@ -74,7 +74,7 @@ def read_clock_time(text: object) -> int:
 def print_money(nano: int | Decimal) -> str:
     """Nano-units as a decimal string with at least two decimals and no needless zeros: `5.00`, `0.123456789`."""
     sign = "-" if nano < 0 else ""
-    whole, fraction = divmod(int(abs(nano)), 1_000_000_000)
+    whole, fraction = divmod(abs(int(nano)), 1_000_000_000)
     return f"{sign}{whole}.{f'{fraction:09d}'.rstrip('0').ljust(2, '0')}"
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 
-from rules.actions import Lock, PlannedAction
+from rules.actions import Lock, Notify, PlannedAction
 from rules.calendars import Calendar
 from rules.language import Expression
 from rules.language.compiler import Run
 from rules.language.flips import Flip
 from rules.language.values import TwinModel
 from rules.params import Param
+from rules.state import FIRED, Step
 
 CLOCK = "clock"
 
@@ -93,6 +94,8 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
     `repeats`: the rule acts on every trigger whose condition holds and keeps no state (`charge`, `unlock`).
     `clocked`: passing time counts as a trigger (`clock` stands in `on`). `flip` is when time alone may change where
     or when, `clear_flip` the same for the clear condition. `fingerprint` covers `when`, `levels` and `for`.
+    `run_when` is the condition of a rule without a ladder; `ready` the whole result of a repeating rule that has no
+    gate and nothing to remember.
     """
 
     id: str
@@ -122,6 +125,8 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
     clear_flip: Flip | None = None
     run_where: Run | None = None
     run_levels: tuple[Run, ...] = ()
+    run_when: Run | None = None
+    ready: Step | None = None
     paths: frozenset[str] = frozenset()
 
     @property
@@ -141,6 +146,15 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
     def lock_actions(self, env: Any) -> tuple[Lock, ...]:
         """The locks that the rule holds while it is fired."""
         return tuple(action for plan in self.locks if isinstance(action := plan.given(env), Lock))
+
+
+def ready_step(rule: Rule) -> Step | None:
+    """The one result that a repeating rule always gives when its condition holds, if there is but one."""
+    gates = rule.active is not None or rule.inhibited_by or rule.guard is not None or rule.cooldown is not None
+    varies = any(plan.late or isinstance(plan.action, Notify) for plan in rule.actions)
+    if not rule.repeats or gates or varies or (rule.clocked and rule.flip is not None):
+        return None
+    return Step(transition=FIRED, actions=tuple(plan.action for plan in rule.actions))
 
 
 class Ruleset(msgspec.Struct, frozen=True, eq=False):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2s
 from typing import Any
 
+import msgspec
+
 from rules.actions import SEVERITIES, ActionError, Alarm, Charge, Lock, PlannedAction, Unlock, read_action
 from rules.calendars import Calendar, CalendarError, read_entry
 from rules.errors import ExpressionError, InvalidExpressionError, ParamError, RuleProblem, RulesetError, did_you_mean
@@ -19,7 +21,7 @@ from rules.language.kinds import BOOL, DURATION, Type
 from rules.language.values import TwinModel
 from rules.literals import is_duration, read_duration
 from rules.params import Param, param_value, read_param, resolved
-from rules.rule import CLOCK, Active, Clear, Guard, Inhibitor, Level, Locate, Retry, Rule, Ruleset
+from rules.rule import CLOCK, Active, Clear, Guard, Inhibitor, Level, Locate, Retry, Rule, Ruleset, ready_step
 
 EVENTS = frozenset(
     {CLOCK, "birth", "conn", "state", "event", "reading", "reading.registers", "reading.power_step", "account.credited"}
@@ -150,10 +152,11 @@ class _RuleCompilation:
             clear_flip=clear.when.flip if clear is not None and clear.when is not None else None,
             run_where=where.run if where is not None else None,
             run_levels=tuple(level.when.run for level in levels),
+            run_when=levels[0].when.run if "when" in written and levels else None,
             paths=frozenset(self.paths),
         )
         self.check_whole(rule)
-        return rule
+        return msgspec.structs.replace(rule, ready=ready_step(rule))
 
     def problem(self, where: tuple[Any, ...], message: str, suggestion: str = "", offset: int | None = None) -> None:
         self.whole.problem((*self.place, *where), message, suggestion, offset)

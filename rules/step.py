@@ -56,7 +56,18 @@ def step(rule: Rule, env: Any, state: RuleState | None, now: int, trigger: str |
     inside = True if rule.run_where is None else rule.run_where(env)
     if inside is False:
         return _outside(state, now)
-    level, absent, absent_level = _evaluated(rule.run_levels, env) if inside is True else (-1, inside, -1)
+    run_when = rule.run_when
+    if inside is not True:
+        level, absent, absent_level = -1, inside, -1
+    elif run_when is not None:
+        holds = run_when(env)
+        if holds is False and state is None:
+            return QUIET["when"] if rule.flip is None or not rule.clocked else _quiet(rule, env)
+        if holds is True and state is None and evidence and rule.ready is not None:
+            return rule.ready
+        level, absent, absent_level = _single(holds)
+    else:
+        level, absent, absent_level = _evaluated(rule.run_levels, env)
     if state is not None and (state.state == FIRED or state.state == RECOVERING):
         return _Fired(rule, env, state, now, evidence).step(level, absent, absent_level)
     if level < 0 and absent is not None and rule.on_unknown == "fire":
@@ -66,21 +77,37 @@ def step(rule: Rule, env: Any, state: RuleState | None, now: int, trigger: str |
     if absent is not None:
         return _absent(rule, env, state, now, absent)
     if state is None or state.state == NORMAL:
-        if rule.flip is None or not rule.clocked:
-            return QUIET["when"]
-        return Step(wake_ms=rule.flip(env), gate="when")
+        return _quiet(rule, env)
     return Step(remembered(state, now), True, NORMAL, wake_ms=_flip(rule, env), gate="when")
+
+
+def _quiet(rule: Rule, env: Any) -> Step:
+    """Nothing holds and nothing was: only a timer may be needed."""
+    if rule.flip is None or not rule.clocked:
+        return QUIET["when"]
+    return Step(wake_ms=rule.flip(env), gate="when")
+
+
+def _single(holds: Any) -> tuple[int, Any, int]:
+    """What `_evaluated` gives for a rule without a ladder."""
+    if holds is True:
+        return 0, None, -1
+    return (-1, None, -1) if holds is False else (-1, holds, 0)
 
 
 def _evaluated(runs: tuple[Run, ...], env: Any) -> tuple[int, Any, int]:
     """The highest rung that holds (-1: none), and an absent value with its rung, if one lies above."""
     absent: Any = None
     absent_level = -1
-    for index in range(len(runs) - 1, -1, -1):
-        holds = runs[index](env)
+    index = len(runs)
+    for run in reversed(runs):
+        index -= 1
+        holds = run(env)
+        if holds is False:
+            continue
         if holds is True:
             return index, absent, absent_level
-        if holds is not False and absent is None:
+        if absent is None:
             absent, absent_level = holds, index
     return -1, absent, absent_level
 

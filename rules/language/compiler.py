@@ -13,13 +13,19 @@ from rules.language.syntax import Node
 from rules.language.values import (
     ABSENT,
     ARITHMETIC,
+    INT64_MAX,
+    INT64_MIN,
+    TOO_LARGE,
     Failure,
     TwinModel,
     absent_of,
+    add,
     as_truth,
     both,
     either,
+    multiply,
     negate,
+    subtract,
 )
 
 Run = Callable[[Any], Any]
@@ -77,7 +83,10 @@ def _not(operand: Run) -> Run:
 def _negation(operand: Run) -> Run:
     def run(env: Any) -> Any:
         value = operand(env)
-        return absent_of(value) if value.__class__ in ABSENT else negate(value)
+        try:
+            return negate(value)
+        except TypeError:
+            return absent_of(value)
 
     return run
 
@@ -116,22 +125,62 @@ def _choice(condition: Run, then: Run, otherwise: Run) -> Run:
 
 def _binary(node: syntax.Binary, model: TwinModel) -> Run:
     left, right = compiled(node.left, model), compiled(node.right, model)
+    if node.op == "*" and isinstance(node.left, syntax.Literal) and isinstance(node.left.value, int):
+        return _scaled(node.left.value, right)
     if node.op in ARITHMETIC:
-        return _arithmetic(ARITHMETIC[node.op], left, right)
+        return _arithmetic(node.op, left, right)
     if node.op in _COMPARE_CONSTANT and isinstance(node.right, syntax.Literal):
         return _COMPARE_CONSTANT[node.op](left, node.right.value)
     return _COMPARE[node.op](left, right)
 
 
-def _arithmetic(operation: Callable[[Any, Any], Any], left: Run, right: Run) -> Run:
+def _arithmetic(op: str, left: Run, right: Run) -> Run:
+    if op == "+":
+        return _sum(left, right)
+    if op == "-":
+        return _difference(left, right)
+    operation = ARITHMETIC[op]
+    return lambda env: _operated(operation, left(env), right(env))
+
+
+def _operated(operation: Callable[[Any, Any], Any], first: Any, second: Any) -> Any:
+    try:
+        return operation(first, second)
+    except TypeError:
+        return absent_of(first, second)
+    except ArithmeticError:
+        return Failure("a number that does not fit")
+
+
+def _sum(left: Run, right: Run) -> Run:
     def run(env: Any) -> Any:
         first, second = left(env), right(env)
-        try:
-            return operation(first, second)
-        except TypeError:
-            return absent_of(first, second)
-        except ArithmeticError:
-            return Failure("a number that does not fit")
+        if first.__class__ is int and second.__class__ is int:
+            result = first + second
+            return result if INT64_MIN <= result <= INT64_MAX else TOO_LARGE
+        return _operated(add, first, second)
+
+    return run
+
+
+def _difference(left: Run, right: Run) -> Run:
+    def run(env: Any) -> Any:
+        first, second = left(env), right(env)
+        if first.__class__ is int and second.__class__ is int:
+            result = first - second
+            return result if INT64_MIN <= result <= INT64_MAX else TOO_LARGE
+        return _operated(subtract, first, second)
+
+    return run
+
+
+def _scaled(factor: int, right: Run) -> Run:
+    def run(env: Any) -> Any:
+        second = right(env)
+        if second.__class__ is int:
+            result = factor * second
+            return result if INT64_MIN <= result <= INT64_MAX else TOO_LARGE
+        return _operated(multiply, factor, second)
 
     return run
 
@@ -205,6 +254,17 @@ def _more_constant(left: Run, constant: Any) -> Run:
     return run
 
 
+def _less_constant(left: Run, constant: Any) -> Run:
+    def run(env: Any) -> Any:
+        first = left(env)
+        try:
+            return first < constant
+        except TypeError:
+            return absent_of(first)
+
+    return run
+
+
 _COMPARE: dict[str, Callable[[Run, Run], Run]] = {
     "<": _less,
     "<=": _less_equal,
@@ -216,6 +276,7 @@ _COMPARE: dict[str, Callable[[Run, Run], Run]] = {
 }
 _COMPARE_CONSTANT: dict[str, Callable[[Run, Any], Run]] = {
     ">": _more_constant,
+    "<": _less_constant,
     "==": _equal_constant,
     "!=": _unequal_constant,
 }

@@ -81,6 +81,19 @@ def _product(constant: Node, factor: int) -> int | None:
     return constant.value * factor if isinstance(constant, syntax.Literal) and isinstance(constant.value, int) else None
 
 
+def _unit_crossing(factor: int, lag: int, left: Run, right: Run, general: Flip) -> Flip:
+    """The crossing of an ordered comparison with factor 1 or -1 over ints, by far the most frequent one."""
+
+    def flip(env: Any) -> int | None:
+        first, second = left(env), right(env)
+        if first.__class__ is int and second.__class__ is int:
+            ahead: int = (second - first if factor == 1 else first - second) + lag
+            return env.now + ahead if ahead > 0 else None
+        return general(env)
+
+    return flip
+
+
 def _crossing(op: str, factor: int, left: Run, right: Run) -> Flip:
     at_zero = op in (">=", "<") if factor > 0 else op in (">", "<=")
     past_zero = not at_zero
@@ -98,6 +111,8 @@ def _crossing(op: str, factor: int, left: Run, right: Run) -> Flip:
                 return instant
         return None
 
+    if factor in (1, -1) and at_zero is not past_zero:
+        return _unit_crossing(factor, 0 if at_zero else 1, left, right, flip)
     return flip
 
 

@@ -36,6 +36,7 @@ class Failure(msgspec.Struct, frozen=True, eq=False):
 
 
 MISSING = Unknown("missing")
+TOO_LARGE = Failure("a number past 64 bits")
 ABSENT: frozenset[type] = frozenset({Unknown, Failure, type(None)})
 
 
@@ -84,28 +85,27 @@ def absent_of(*operands: Any) -> Unknown | Failure:
     return failure or Failure("the values do not fit this operator")
 
 
-def _bounded(number: int) -> int | Failure:
-    return number if INT64_MIN <= number <= INT64_MAX else Failure("a number past 64 bits")
-
-
 def add(left: Any, right: Any) -> Any:
     """Exact sum; a `Failure` past 64 bits."""
     if left.__class__ is int and right.__class__ is int:
-        return _bounded(left + right)
+        result = left + right
+        return result if INT64_MIN <= result <= INT64_MAX else TOO_LARGE
     return CONTEXT.add(left, right)
 
 
 def subtract(left: Any, right: Any) -> Any:
     """Exact difference; a `Failure` past 64 bits."""
     if left.__class__ is int and right.__class__ is int:
-        return _bounded(left - right)
+        result = left - right
+        return result if INT64_MIN <= result <= INT64_MAX else TOO_LARGE
     return CONTEXT.subtract(left, right)
 
 
 def multiply(left: Any, right: Any) -> Any:
     """Exact product of ints (a `Failure` past 64 bits); 28 digits with decimals."""
     if left.__class__ is int and right.__class__ is int:
-        return _bounded(left * right)
+        result = left * right
+        return result if INT64_MIN <= result <= INT64_MAX else TOO_LARGE
     return CONTEXT.multiply(left, right)
 
 
@@ -132,6 +132,8 @@ def remainder(left: Any, right: Any) -> Any:
 
 def negate(operand: Any) -> Any:
     """The operand with its sign turned; a `Failure` past 64 bits."""
+    if operand.__class__ is int and operand != INT64_MIN:
+        return -operand
     return subtract(0, operand)
 
 

@@ -1,0 +1,277 @@
+"""Tests that stand in the rule file, run with the evaluator that runs live.
+
+A test is one twin without a platform: its paths hold what `given` and the `series` say, its clock goes from sample to
+sample, and in between to every instant at which a rule asks to be woken. What triggers a rule at a sample: the path
+itself or its beginning (`conn` for `conn.state`); an event such as `reading.registers` is triggered by every sample
+below its first word (`reading.`), unless the test gives the event a series of its own, whose samples are the
+occurrences. `clock` counts at every sample. A missing sample (`_`) is an evaluation with an unknown input. `X.at`
+follows the newest sample below `X.` by itself.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from rules.actions import Alarm
+from rules.errors import ParamError, did_you_mean
+from rules.language.kinds import Type
+from rules.language.values import MISSING, PathSpec, TwinModel, Unknown
+from rules.literals import EPOCH, print_duration, read_duration
+from rules.rule import CLOCK, Rule, Ruleset
+from rules.ruleset import compile_ruleset, resolve_params
+from rules.series import EVENT, read_sample, read_series
+from rules.state import FIRED, NORMAL, RECOVERING, RuleState, Step
+from rules.step import step
+
+DEFAULT_START = "2026-01-05T00:00:00"
+DEFAULT_INTERVAL = "1m"
+MAX_WAKES = 10_000
+
+
+class TestResult(msgspec.Struct, frozen=True):
+    """The outcome of one test; `failures` says in words what was expected and what was found."""
+
+    __test__ = False
+
+    name: str
+    passed: bool
+    failures: tuple[str, ...] = ()
+
+
+class _Moment(msgspec.Struct, frozen=True):
+    """What one rule did at one instant of a test."""
+
+    at_ms: int
+    state: RuleState | None
+    transition: str | None
+    gate: str
+
+
+class PlainEnv:
+    """An environment that holds its values by path: one twin of a test, without a platform."""
+
+    def __init__(self, start: int, zone: tzinfo, ruleset: Ruleset, params: Mapping[str, Any]) -> None:
+        self.start = start
+        self.now = start
+        self.zone = zone
+        self.ruleset = ruleset
+        self.params = params
+        self.values: dict[str, Any] = {}
+        self.sampled_at: dict[str, int] = {}
+        self.states: dict[str, RuleState | None] = {}
+        self.fired_at: dict[str, list[int]] = {}
+
+    def peer_fired(self, rule_id: str) -> bool:
+        """Whether the other rule of the test stands fired."""
+        state = self.states.get(rule_id)
+        return state is not None and state.state in (FIRED, RECOVERING)
+
+    def guard_used(self, rule_id: str) -> int:
+        """How many times the rule has fired in this test inside its guard's window."""
+        guard = self.ruleset.by_id[rule_id].guard
+        window = guard.per_ms if guard is not None else 0
+        return sum(1 for instant in self.fired_at.get(rule_id, ()) if instant > self.now - window)
+
+
+def plain_model(model: TwinModel) -> dict[str, PathSpec]:
+    """The same paths and types, read from a `PlainEnv`."""
+    return {
+        name: PathSpec(spec.type, spec.unit, _reader(name), spec.scopes, at=_age_reader(name))
+        for name, spec in model.items()
+    }
+
+
+def _reader(name: str) -> Callable[[PlainEnv], Any]:
+    below = name.removesuffix("at")
+    if name.endswith(".at"):
+        return lambda env: env.values.get(name, max(_instants_below(env, below), default=MISSING))
+    return lambda env: env.values.get(name, MISSING)
+
+
+def _instants_below(env: PlainEnv, prefix: str) -> list[int]:
+    return [instant for path, instant in env.sampled_at.items() if path.startswith(prefix)]
+
+
+def _age_reader(name: str) -> Callable[[PlainEnv], int | None]:
+    return lambda env: env.sampled_at.get(name)
+
+
+def run_tests(ruleset: Ruleset, document: Mapping[str, Any], zone: tzinfo | None = None) -> list[TestResult]:
+    """Run every test of a rule file that compiles; `zone` is that of the calendars where a test names none."""
+    plain = compile_ruleset(document, plain_model(ruleset.model))
+    return [run_test(plain, test, zone or ZoneInfo("UTC")) for test in document.get("tests", ())]
+
+
+def run_test(plain: Ruleset, test: Mapping[str, Any], zone: tzinfo) -> TestResult:
+    """Run one test against a ruleset compiled over a `plain_model`."""
+    try:
+        failures = _TestRun(plain, test, zone).failures()
+    except (ValueError, ZoneInfoNotFoundError, ParamError) as error:
+        failures = [str(error)]
+    return TestResult(test["name"], not failures, tuple(failures))
+
+
+class _TestRun:
+    """One test on its way: the environment, the samples to come, and what each rule did."""
+
+    def __init__(self, plain: Ruleset, test: Mapping[str, Any], zone: tzinfo) -> None:
+        self.plain = plain
+        self.test = test
+        zone = ZoneInfo(test["timezone"]) if "timezone" in test else zone
+        self.interval = read_duration(test.get("interval", DEFAULT_INTERVAL))
+        if self.interval <= 0:
+            raise ValueError("the interval must be longer than nothing")
+        params = resolve_params(plain, test.get("params", {}))
+        self.env = PlainEnv(_start(test.get("start", DEFAULT_START), zone), zone, plain, params)
+        self.events = {trigger for rule in plain.rules for trigger in rule.on} - set(plain.model)
+        self.series = {path: read_series(self.type_of(path), text) for path, text in test.get("series", {}).items()}
+        for path, raw in test.get("given", {}).items():
+            self.env.values[path] = MISSING if raw is None else read_sample(self.type_of(path), raw)
+            self.env.sampled_at[path] = self.env.start
+        self.rules = self.chosen_rules()
+        self.moments: dict[str, list[_Moment]] = {rule.id: [] for rule in self.rules}
+        self.wakes: dict[str, int] = {}
+
+    def type_of(self, path: str) -> Type:
+        spec = self.plain.model.get(path)
+        if spec is not None:
+            return spec.type
+        if path in self.events:
+            return EVENT
+        raise ValueError(f"unknown path {path} {did_you_mean(path, self.plain.model)}".rstrip())
+
+    def chosen_rules(self) -> list[Rule]:
+        """The enabled rules of the test's twin, and those that can inhibit them."""
+        for expected in self.test["expect"]:
+            if expected["rule"] not in self.plain.by_id:
+                raise ValueError(
+                    f"unknown rule {expected['rule']!r} {did_you_mean(expected['rule'], self.plain.by_id)}"
+                )
+        scopes = {self.plain.by_id[expected["rule"]].scope_twin for expected in self.test["expect"]}
+        scopes = {self.test["twin"]} if "twin" in self.test else scopes
+        chosen = [rule for rule in self.plain.rules if rule.enabled and rule.scope_twin in scopes]
+        peers = {peer.name for rule in chosen for peer in rule.inhibited_by if peer.flag is None}
+        return [rule for rule in self.plain.rules if rule in chosen or (rule.id in peers and rule.enabled)]
+
+    def failures(self) -> list[str]:
+        found: list[str] = []
+        expectations = [(read_duration(expected["at"]), expected) for expected in self.test["expect"]]
+        self.run_until(max(at_ms for at_ms, _ in expectations))
+        for at_ms, expected in expectations:
+            found.extend(self.differences(at_ms, expected))
+        return found
+
+    def run_until(self, end_ms: int) -> None:
+        samples = max((len(series) for series in self.series.values()), default=0)
+        index, woken = 0, 0
+        while True:
+            sample_at = self.env.start + index * self.interval
+            due = min(self.wakes.values(), default=None)
+            by_sample = index < max(samples, 1) and (due is None or sample_at <= due)
+            now = sample_at if by_sample else due
+            if now is None or now > self.env.start + end_ms:
+                return
+            self.env.now = now
+            if by_sample:
+                self.sample(index)
+                index += 1
+            else:
+                woken += 1
+                if woken > MAX_WAKES:
+                    raise ValueError(f"the rules asked to be woken more than {MAX_WAKES} times")
+                self.evaluate_due()
+
+    def sample(self, index: int) -> None:
+        touched: set[str] = set()
+        occurred: set[str] = set()
+        for path, series in self.series.items():
+            if index >= len(series):
+                continue
+            value = series[index]
+            present = not isinstance(value, Unknown)
+            if path in self.plain.model:
+                self.env.values[path] = value
+                touched.add(path)
+            if present:
+                occurred.add(path)
+                self.env.sampled_at[path] = self.env.now
+        for rule in self.rules:
+            trigger = next((on for on in rule.on if self.triggers(on, touched, occurred)), None)
+            if trigger is not None:
+                self.evaluate(rule, trigger)
+            elif rule.clocked or self.wakes.get(rule.id, self.env.now + 1) <= self.env.now:
+                self.evaluate(rule, CLOCK)
+
+    def triggers(self, on: str, touched: set[str], occurred: set[str]) -> bool:
+        if on in self.plain.model:
+            return on in touched
+        if on in self.series:
+            return on in occurred
+        if any(name.startswith(f"{on}.") for name in self.plain.model):
+            return any(path.startswith(f"{on}.") for path in touched)
+        return on != CLOCK and any(path.startswith(on.split(".")[0] + ".") for path in occurred)
+
+    def evaluate_due(self) -> None:
+        for rule in self.rules:
+            if self.wakes.get(rule.id, self.env.now + 1) <= self.env.now:
+                self.evaluate(rule, None)
+
+    def evaluate(self, rule: Rule, trigger: str | None) -> None:
+        env = self.env
+        outcome: Step = step(rule, env, env.states.get(rule.id), env.now, trigger)
+        if outcome.changed:
+            env.states[rule.id] = outcome.state
+        if outcome.transition == FIRED:
+            env.fired_at.setdefault(rule.id, []).append(env.now)
+        self.wakes.pop(rule.id, None)
+        if outcome.wake_ms is not None:
+            self.wakes[rule.id] = max(outcome.wake_ms, env.now + 1)
+        moment = _Moment(env.now - env.start, env.states.get(rule.id), outcome.transition, outcome.gate)
+        self.moments[rule.id].append(moment)
+
+    def differences(self, at_ms: int, expected: Mapping[str, Any]) -> list[str]:
+        rule = self.plain.by_id[expected["rule"]]
+        moments = [moment for moment in self.moments.get(rule.id, ()) if moment.at_ms <= at_ms]
+        last = moments[-1] if moments else _Moment(0, None, None, "")
+        now_there = [moment.transition for moment in moments if moment.at_ms == at_ms and moment.transition]
+        found = {
+            "state": last.state.state if last.state is not None else NORMAL,
+            "severity": _severity(rule, last.state),
+            "transition": now_there[-1] if now_there else "none",
+            "gate": last.gate or "none",
+        }
+        place = f"at {print_duration(at_ms)}, rule {rule.id}"
+        return [
+            f"{place}: expected {what} {expected[what]}, found {found[what]} ({self.story(rule, at_ms, last)})"
+            for what in found
+            if what in expected and expected[what] != found[what]
+        ]
+
+    def story(self, rule: Rule, at_ms: int, last: _Moment) -> str:
+        """How the rule came to where it is: its transitions so far, and the gate that holds it."""
+        changes = [
+            f"{print_duration(moment.at_ms)} {moment.transition}"
+            for moment in self.moments.get(rule.id, ())
+            if moment.transition and moment.at_ms <= at_ms
+        ]
+        told = ", ".join(changes[-8:]) or "nothing happened"
+        return f"{told}; stopped by {last.gate}" if last.gate else told
+
+
+def _severity(rule: Rule, state: RuleState | None) -> str:
+    if state is None or state.state not in (FIRED, RECOVERING):
+        return "none"
+    alarms = [plan.action.severity for plan in rule.actions if isinstance(plan.action, Alarm)]
+    return rule.severity(state.level) or (alarms[0] if alarms else "none")
+
+
+def _start(text: str, zone: tzinfo) -> int:
+    moment = datetime.fromisoformat(text)
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
+    return (moment - EPOCH) // timedelta(milliseconds=1)
+
+
+__all__ = ["PlainEnv", "TestResult", "plain_model", "run_test", "run_tests"]
