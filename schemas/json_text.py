@@ -61,10 +61,11 @@ class _Scanner:
 
     def _object(self, at: int, path: PathTuple) -> tuple[dict[str, Any], int]:
         members: dict[str, Any] = {}
-        at = self._skip(at)
+        at, is_first = self._skip(at), True
         while self.text[at : at + 1] != "}":
-            if members or self.text[at : at + 1] == ",":
+            if not is_first:
                 at = self._skip(self._expect(",", at))
+            is_first = False
             if self.text[at : at + 1] != '"':
                 raise self._unreadable(at, "a field name in double quotes is expected here")
             key, end = self._string(at)

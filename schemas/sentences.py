@@ -43,11 +43,9 @@ def explain_error(error: ValidationError) -> Iterator[Finding]:
         return
     path = tuple(error.absolute_path)
     if _is_about_a_name(error):
-        yield (*path, error.instance), f"the field name {_found(error.instance)} is not {_expected(error.schema)}", True
+        yield (*path, error.instance), _sentence_about_a_name(error), True
     elif error.validator == "additionalProperties":
         yield from _explain_unknown_fields(error, path)
-    elif error.validator is None:
-        yield path, "this field does not belong here", True
     else:
         yield path, _sentence(error), False
 
@@ -162,6 +160,12 @@ def _names(fields: list[str]) -> str:
 
 def _first_repeated(items: list[object]) -> object:
     return next(item for index, item in enumerate(items) if item in items[:index])
+
+
+def _sentence_about_a_name(error: ValidationError) -> str:
+    if error.validator == "not":
+        return f"the field {error.instance!r} does not belong here; it is for another kind"
+    return f"the field name {_found(error.instance)} is not {_expected(error.schema)}"
 
 
 def _is_about_a_name(error: ValidationError) -> bool:

@@ -1,5 +1,7 @@
 """Topics parse back to what they were built from, and nothing outside the contract parses."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,9 +68,8 @@ def test_filters_name_wildcards_or_ids() -> None:
     ],
 )
 def test_what_cannot_stand_in_a_topic_is_refused_by_name(build, named: str) -> None:
-    with pytest.raises(ValueError, match="verb|letters") as caught:
+    with pytest.raises(ValueError, match=re.escape(named)):
         build()
-    assert named in str(caught.value)
 
 
 def test_no_command_is_retained() -> None:
