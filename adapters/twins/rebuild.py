@@ -1,0 +1,155 @@
+"""Writing all twins of a site anew.
+
+Theory of operation. A rebuild first takes the site's generation away and puts a random builder token in its place: from
+then on no commit passes, and every page is written in a transaction that holds only while the token is still there
+(WATCH). The generation is set last. So a crash half way leaves a site without a generation, which is rebuilt again; and
+of two rebuilds at once the later one wins, the earlier fails at its next page.
+
+The effect stream is dropped with the twins that wrote it. Its successor goes on behind every id the ledger, the old
+stream or this process has seen, and gets the old consumer groups back, so that nothing written to it can be trimmed
+before they had it. Guard counts and dead letters stay: they are about the past, which a rebuild does not change.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError, WatchError
+
+from adapters.twins.change import devices_of, gateways_of, newborn
+from adapters.twins.codec import encode_group
+from adapters.twins.entry_id import BEGINNING, newest
+from adapters.twins.keys import SITES, SiteKeys
+from adapters.twins.trust import Trust
+from twin.ports import StoreLostError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from redis.asyncio import Redis
+    from redis.asyncio.client import Pipeline
+
+    from twin.core.model import Group
+
+PAGE = 500
+
+
+class Rebuild:
+    """One rebuild of one site; used once."""
+
+    def __init__(self, client: Redis, keys: SiteKeys, generation: int) -> None:
+        self._client: Any = client
+        self._keys = keys
+        self._generation = generation
+        self._builder = secrets.token_hex(8)
+
+    async def run(self, groups: AsyncIterator[Group], *, wake: int, floor: str) -> tuple[int, Trust]:
+        """Replace the site's twins; returns how many groups there are now, and the trust in them.
+
+        `floor` is an effect id that all new ones must be behind. Raises StoreLostError when another rebuild took over.
+        """
+        last, consumers = await self._take_over(floor)
+        await self._clear(last, consumers)
+        count = await self._write(groups, wake)
+        trust = Trust(builder=self._builder, generation=self._generation, last=last)
+        await self._client.sadd(SITES, self._keys.site)
+        await self._guarded(lambda pipe: pipe.hset(self._keys.generation, mapping={"gen": self._generation}))
+        return count, trust
+
+    async def _take_over(self, floor: str) -> tuple[str, list[bytes]]:
+        """Stop all commits; returns the id the new stream starts behind, and the consumer groups it must have."""
+        keys = self._keys
+        consumers = await consumer_groups(self._client, keys)
+        old = await self._client.hget(keys.generation, "last")
+        last = newest(floor, old.decode() if old else BEGINNING)
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hdel(keys.generation, "gen", "trimmed")
+        pipe.hset(keys.generation, mapping={"builder": self._builder, "last": last, "count": 0})
+        await pipe.execute()
+        return last, consumers
+
+    async def _clear(self, last: str, consumers: Sequence[bytes]) -> None:
+        """Delete the old twins, index last, so that a crash leaves nothing the next rebuild cannot find."""
+        keys = self._keys
+        while members := await self._client.srandmember(keys.index, PAGE):
+            page = list(members)
+
+            def drop(pipe: Pipeline, page: list[bytes] = page) -> None:
+                pipe.unlink(*(keys.prefix + member.decode() for member in page))
+                pipe.srem(keys.index, *page)
+
+            await self._guarded(drop)
+
+        def restart(pipe: Pipeline) -> None:
+            pipe.unlink(keys.timers, keys.directory, keys.effects)
+            if last != BEGINNING:
+                pipe.xadd(keys.effects, {"n": 0}, id=last)
+                pipe.xdel(keys.effects, last)
+            for name in consumers:
+                pipe.xgroup_create(keys.effects, name, id="0-0", mkstream=True)
+
+        await self._guarded(restart)
+
+    async def _write(self, groups: AsyncIterator[Group], wake: int) -> int:
+        count = 0
+        page: list[Group] = []
+        async for group in groups:
+            if group.site != self._keys.site:
+                raise ValueError(f"group {group.id!r} belongs to site {group.site!r}, not to {self._keys.site!r}")
+            page.append(newborn(group, generation=self._generation, wake=wake))
+            if len(page) == PAGE:
+                count += await self._write_page(page, wake)
+                page = []
+        if page:
+            count += await self._write_page(page, wake)
+        return count
+
+    async def _write_page(self, page: Sequence[Group], wake: int) -> int:
+        keys = self._keys
+
+        def write(pipe: Pipeline) -> None:
+            pipe.sadd(keys.index, *("g:" + group.id for group in page))
+            pipe.zadd(keys.timers, {group.id: wake for group in page})
+            for group in page:
+                pipe.hset(keys.group(group.id), mapping=dict(encode_group(group)))
+                place_group(pipe, keys, group)
+
+        await self._guarded(write)
+        return len(page)
+
+    async def _guarded(self, write: Callable[[Pipeline], Any]) -> None:
+        """Run a transaction that holds only while this rebuild is the latest one of its site."""
+        async with self._client.pipeline(transaction=True) as pipe:
+            await pipe.watch(self._keys.generation)
+            builder = await pipe.hget(self._keys.generation, "builder")
+            try:
+                if builder != self._builder.encode():
+                    raise WatchError
+                pipe.multi()
+                write(pipe)
+                await pipe.execute()
+            except WatchError:
+                raise StoreLostError(
+                    f"site {self._keys.site!r}: another rebuild took over, or the store was wiped meanwhile"
+                ) from None
+
+
+def place_group(pipe: Pipeline, keys: SiteKeys, group: Group) -> None:
+    """Put a group's devices into the directory, and the group behind its gateways."""
+    devices = devices_of(group)
+    if devices:
+        pipe.hset(keys.directory, mapping=dict.fromkeys(devices, group.id))
+    for gateway in gateways_of(group):
+        pipe.sadd(keys.gateway(gateway), group.id)
+        pipe.sadd(keys.index, "gw:" + gateway)
+
+
+async def consumer_groups(client: Any, keys: SiteKeys) -> list[bytes]:
+    """Names of the consumer groups on a site's effect stream; none when there is no stream."""
+    try:
+        return [row["name"] for row in await client.xinfo_groups(keys.effects)]
+    except ResponseError as error:
+        if "no such key" in str(error):
+            return []
+        raise
