@@ -57,6 +57,10 @@ def react_to_reading(
                 _evaluate(draft, view, bound, f"reading.{channel}", now)
     for bound in index.any_reading:
         _evaluate(draft, view, bound, "reading", now)
+    for bound in index.of("meter", "clock"):
+        # A rule that watches the clock takes up its watch with the first reading, and sets its own due times from then on.
+        if bound.rule.id not in draft.group.meters[meter_id].wakes:
+            _evaluate(draft, view, bound, "clock", now)
     tenant = draft.group.tenant
     if tenant is not None and tenant.unseen_charges:
         react_to_balance(draft, now)
@@ -175,10 +179,10 @@ def _record(draft: Draft, view: View, bound: BoundRule, before: RuleState | None
         owner.rules = rules
     if not outcome.transition:
         return
-    record = msgspec.to_builtins(explain(rule, view, before, now))
-    state = outcome.state.state if outcome.state else "normal"
-    twin = view.meter_id or draft.group.id
-    draft.emit(RuleChanged(rule.id, rule.version, twin, now, state, outcome.transition, record))
+    after = outcome.state if outcome.changed else before
+    record = msgspec.to_builtins(explain(rule, view, after, now))
+    state = after.state if after else "normal"
+    draft.emit(RuleChanged(rule.id, rule.version, view.twin_id, now, state, outcome.transition, record))
     _alarm(draft, view, bound, before, outcome, record, now)
     if outcome.transition == "fired" and rule.guard is not None:
         draft.guards_spent[rule.id] = draft.guards_spent.get(rule.id, 0) + 1

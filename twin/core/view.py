@@ -46,6 +46,11 @@ class View:
         self.fresh_only = False
 
     @property
+    def twin_id(self) -> str:
+        """The twin this evaluation is about: the meter, or the group of the tenant."""
+        return self.meter_id or self.draft.group.id
+
+    @property
     def group(self) -> Group:
         """The group as decided so far."""
         return self.draft.group
@@ -134,7 +139,9 @@ def _delta(view: View) -> Any:
 
 
 def _at(view: View) -> Any:
-    at = view.meter.at
+    """When the meter was last heard of; after a rebuild that is when SQL last heard of it."""
+    meter = view.meter
+    at = meter.at if meter.at is not None else meter.register.seen_ts
     return MISSING if at is None else at
 
 
@@ -212,7 +219,7 @@ def _at_or_none(view: View) -> int | None:
 TWIN_MODEL: dict[str, PathSpec] = {
     "reading.quality": PathSpec(STRING, None, _quality, METER),
     "reading.delta": PathSpec(INT, None, _delta, METER),
-    "reading.at": PathSpec(TIMESTAMP, "ms", _at, METER),
+    "reading.at": PathSpec(TIMESTAMP, None, _at, METER),
     "reading.import_wh": _live("import_wh", "Wh"),
     "reading.export_wh": _live("export_wh", "Wh"),
     "reading.volume_l": _live("volume_l", "L"),
@@ -239,7 +246,7 @@ TWIN_MODEL: dict[str, PathSpec] = {
     "meter.id": PathSpec(STRING, None, lambda view: view.meter_id, METER),
     "meter.kind": PathSpec(STRING, None, lambda view: view.meter_contract.kind, METER),
     "meter.tariff": PathSpec(STRING, None, lambda view: view.meter_contract.tariff, METER),
-    "meter.interval": PathSpec(DURATION, "ms", lambda view: view.meter_contract.interval_ms, METER),
+    "meter.interval": PathSpec(DURATION, None, lambda view: view.meter_contract.interval_ms, METER),
     "gateway.id": PathSpec(STRING, None, _gateway, METER),
     "conn.state": PathSpec(STRING, None, _connection, METER),
     "breaker.locks": PathSpec(STRINGS, None, _locks, BOTH),

@@ -1,0 +1,148 @@
+"""The composition root: the one place that picks adapters and wires them to the flows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+from redis.asyncio import Redis
+
+from adapters.clock.clocks import open_clock
+from adapters.embedded.broker import start_broker
+from adapters.embedded.redis_server import start_redis
+from adapters.mqtt.publisher import MqttPublisher
+from adapters.mqtt.subscriber import MqttSubscriber
+from adapters.notify.log_notifier import LogNotifier
+from adapters.store.database import Database, open_database
+from adapters.store.ledger import SqlLedger
+from adapters.store.migrate import migrate
+from adapters.store.notices import SqlNoticeBook
+from adapters.store.queries import Queries
+from adapters.store.registry import SqlRegistry
+from adapters.twins.store import RedisTwinStore
+from adapters.twins.stream import RedisEffectStream
+from schemas.topics import VERBS_UP, topic_filter
+from twin.flows.apply_messages import Applier
+from twin.flows.consume_effects import ConsumerLoop, LedgerWriter
+from twin.flows.deliver_acts import ActDelivery
+from twin.flows.dispatch_commands import CommandDispatcher
+from twin.flows.ingest_batch import Ingest
+from twin.flows.notify_people import NoticeSender
+from twin.flows.policies import CompiledPolicies
+from twin.flows.pump_timers import TimerPump
+from twin.flows.rebuild_twins import rebuild_where_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from adapters.clock.clocks import RealClock, ScaledClock, TelemetryClock
+    from adapters.embedded.processes import RunningServer
+    from api.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+
+class Embedded:
+    """Child servers of a laptop installation, and the settings that point to them."""
+
+    def __init__(self, settings: Settings, servers: list[RunningServer]) -> None:
+        self.settings = settings
+        self.servers = servers
+
+    def stop(self) -> None:
+        """Stop the children, broker first, so that nothing arrives while Redis saves."""
+        for server in reversed(self.servers):
+            server.stop()
+
+
+def start_embedded(settings: Settings, progress: Callable[[str], object] | None = None) -> Embedded:
+    """Start whatever the settings leave open: Redis, a broker, SQLite. Call from the main thread.
+
+    Raises EmbeddedServerError with the end of the server's log.
+    """
+    import msgspec
+
+    data = settings.data_dir.resolve()
+    data.mkdir(parents=True, exist_ok=True)
+    servers: list[RunningServer] = []
+    if not settings.redis_url:
+        executable = settings.embedded_redis or None
+        servers.append(start_redis(data / "redis", executable=executable, progress=progress))
+        settings = msgspec.structs.replace(settings, redis_url=servers[-1].url)
+    if not settings.mqtt_url:
+        kind = settings.embedded_broker or "auto"
+        servers.append(start_broker(data / "broker", kind=kind, progress=progress))  # type: ignore[arg-type]
+        settings = msgspec.structs.replace(settings, mqtt_url=servers[-1].url)
+    if not settings.database_url:
+        settings = msgspec.structs.replace(settings, database_url=f"sqlite:///{data / 'twinmeter.sqlite3'}")
+    return Embedded(settings, servers)
+
+
+class Platform:
+    """Everything wired together; services are started from it, all in one process or one by one."""
+
+    def __init__(self, settings: Settings, clock: RealClock | ScaledClock | TelemetryClock, database: Database) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.database = database
+        self.redis = Redis.from_url(settings.redis_url)
+        self.store = RedisTwinStore(self.redis)
+        self.stream = RedisEffectStream(Redis.from_url(settings.redis_url))
+        self.ledger = SqlLedger(database)
+        self.registry = SqlRegistry(database)
+        self.queries = Queries(database)
+        self.policies = CompiledPolicies(self.registry, skew_ms=None if clock.kind == "telemetry" else 300_000)
+        self.applier = Applier(self.store, self.policies, clock)
+        self.delivery = ActDelivery(self.store, self.ledger, self.applier)
+        self.ingest = Ingest(self.store, self.applier, clock)
+        self.pump = TimerPump(self.store, self.registry, self.applier, clock)
+        self.publisher = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}", host=settings.host)
+        self.notifier = LogNotifier()
+        self.subscriber: MqttSubscriber | None = None
+        self.rebuilt: dict[str, str] = {}
+
+    async def prepare(self) -> None:
+        """Bring the twins in line with SQL before anything listens."""
+        self.rebuilt = await rebuild_where_needed(self.registry, self.store, self.stream, self.clock)
+        await self.delivery.sweep()
+
+    async def ingest_until(self, stop: asyncio.Event) -> None:
+        """Subscribe and decide until told to stop. The handler is ready before the session connects."""
+        self.subscriber = MqttSubscriber(
+            self.settings.mqtt_url,
+            f"twinmeter-ingest-{self.settings.ingest_shard:02d}",
+            [topic_filter(verb) for verb in VERBS_UP],
+            replay_retained=bool(self.rebuilt),
+        )
+        await self.subscriber.run(self.ingest.handle, stop)
+
+    def consumers(self) -> dict[str, ConsumerLoop]:
+        """The consumers of the effect stream by the service they belong to."""
+        worker = f"{self.settings.host}-{self.settings.ingest_shard}"
+        ledger = LedgerWriter(self.stream, self.ledger)
+        commands = CommandDispatcher(self.stream, self.store, self.applier, self.publisher, self.clock)
+        notices = NoticeSender(self.stream, self.notifier, SqlNoticeBook(self.database))
+        return {
+            "ledger": ConsumerLoop(self.stream, ledger, worker),
+            "commands": ConsumerLoop(self.stream, commands, worker),
+            "notices": ConsumerLoop(self.stream, notices, worker),
+        }
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.publisher.stop()
+        await self.store.close()
+        await self.stream.close()
+        await self.database.close()
+
+
+async def open_platform(settings: Settings, progress: Callable[[str], object] | None = None) -> Platform:
+    """Open clock, database (migrated) and connections for settings in which every URL is set."""
+    say = progress or (lambda _text: None)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    clock = open_clock(settings.clock, settings.data_dir)
+    say("migrating the database")
+    await migrate(settings.database_url, progress)
+    return Platform(settings, clock, await open_database(settings.database_url))

@@ -1,0 +1,101 @@
+"""Services: what runs inside a process. `twinmeter up` runs all of them in one; in production each has a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import structlog
+
+from twin.ports import StoreLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from api.bootstrap import Platform
+    from twin.flows.consume_effects import ConsumerLoop
+
+log = structlog.get_logger(__name__)
+
+ALL = ("ingest", "ledger", "commands", "scheduler", "api")
+NEW_SITES_EVERY_S = 2.0
+REFRESH_EVERY_S = 5.0
+RESTART_PAUSE_S = 1.0
+
+
+class Services:
+    """Runs services of a platform until told to stop; a service that fails is started again, with the reason in the log."""
+
+    def __init__(self, platform: Platform, names: tuple[str, ...] = ALL) -> None:
+        self.platform = platform
+        self.names = names
+        self.stop = asyncio.Event()
+        self.ready = asyncio.Event()
+        self.failures: dict[str, str] = {}
+        self.loops: dict[str, ConsumerLoop] = {}
+
+    async def run(self, serve_http: Callable[[Platform, asyncio.Event], Coroutine[None, None, None]] | None = None) -> None:
+        """Run until `stop` is set."""
+        platform = self.platform
+        await platform.prepare()
+        self.loops = platform.consumers()
+        tasks: list[Coroutine[None, None, None]] = []
+        if "commands" in self.names or "scheduler" in self.names:
+            await platform.publisher.start()
+        if "ledger" in self.names:
+            tasks.append(self._consume("ledger"))
+        if "commands" in self.names:
+            tasks += [self._consume("commands"), self._consume("notices")]
+        if "scheduler" in self.names:
+            tasks += [
+                self._keep("timers", lambda: platform.pump.run(self.stop)),
+                self._keep("acts", lambda: platform.delivery.run(self.stop)),
+            ]
+        tasks.append(self._keep("policies", self._refresh_policies))
+        if "api" in self.names and serve_http is not None:
+            tasks.append(self._keep("api", lambda: serve_http(platform, self.stop)))
+        if "ingest" in self.names:
+            tasks.append(self._keep("ingest", lambda: platform.ingest_until(self.stop)))
+        self.ready.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for task in tasks:
+                    group.create_task(task)
+        finally:
+            await platform.close()
+
+    async def _consume(self, name: str) -> None:
+        """One loop a site, and one more whenever a site is added."""
+        running: dict[str, asyncio.Task[None]] = {}
+        try:
+            while not self.stop.is_set():
+                for site in await self.platform.registry.sites():
+                    if site not in running:
+                        loop = self.loops[name]
+                        running[site] = asyncio.create_task(self._keep(f"{name}:{site}", lambda s=site, r=loop: r.run(s, self.stop)))  # type: ignore[misc]
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.stop.wait(), NEW_SITES_EVERY_S)
+        finally:
+            await asyncio.gather(*running.values(), return_exceptions=True)
+
+    async def _refresh_policies(self) -> None:
+        while not self.stop.is_set():
+            await self.platform.policies.refresh_all()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stop.wait(), REFRESH_EVERY_S)
+
+    async def _keep(self, name: str, start: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run a service; start it again when it fails. Twins that no longer fit SQL are rebuilt first."""
+        while not self.stop.is_set():
+            try:
+                await start()
+                return
+            except StoreLostError as error:
+                log.warning("the store no longer fits SQL, rebuilding", service=name, reason=str(error))
+                with contextlib.suppress(Exception):
+                    await self.platform.prepare()
+            except Exception as error:
+                self.failures[name] = repr(error)[:500]
+                log.exception("service failed, starting it again", service=name)
+            await asyncio.sleep(RESTART_PAUSE_S)

@@ -1,0 +1,118 @@
+"""Settings: flags, then environment, then a TOML file, then defaults. Secrets come from the environment or from files only."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+ENVIRONMENT = {
+    "mqtt_url": "TWINMETER_MQTT_URL",
+    "redis_url": "TWINMETER_REDIS_URL",
+    "database_url": "TWINMETER_DATABASE_URL",
+    "http": "TWINMETER_HTTP",
+    "data": "TWINMETER_DATA",
+    "clock": "TWINMETER_CLOCK",
+    "host": "TWINMETER_HOST",
+    "log_level": "TWINMETER_LOG",
+    "admin_token": "TWINMETER_ADMIN_TOKEN",
+    "embedded_broker": "TWINMETER_EMBEDDED_BROKER",
+    "embedded_redis": "TWINMETER_EMBEDDED_REDIS",
+}
+SECRETS = ("admin_token",)
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or cannot be read; the text says which, where it came from, and what would be right."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Everything that can be set from outside. Empty URLs mean: start an embedded server and use it."""
+
+    mqtt_url: str = ""
+    redis_url: str = ""
+    database_url: str = ""
+    http: str = "127.0.0.1:8080"
+    data: str = "var/twinmeter"
+    clock: str = "real"
+    host: str = "twinmeter"
+    log_level: str = "info"
+    admin_token: str = ""
+    embedded_broker: str = ""
+    """mosquitto or iotcore; empty: the first that is there."""
+    embedded_redis: str = ""
+    """Path of a redis-server or valkey-server; empty: the first that is there."""
+    ingest_shard: int = 0
+
+    @property
+    def data_dir(self) -> Path:
+        """Folder for embedded servers, SQLite and the clock's anchor."""
+        return Path(self.data)
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        """Host and port of the HTTP API. Raises SettingsError."""
+        host, _, port = self.http.rpartition(":")
+        if not port.isdigit():
+            raise SettingsError(f"http {self.http!r} is not HOST:PORT, such as 127.0.0.1:8080")
+        return host or "127.0.0.1", int(port)
+
+    def shown(self) -> dict[str, Any]:
+        """All settings for people to see: secrets and passwords inside URLs are blotted out."""
+        return {
+            name: "***" if name in SECRETS and value else _without_password(str(value))
+            for name, value in msgspec.structs.asdict(self).items()
+        }
+
+
+def load_settings(flags: dict[str, Any] | None = None, config: str | None = None) -> Settings:
+    """Settings from flags (those not None), environment and a TOML file. Raises SettingsError."""
+    values: dict[str, Any] = {}
+    path = config or os.environ.get("TWINMETER_CONFIG")
+    if path:
+        values |= _from_file(Path(path))
+    for name, variable in ENVIRONMENT.items():
+        if os.environ.get(variable):
+            values[name] = os.environ[variable]
+        elif os.environ.get(f"{variable}_FILE"):
+            values[name] = _secret_file(Path(os.environ[f"{variable}_FILE"]), variable)
+    values |= {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the configuration {path}: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: {error}") from None
+    known = set(Settings.__struct_fields__)
+    for name in values:
+        if name not in known:
+            raise SettingsError(f"{path}: unknown setting {name!r}; known: {', '.join(sorted(known))}")
+        if name in SECRETS:
+            raise SettingsError(f"{path}: {name} is a secret: give it as {ENVIRONMENT[name]} or {ENVIRONMENT[name]}_FILE")
+    return values
+
+
+def _secret_file(path: Path, variable: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}_FILE: cannot read {path}: {error.strerror}") from None
+
+
+def _without_password(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if not separator or "@" not in rest:
+        return text
+    credentials, _, place = rest.rpartition("@")
+    user = credentials.partition(":")[0]
+    return f"{scheme}://{user}:***@{place}"
