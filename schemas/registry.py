@@ -66,15 +66,15 @@ def problems(
     `locate` gives line and column of the value at a path, `locate_key` those of its key (for fields that should not
     be there). Problems are in the order of the document, and at most `PROBLEMS_MAX`.
     """
-    found: list[Problem] = []
-    for error in _validator(name).iter_errors(document):
-        for path, message, at_key in explain_error(error):
-            find = locate_key if at_key and locate_key else locate
-            line, column = find(path) if find else (0, 0)
-            found.append(Problem(line, column, path_text(path), message))
+    found: set[Problem] = set()
+    findings = (finding for error in _errors(name, document) for finding in explain_error(error))
+    for path, message, at_key in findings:
+        find = locate_key if at_key and locate_key else locate
+        line, column = find(path) if find else (0, 0)
+        found.add(Problem(line, column, path_text(path), message))
         if len(found) >= PROBLEMS_MAX:
             break
-    return sorted(set(found))[:PROBLEMS_MAX]
+    return sorted(found)
 
 
 def is_valid(name: str, document: object) -> bool:

@@ -30,6 +30,8 @@ import orjson
 from schemas.registry import Problem, path_text, problems, schema
 
 PAYLOAD_BYTES_MAX: Final = 256 * 1024
+DEPTH_MAX: Final = 16
+"""No message of the contract is nested deeper; what is would exhaust the stack of the code that explains errors."""
 
 MessageKind = Literal["birth", "conn", "tele", "event", "state", "cfg", "cmd", "ack", "host"]
 
@@ -152,6 +154,8 @@ def _refusal(kind: str, payload: bytes) -> ContractError:
         document = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
         return ContractError(f"the payload is not JSON: {error.msg} at character {error.pos}")
+    if _is_deeper(document, DEPTH_MAX):
+        return ContractError(f"the payload is nested deeper than {DEPTH_MAX} levels")
     found = problems(kind, document)
     if found:
         return _worded(found)
@@ -160,6 +164,17 @@ def _refusal(kind: str, payload: bytes) -> ContractError:
         return ContractError(f"the field {repeated!r} is written twice in one object", repeated)
     path = _float_path(document, ()) or ()
     return ContractError("a float stands where the contract has integers only", path_text(path))
+
+
+def _is_deeper(document: Any, depth: int) -> bool:
+    """Whether lists and objects are nested deeper than `depth`; walks level by level, so it needs no stack."""
+    level = [document]
+    for _ in range(depth + 1):
+        containers = [value for value in level if isinstance(value, dict | list)]
+        if not containers:
+            return False
+        level = [member for value in containers for member in (value.values() if isinstance(value, dict) else value)]
+    return True
 
 
 def _worded(found: list[Problem]) -> ContractError:

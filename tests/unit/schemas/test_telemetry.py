@@ -200,6 +200,24 @@ def test_a_command_without_expiry_is_refused() -> None:
         decode_message("cmd", orjson.dumps(document))
 
 
+@pytest.mark.parametrize("depth", [17, 200, 1000, 1023])
+@pytest.mark.parametrize(("head", "tail"), [(b"[", b"]"), (b'{"a":', b"}")])
+@pytest.mark.parametrize(
+    "frame", [b"%s", b'{"v":1,"sid":"a","seq":1,"ts":1,"d":{"x":%s}}', b'{"v":1,"s":"online","sid":%s}']
+)
+def test_deep_nesting_is_refused_and_harms_nobody(depth: int, head: bytes, tail: bytes, frame: bytes) -> None:
+    payload = frame % (head * depth + b"1" + tail * depth)
+    with pytest.raises(ContractError, match=r"nested deeper|not JSON"):
+        decode_telemetry(payload)
+    with pytest.raises(ContractError, match=r"nested deeper|not JSON"):
+        decode_message("conn", payload)
+
+
+def test_the_deepest_nesting_that_is_looked_into() -> None:
+    with pytest.raises(ContractError, match=r"at least 1|is not|missing"):
+        decode_telemetry(b"[" * 16 + b"]" * 16)
+
+
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"1", b"\xff", b"x" * (PAYLOAD_BYTES_MAX + 1)])
 @pytest.mark.parametrize("kind", MESSAGES)
 def test_a_message_is_one_object(kind: Any, payload: bytes) -> None:
