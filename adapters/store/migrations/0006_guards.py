@@ -196,7 +196,7 @@ INDEXES = [
     "CREATE UNIQUE INDEX IF NOT EXISTS uq_rating_active ON rating (site, meter, epoch, from_qty) WHERE active",
     "CREATE UNIQUE INDEX IF NOT EXISTS uq_payment_reference ON payment (site, channel, reference)"
     " WHERE reference <> ''",
-    "CREATE INDEX IF NOT EXISTS ix_act_undelivered ON act (site, group_id, seq) WHERE NOT delivered",
+    "CREATE INDEX IF NOT EXISTS ix_act_undelivered ON act (id) WHERE NOT delivered",
     "CREATE INDEX IF NOT EXISTS ix_incident_open ON incident (site, device) WHERE resolved_ts IS NULL",
     "CREATE INDEX IF NOT EXISTS ix_lock_active ON standing_lock (site, breaker) WHERE active",
 ]

@@ -1,0 +1,70 @@
+"""The `Ledger` and `NoticeBook` ports over an SQL database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adapters.store import ledger_writer, money_acts, notices, outbox
+from adapters.store.lock_acts import LockWish, change_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from adapters.store.database import Database
+    from twin.core.effects import NotificationWanted
+    from twin.ports import Entry, PendingAct, Receipt, TopUp
+
+
+class SqlLedger:
+    """Posted energy and money, and the acts that carry SQL's decisions to the twins."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def position(self, site: str) -> str:
+        """Id of the last effect-stream entry whose rows are committed; LookupError for an unknown site."""
+        return await ledger_writer.position(self._database, site)
+
+    async def post(self, site: str, entries: Sequence[Entry]) -> None:
+        """Write a batch of entries in one transaction; see `ledger_writer.post`."""
+        await ledger_writer.post(self._database, site, entries)
+
+    async def top_up(self, site: str, top_up: TopUp) -> Receipt:
+        """Credit a payment once; see `money_acts.top_up` for the refusals."""
+        return await money_acts.top_up(self._database, site, top_up)
+
+    async def place_lock(
+        self, site: str, *, breaker: str, lock: str, who: str, why: str, ts: int, key: str, until: int | None = None
+    ) -> PendingAct:
+        """Record a person's lock; idempotent by (who, key). LookupError for an unknown breaker."""
+        return await change_lock(self._database, site, LockWish(True, breaker, lock, who, why, ts, key, until))
+
+    async def release_lock(
+        self, site: str, *, breaker: str, lock: str, who: str, why: str, ts: int, key: str
+    ) -> PendingAct:
+        """Record that a person releases a lock; idempotent by (who, key). LookupError for an unknown breaker."""
+        return await change_lock(self._database, site, LockWish(False, breaker, lock, who, why, ts, key))
+
+    async def undelivered(self, site: str | None, *, limit: int) -> list[PendingAct]:
+        """Acts not yet confirmed by their twin, oldest first."""
+        return await outbox.undelivered(self._database, site, limit=limit)
+
+    async def delivered(self, site: str, group: str, seq: int) -> None:
+        """The twin has every act up to this sequence number."""
+        await outbox.delivered(self._database, site, group, seq)
+
+
+class SqlNoticeBook:
+    """Which notices were delivered, with proof; `now` tells the instant (Unix ms) of a delivery."""
+
+    def __init__(self, database: Database, now: Callable[[], int]) -> None:
+        self._database = database
+        self._now = now
+
+    async def was_told(self, site: str, notice: NotificationWanted) -> bool:
+        """Whether this very notice was delivered before."""
+        return await notices.was_told(self._database, site, notice)
+
+    async def told(self, site: str, notice: NotificationWanted, proof: str) -> None:
+        """Record the delivery."""
+        await notices.told(self._database, site, notice, proof, self._now())
