@@ -1,0 +1,1 @@
+"""Example parks and the scripts that generate them."""
