@@ -108,11 +108,11 @@ class Rebuild:
     async def _write_page(self, page: Sequence[Group], wake: int) -> int:
         keys = self._keys
 
-        def write(pipe: Pipeline) -> None:
+        def write(pipe: Any) -> None:
             pipe.sadd(keys.index, *("g:" + group.id for group in page))
             pipe.zadd(keys.timers, {group.id: wake for group in page})
             for group in page:
-                pipe.hset(keys.group(group.id), mapping=dict(encode_group(group)))
+                pipe.hset(keys.group(group.id), mapping=encode_group(group))
                 place_group(pipe, keys, group)
 
         await self._guarded(write)

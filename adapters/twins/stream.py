@@ -103,7 +103,7 @@ class RedisEffectStream:
             if not _group_is_gone(error):
                 raise
             await self.join(site, consumers)
-            return []
+            return await self._read(name, start, count, block_ms=block_ms)
         except BaseException:
             self._doubtful[name] = BEGINNING
             raise
