@@ -5,6 +5,7 @@ with a trace (for the clauses). Nothing is changed by asking.
 """
 
 from collections.abc import Callable
+from datetime import UTC, tzinfo
 from typing import Any
 
 import msgspec
@@ -115,16 +116,16 @@ def _name(action: Any) -> str:
     return " ".join([type(action).__name__.lower(), *(str(part) for part in about if part)])
 
 
-def render(record: Record, language: str) -> str:
-    """The record as one paragraph that a newcomer understands; `language` is `zh` or `en`."""
+def render(record: Record, language: str, zone: tzinfo = UTC) -> str:
+    """The record as one paragraph that a newcomer understands; `language` is `zh` or `en`, times are of the zone."""
     words = _WORDS.get(language)
     if words is None:
         raise ValueError(f"no explanations in {language!r}: zh or en")
-    parts = [words["head"].format(rule=record.rule, version=record.version, at=print_timestamp(record.at))]
+    parts = [words["head"].format(rule=record.rule, version=record.version, at=print_timestamp(record.at, zone))]
     parts.append(words["on"].format(twin=record.twin) if record.twin else "")
     parts.append(words[f"state_{record.state}"].format(severity=record.severity))
     gate = _GATES.get(record.gate)
-    parts.append(words[f"gate_{record.gate}"].format(**gate(record)) if gate is not None else "")
+    parts.append(words[f"gate_{record.gate}"].format(**gate(record, zone)) if gate is not None else "")
     parts.append(words["clauses"] + words["comma"].join(_clause(clause, words) for clause in record.clauses))
     return "".join(part for part in parts if part) + words["stop"]
 
@@ -136,34 +137,42 @@ def _clause(clause: Clause, words: dict[str, str]) -> str:
     return words["clause"].format(text=clause.text, values=values, verdict=told)
 
 
-def _pending_words(record: Record) -> dict[str, str]:
+def _no_words(_record: Record, _zone: tzinfo) -> dict[str, str]:
+    return {}
+
+
+def _inhibitor_words(record: Record, _zone: tzinfo) -> dict[str, str]:
+    return {"by": record.inhibited_by}
+
+
+def _pending_words(record: Record, _zone: tzinfo) -> dict[str, str]:
     pending = record.pending or Pending(0, 0)
     return {"elapsed": print_duration(pending.elapsed_ms), "required": print_duration(pending.required_ms)}
 
 
-def _active_words(record: Record) -> dict[str, str]:
+def _active_words(record: Record, zone: tzinfo) -> dict[str, str]:
     active = record.active
     return {
         "calendar": active.calendar if active is not None else "",
-        "until": print_timestamp(active.until_ms) if active is not None else "",
+        "until": print_timestamp(active.until_ms, zone) if active is not None else "",
     }
 
 
-def _guard_words(record: Record) -> dict[str, str]:
+def _guard_words(record: Record, _zone: tzinfo) -> dict[str, str]:
     guard = record.guard or GuardRecord(0, 0, 0)
     return {"used": str(guard.used), "max": str(guard.max), "per": print_duration(guard.per_ms)}
 
 
-_GATES: dict[str, Callable[[Record], dict[str, str]]] = {
-    "where": lambda _record: {},
-    "when": lambda _record: {},
-    "unknown": lambda _record: {},
-    "error": lambda _record: {},
-    "trigger": lambda _record: {},
-    "cooldown": lambda _record: {},
+_GATES: dict[str, Callable[[Record, tzinfo], dict[str, str]]] = {
+    "where": _no_words,
+    "when": _no_words,
+    "unknown": _no_words,
+    "error": _no_words,
+    "trigger": _no_words,
+    "cooldown": _no_words,
     PENDING: _pending_words,
     "active": _active_words,
-    "inhibited_by": lambda record: {"by": record.inhibited_by},
+    "inhibited_by": _inhibitor_words,
     "guard": _guard_words,
 }
 
@@ -197,8 +206,8 @@ _WORDS: dict[str, dict[str, str]] = {
         "stop": ".",
     },
     "zh": {
-        "head": "规则 {rule}（第 {version} 版）在 {at}",
-        "on": " 对 {twin}",
+        "head": "规则 {rule}（第 {version} 版）在 {at} ",
+        "on": "对 {twin} ",
         "state_normal": "未触发",
         "state_pending": "正在等待",
         "state_deferred": "已到期但暂缓执行",

@@ -5,7 +5,7 @@ float. Every reader raises `ValueError` with a sentence that says what would be 
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 
 INT64_MAX = 2**63 - 1
@@ -90,9 +90,9 @@ def print_clock_time(minutes: int) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}"
 
 
-def print_timestamp(ms: int | Decimal) -> str:
-    """An instant as ISO 8601 in UTC, or the bare number when no calendar reaches it."""
+def print_timestamp(ms: int | Decimal, zone: tzinfo = UTC) -> str:
+    """An instant as ISO 8601 in the zone, or the bare number when no calendar reaches it."""
     try:
-        return (EPOCH + timedelta(milliseconds=int(ms))).isoformat().replace("+00:00", "Z")
+        return (EPOCH + timedelta(milliseconds=int(ms))).astimezone(zone).isoformat().replace("+00:00", "Z")
     except OverflowError:
         return str(int(ms))

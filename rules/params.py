@@ -7,6 +7,7 @@ import msgspec
 
 from rules.errors import ParamError, did_you_mean
 from rules.language.kinds import BOOL, DECIMAL, DURATION, INT, MONEY, STRING, TIME, Type
+from rules.language.syntax import UNTYPED
 from rules.literals import read_clock_time, read_decimal, read_duration, read_money, read_timestamp
 
 PARAM_TYPES = {
@@ -82,6 +83,12 @@ def read_value(kind: Type, raw: object) -> Any:
             raise ValueError(f"{raw!r} is not a list")
         return tuple(read_value(item, element) for element in raw)
     return _READERS[kind.kind](raw)
+
+
+def declared_type(declared: Mapping[str, Any]) -> Type:
+    """The type that a declaration means, as far as it can be read, so that one mistake in it is reported once."""
+    base = PARAM_TYPES.get(str(declared.get("type")), UNTYPED)
+    return Type(base.kind, declared.get("unit"))
 
 
 def read_param(name: str, declared: Mapping[str, Any]) -> Param:

@@ -20,7 +20,7 @@ from rules.language.flips import Flip
 from rules.language.kinds import BOOL, DURATION, Type
 from rules.language.values import TwinModel
 from rules.literals import is_duration, read_duration
-from rules.params import Param, param_value, read_param, resolved
+from rules.params import Param, declared_type, param_value, read_param, resolved
 from rules.rule import CLOCK, Active, Clear, Guard, Inhibitor, Level, Locate, Retry, Rule, Ruleset, ready_step
 
 EVENTS = frozenset(
@@ -32,7 +32,7 @@ ON_UNKNOWN = ("hold", "reset", "fire")
 
 
 def compile_ruleset(document: Mapping[str, Any], model: TwinModel, locate: Locate | None = None) -> Ruleset:
-    """Compile a rule file. Raises `RulesetError` with all problems, in the order of the file."""
+    """Compile a rule file. Raises `RulesetError` with all problems, in file order where `locate` tells the lines."""
     return _Compilation(document, model, locate).ruleset()
 
 
@@ -59,7 +59,7 @@ class _Compilation:
         self.read_calendars()
         rules = [self.rule(index, written) for index, written in enumerate(self.document.get("rules", ()))]
         if self.problems:
-            raise RulesetError(self.problems)
+            raise RulesetError(sorted(self.problems, key=lambda one: (one.line, one.column)))
         by_trigger: dict[tuple[str, str], list[Rule]] = {}
         for rule in rules:
             for trigger in rule.on if rule.enabled else ():
@@ -82,9 +82,9 @@ class _Compilation:
 
     def read_params(self) -> None:
         for name, declared in self.document.get("params", {}).items():
+            self.types[name] = declared_type(declared)
             try:
                 self.params[name] = read_param(name, declared)
-                self.types[name] = self.params[name].type
             except ParamError as error:
                 self.problem(("params", name), str(error))
 
@@ -338,7 +338,7 @@ class _RuleCompilation:
             self.problem(
                 ("then",), "a rule that repeats (charge, unlock) cannot raise alarms or lock; use a rule of its own"
             )
-        if rule.retry is not None and not rule.locks:
+        if rule.retry is not None and not rule.locks and len(kinds) >= len(self.written["then"]):
             self.problem(("retry",), "retry releases locks, and this rule locks nothing")
 
     def fingerprint(self) -> str:

@@ -42,6 +42,8 @@ def flip_of(node: Node, model: TwinModel) -> Flip | None:
 def _flips(node: Node, model: TwinModel) -> list[Flip]:
     if "now" not in syntax.paths(node):
         return []
+    if isinstance(node, syntax.Binary) and node.left.type.kind == "bool":
+        return [flip for child in syntax.children(node) for flip in _flips(child, model)]
     if isinstance(node, syntax.Binary) and node.op in _COMPARISONS:
         left, right = _factor(node.left), _factor(node.right)
         if left is None or right is None:
