@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
+from adapters.store.queries import Queries
+from adapters.store.registry import SqlRegistry
 from redis.asyncio import Redis
 
 from adapters.clock.clocks import open_clock
@@ -18,8 +20,6 @@ from adapters.store.database import Database, open_database
 from adapters.store.ledger import SqlLedger
 from adapters.store.migrate import migrate
 from adapters.store.notices import SqlNoticeBook
-from adapters.store.queries import Queries
-from adapters.store.registry import SqlRegistry
 from adapters.twins.store import RedisTwinStore
 from adapters.twins.stream import RedisEffectStream
 from schemas.topics import VERBS_UP, topic_filter
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from api.settings import Settings
 
 log = structlog.get_logger(__name__)
-
 
 
 class Embedded:

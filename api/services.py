@@ -1,4 +1,5 @@
-"""Services: what runs inside a process. `twinmeter up` runs all of them in one; in production each has a process of its own."""
+"""Services: what runs inside a process. `twinmeter up` runs all of them in one; in production each has a process
+of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ RESTART_PAUSE_S = 1.0
 
 
 class Services:
-    """Runs services of a platform until told to stop; a service that fails is started again, with the reason in the log."""
+    """Runs services of a platform until told to stop; a service that fails is started again, with the reason in
+    the log."""
 
     def __init__(self, platform: Platform, names: tuple[str, ...] = ALL) -> None:
         self.platform = platform
@@ -35,7 +37,9 @@ class Services:
         self.failures: dict[str, str] = {}
         self.loops: dict[str, ConsumerLoop] = {}
 
-    async def run(self, serve_http: Callable[[Platform, asyncio.Event], Coroutine[None, None, None]] | None = None) -> None:
+    async def run(
+        self, serve_http: Callable[[Platform, asyncio.Event], Coroutine[None, None, None]] | None = None
+    ) -> None:
         """Run until `stop` is set."""
         platform = self.platform
         await platform.prepare()
@@ -73,7 +77,9 @@ class Services:
                 for site in await self.platform.registry.sites():
                     if site not in running:
                         loop = self.loops[name]
-                        running[site] = asyncio.create_task(self._keep(f"{name}:{site}", lambda s=site, r=loop: r.run(s, self.stop)))  # type: ignore[misc]
+                        running[site] = asyncio.create_task(
+                            self._keep(f"{name}:{site}", lambda s=site, r=loop: r.run(s, self.stop))
+                        )  # type: ignore[misc]
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.stop.wait(), NEW_SITES_EVERY_S)
         finally:

@@ -1,4 +1,5 @@
-"""Settings: flags, then environment, then a TOML file, then defaults. Secrets come from the environment or from files only."""
+"""Settings: flags, then environment, then a TOML file, then defaults. Secrets come from the environment or from
+files only."""
 
 from __future__ import annotations
 
@@ -98,7 +99,9 @@ def _from_file(path: Path) -> dict[str, Any]:
         if name not in known:
             raise SettingsError(f"{path}: unknown setting {name!r}; known: {', '.join(sorted(known))}")
         if name in SECRETS:
-            raise SettingsError(f"{path}: {name} is a secret: give it as {ENVIRONMENT[name]} or {ENVIRONMENT[name]}_FILE")
+            raise SettingsError(
+                f"{path}: {name} is a secret: give it as {ENVIRONMENT[name]} or {ENVIRONMENT[name]}_FILE"
+            )
     return values
 
 

@@ -146,7 +146,8 @@ class EffectStream(Protocol):
     """Consumer side of the effect streams: at least once, in order, per named consumer group."""
 
     async def join(self, site: str, consumers: str, *, after: str | None = None) -> None:
-        """Make sure the consumer group exists; `after` moves it to just behind that entry (the ledger's own position)."""
+        """Make sure the consumer group exists; `after` moves it to just behind that entry (the ledger's own
+        position)."""
         ...
 
     async def read(
@@ -235,7 +236,8 @@ class Ledger(Protocol):
         ...
 
     async def top_up(self, site: str, top_up: TopUp) -> Receipt:
-        """Credit an account. Raises MoneyRefusedError (`unknown_tenant`, `amount`, `idempotency_conflict`, `hoarding`)."""
+        """Credit an account. Raises MoneyRefusedError (`unknown_tenant`, `amount`, `idempotency_conflict`,
+        `hoarding`)."""
         ...
 
     async def place_lock(
@@ -244,7 +246,9 @@ class Ledger(Protocol):
         """Record a person's lock; idempotent by (who, key)."""
         ...
 
-    async def release_lock(self, site: str, *, breaker: str, lock: str, who: str, why: str, ts: int, key: str) -> PendingAct:
+    async def release_lock(
+        self, site: str, *, breaker: str, lock: str, who: str, why: str, ts: int, key: str
+    ) -> PendingAct:
         """Record that a person releases a lock; idempotent by (who, key)."""
         ...
 

@@ -1,7 +1,8 @@
 """The three clocks of the contract: real, scaled, and the one that follows telemetry.
 
-A scaled clock is anchored once and the anchor is kept in the data folder, so that after a restart it goes on and does not start again.
-The telemetry clock stands at the greatest sample time it was told of; it never runs by itself and never goes back.
+A scaled clock is anchored once and the anchor is kept in the data folder, so that after a restart it goes on and
+does not start again. The telemetry clock stands at the greatest sample time it was told of; it never runs by itself
+and never goes back.
 """
 
 from __future__ import annotations

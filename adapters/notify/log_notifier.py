@@ -1,4 +1,5 @@
-"""The notifier that is always there: it writes notices to the structured log. Mail, SMS and WeChat are further notifiers beside it."""
+"""The notifier that is always there: it writes notices to the structured log. Mail, SMS and WeChat are further
+notifiers beside it."""
 
 from __future__ import annotations
 
@@ -20,5 +21,11 @@ class LogNotifier:
     async def notify(self, site: str, tenant: str, template: str, data: Mapping[str, Any]) -> str:
         """Write one notice; returns `log:<digest>`."""
         body = msgspec.json.encode([site, tenant, template, dict(data)], order="sorted")
-        log.info("notice", site=site, tenant=tenant, template=template, **{f"data_{key}": value for key, value in data.items()})
+        log.info(
+            "notice",
+            site=site,
+            tenant=tenant,
+            template=template,
+            **{f"data_{key}": value for key, value in data.items()},
+        )
         return "log:" + blake2s(body, digest_size=8).hexdigest()

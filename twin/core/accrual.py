@@ -1,9 +1,10 @@
 """Accrual and posting: a believed register value becomes money, exactly once.
 
-Theory of operation. The head of the register marks what has been charged in the twin; a charge covers `[head, seen)` and moves the head,
-so no reading can be charged twice and none can be skipped. Charges gather in one open row, which has one price and lies in one posting
-interval. It is posted, that is sent to the ledger, when its interval is complete, when the price changes, or on demand
-(a cutoff, a settlement, silence). The balance moves with every reading; the ledger gets at most a few rows an interval.
+Theory of operation. The head of the register marks what has been charged in the twin; a charge covers `[head,
+seen)` and moves the head, so no reading can be charged twice and none can be skipped. Charges gather in one open
+row, which has one price and lies in one posting interval. It is posted, that is sent to the ledger, when its
+interval is complete, when the price changes, or on demand (a cutoff, a settlement, silence). The balance moves with
+every reading; the ledger gets at most a few rows an interval.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 def charge(draft: Draft, meter: MeterTwin, now: int) -> int:
     """Charge everything between the register's head and its last accepted reading; returns the amount in nano-units.
 
-    Raises KeyError for an unknown tariff, TariffError or MoneyError where the tariff cannot rate the span. In every such case the
-    head has not moved, so the energy is charged by a later reading, when the cause is mended.
+    Raises KeyError for an unknown tariff, TariffError or MoneyError where the tariff cannot rate the span. In every
+    such case the head has not moved, so the energy is charged by a later reading, when the cause is mended.
     """
     register = meter.register
     if register.seen == register.head:
         if register.seen_ts is not None and (register.head_ts is None or register.seen_ts > register.head_ts):
-            _advance_idle(draft, meter, register.seen_ts, now)
+            _advance_idle(draft, meter, register.seen_ts)
         return 0
     assert register.seen > register.head, "a register head is never ahead of what was seen"
     tariff_name = draft.group.meter_contracts[meter.id].tariff
@@ -40,7 +41,7 @@ def charge(draft: Draft, meter: MeterTwin, now: int) -> int:
     rated = rate(tariff, from_ts, to_ts, register.head, register.seen, register.month, register.month_use)
     register = meter.register = copy(register)
     if register.row is not None and register.row_tariff != tariff_name:
-        post(draft, meter, now)
+        post(draft, meter)
     register.row_tariff = tariff_name
     amount_nano = 0
     for piece in cut_for_posting(rated.slices, draft.policy.grid):
@@ -54,7 +55,7 @@ def charge(draft: Draft, meter: MeterTwin, now: int) -> int:
     return amount_nano
 
 
-def post(draft: Draft, meter: MeterTwin, now: int) -> bool:
+def post(draft: Draft, meter: MeterTwin) -> bool:
     """Post the open row as it is, complete or not; False where there is none. The meter's register must be private."""
     register = meter.register
     if register.row is None:
@@ -63,12 +64,12 @@ def post(draft: Draft, meter: MeterTwin, now: int) -> bool:
     return True
 
 
-def _advance_idle(draft: Draft, meter: MeterTwin, seen_ts: int, now: int) -> None:
+def _advance_idle(draft: Draft, meter: MeterTwin, seen_ts: int) -> None:
     """Time passed without use: what comes next was used after this instant, and a finished interval can be posted."""
     register = meter.register = copy(meter.register)
     row = register.row
     if row is not None and draft.policy.grid.bounds(seen_ts)[0] >= draft.policy.grid.bounds(row.to_ts - 1)[1]:
-        post(draft, meter, now)
+        post(draft, meter)
     register.head_ts = seen_ts
 
 
@@ -120,12 +121,15 @@ def _post_row(draft: Draft, meter: MeterTwin, register: Register, row: Slice) ->
 
 
 def open_epoch(draft: Draft, meter: MeterTwin, opening: int, ts: int, reason: str) -> None:
-    """Start a register chain: the first of a meter, or the next after a reset. What is not yet posted is posted first."""
+    """Start a register chain: the first of a meter, or the next after a reset. What is not yet posted is posted
+    first."""
     register = meter.register = copy(meter.register)
     if register.opened:
-        post(draft, meter, ts)
+        post(draft, meter)
     epoch = register.epoch + 1 if register.opened else register.epoch
-    fresh = type(register)(epoch=epoch, opening=opening, opened=True, month=register.month, month_use=register.month_use)
+    fresh = type(register)(
+        epoch=epoch, opening=opening, opened=True, month=register.month, month_use=register.month_use
+    )
     fresh.seen = fresh.head = fresh.posted = opening
     fresh.seen_ts = fresh.head_ts = fresh.posted_ts = ts
     meter.register = fresh

@@ -1,7 +1,8 @@
 """Acts: what people decided, born in SQL and applied to the twin in order, once.
 
-Each act carries the group's next sequence number. One that the twin has seen changes nothing; one that comes too early is refused,
-and the deliverer sends the missing ones first. Credits are absolute totals besides, so even a repeat could not credit twice.
+Each act carries the group's next sequence number. One that the twin has seen changes nothing; one that comes too
+early is refused, and the deliverer sends the missing ones first. Credits are absolute totals besides, so even a
+repeat could not credit twice.
 """
 
 from __future__ import annotations
@@ -70,11 +71,11 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
     group = draft.group
     group.acts_seq = act.seq
     for name in [name for name in group.meters if name not in {meter.id for meter in act.meters}]:
-        _post_all(draft, name, now)
+        _post_all(draft, name)
     tariffs = {name: contract.tariff for name, contract in group.meter_contracts.items()}
     for contract in act.meters:
         if contract.id in tariffs and tariffs[contract.id] != contract.tariff:
-            _post_all(draft, contract.id, now)
+            _post_all(draft, contract.id)
     group.contract = act.contract
     if act.contract is not None and group.tenant is None:
         group.tenant = TenantTwin(act.contract.id, state_since=now)
@@ -101,7 +102,7 @@ def _new_meter(name: str, act: ContractsChanged, supply_from: int | None) -> Met
     return MeterTwin(name, register=register)
 
 
-def _post_all(draft: Draft, name: str, now: int) -> None:
+def _post_all(draft: Draft, name: str) -> None:
     meter = draft.meter(name)
     meter.register = copy(meter.register)
-    accrual.post(draft, meter, now)
+    accrual.post(draft, meter)

@@ -1,15 +1,17 @@
 """Commands to breakers and valves: from a wish to a verified fact.
 
-Theory of operation. *Wanted* is the set of locks, *reported* is what the device says, and a *command* is one attempt to make the second
-follow the first. A command is a target state with an expiry and a fence that only grows, never a toggle, so repeating it is
-harmless and a delayed one cannot undo a later one. At most one is in flight a breaker; an opening supersedes a closing at once.
+Theory of operation. *Wanted* is the set of locks, *reported* is what the device says, and a *command* is one
+attempt to make the second follow the first. A command is a target state with an expiry and a fence that only grows,
+never a toggle, so repeating it is harmless and a delayed one cannot undo a later one. At most one is in flight a
+breaker; an opening supersedes a closing at once.
 
-Opening follows from locks and is asserted again whenever the device comes back. Closing is always a fresh decision: it needs
-an intent (somebody released the last lock), no lock, a device that can be reached, a known relay and a fresh reading; while any
-of these is missing the intent waits, so a tenant who paid while the meter was offline is reconnected when it returns.
+Opening follows from locks and is asserted again whenever the device comes back. Closing is always a fresh decision:
+it needs an intent (somebody released the last lock), no lock, a device that can be reached, a known relay and a
+fresh reading; while any of these is missing the intent waits, so a tenant who paid while the meter was offline is
+reconnected when it returns.
 
-A command ends `verified` only when the reported relay agrees and, for an opening, when physics agrees too (see `evidence`).
-Source: rules of the protocol in CONTRACT section 2, failure modes in RULES-AND-COMMANDS section 4.
+A command ends `verified` only when the reported relay agrees and, for an opening, when physics agrees too (see
+`evidence`). Source: rules of the protocol in CONTRACT section 2, failure modes in RULES-AND-COMMANDS section 4.
 """
 
 from __future__ import annotations
@@ -36,12 +38,14 @@ FIRST_RETRY_MS = 15_000
 LONGEST_RETRY_MS = 1_800_000
 MOST_REISSUES_UNVERIFIED = 1
 FENCE_LEAP = 1_000
-"""A device that refuses our fence without telling its own (our twins were restored from old data) is overtaken by this many."""
+"""A device that refuses our fence without telling its own (our twins were restored from old data) is overtaken
+by this many."""
 FRESH_INTERVALS = 3
 
 
 def command_id(site: str, device: str, fence: int, now: int) -> str:
-    """A version 7 UUID (RFC 9562) whose random part is a hash: unique because a fence is never used twice by a device."""
+    """A version 7 UUID (RFC 9562) whose random part is a hash: unique because a fence is never used twice by a
+    device."""
     digest = int.from_bytes(sha256(f"{site}/{device}/{fence}".encode()).digest()[:10], "big")
     value = (now & (1 << 48) - 1) << 80 | 0x7 << 76 | (digest >> 68 & 0xFFF) << 64 | 0b10 << 62 | digest & (1 << 62) - 1
     text = f"{value:032x}"
@@ -71,12 +75,14 @@ def _reconcile_open(draft: Draft, breaker: BreakerTwin, now: int) -> None:
             _send_if_queued(draft, breaker, command, now)
             return
         end(draft, breaker, "superseded", now, "a lock was placed")
-    elif breaker.relay == "open" or (breaker.retry_at is not None and now < breaker.retry_at):
-        return
-    elif breaker.incidents.get("closed_locally_under_lock") is not None:
+    elif (
+        breaker.relay == "open"
+        or (breaker.retry_at is not None and now < breaker.retry_at)
+        or breaker.incidents.get("closed_locally_under_lock") is not None
+    ):
         return
     lock = next(iter(breaker.locks.values()))
-    why = {"locks": sorted(breaker.locks), "who": lock.who, "reason": lock.why}
+    why: dict[str, Any] = {"locks": sorted(breaker.locks), "who": lock.who, "reason": lock.why}
     if lock.rule:
         why |= {"rule": lock.rule, "ver": lock.rule_version}
     issue(draft, breaker, "open", why, now, timing=(lock.expires_ms, lock.verify_ms))
@@ -191,7 +197,9 @@ def fail(draft: Draft, breaker: BreakerTwin, state: str, now: int, reason: str) 
     wait_ms = min(FIRST_RETRY_MS << min(breaker.failures - 1, 10), LONGEST_RETRY_MS)
     breaker.retry_at = now + wait_ms
     if breaker.failures >= 3:
-        open_incident(draft, breaker, "command_failing", now, f"{breaker.failures} attempts, last: {state} {reason}".strip())
+        open_incident(
+            draft, breaker, "command_failing", now, f"{breaker.failures} attempts, last: {state} {reason}".strip()
+        )
 
 
 def _send_if_queued(draft: Draft, breaker: BreakerTwin, command: Command, now: int) -> None:

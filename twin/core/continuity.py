@@ -9,8 +9,9 @@ Theory of operation. A cumulative register only grows. Each sample is judged aga
 * anything else is quarantined: kept for review, and the accepted value does not move. One false high value therefore
   cannot poison what follows, because the true values after it are still above the accepted one.
 
-A register that falls and then grows again from about zero was reset. Several consistent readings open a new epoch at the first of
-them; what was counted between the reset and that reading is left to a person, since nobody can prove whose it was.
+A register that falls and then grows again from about zero was reset. Several consistent readings open a new epoch
+at the first of them; what was counted between the reset and that reading is left to a person, since nobody can
+prove whose it was.
 
 Sources: DOMAIN notes 1.1 (register delta, rollover, plausibility by U * I_max * phases * dt * k) and the list of holes
 in the register chain (H1 poisoned mark, H2 rollover, H4 decreasing) in the fault model.
@@ -67,7 +68,9 @@ def judge(register: Register, contract: MeterContract, policy: SitePolicy, raw: 
     if rise >= 0:
         if limit is None or rise <= limit:
             return Verdict("accepted", candidate, register.turns)
-        return Verdict("quarantined", reason="implausible_rise", suspects=_suspect(register, "implausible_rise", raw, ts))
+        return Verdict(
+            "quarantined", reason="implausible_rise", suspects=_suspect(register, "implausible_rise", raw, ts)
+        )
     wrapped = rise + contract.modulus
     if wrapped * 2 < contract.modulus and (wrapped * 100 < contract.modulus if limit is None else wrapped <= limit):
         return Verdict("rollover", candidate + contract.modulus, register.turns + 1)

@@ -1,13 +1,14 @@
-"""decide(): the one place where twins, rating and rules meet. Pure: the same call runs live, in replay, in dry run and in tests.
+"""decide(): the one place where twins, rating and rules meet. Pure: the same call runs live, in replay, in dry run
+and in tests.
 
-`decide(group, message, now, policy)` gives the group after the message and the effects it asks for. It reads no clock and no store, draws
-no random number and changes nothing that it was given. Whatever became due between the last decision and `now` is dealt with
-first, so the outcome does not depend on how late a timer was looked at.
+`decide(group, message, now, policy)` gives the group after the message and the effects it asks for. It reads no
+clock and no store, draws no random number and changes nothing that it was given. Whatever became due between the
+last decision and `now` is dealt with first, so the outcome does not depend on how late a timer was looked at.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -92,7 +93,8 @@ def decide_all(
 
 
 def _move_wake(draft: Draft, now: int) -> bool:
-    """Let the group's wake follow what is due. An entry that is merely too early is left: moving it would cost a write a reading."""
+    """Let the group's wake follow what is due. An entry that is merely too early is left: moving it would cost a
+    write a reading."""
     group = draft.group
     due = earliest_due(draft)
     if due is not None and due <= now:
@@ -145,7 +147,7 @@ def _require_breaker(draft: Draft, device: str) -> None:
         raise UnknownDeviceError(device)
 
 
-HANDLERS: dict[type, Callable[[Draft, object, int], None]] = {  # type: ignore[assignment]
+HANDLERS: dict[type, Callable[[Draft, Any, int], None]] = {
     Telemetry: _on_telemetry,
     Birth: on_birth,
     ConnectionChanged: on_connection,

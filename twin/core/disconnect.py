@@ -1,12 +1,14 @@
 """The disconnect state machine of a prepaid tenant, as one table.
 
-The table tells where a tenant stands between "all is well" and "switched off for arrears", and what moves it on. It does not switch anything
-itself: rules place and release locks, locks cause commands, devices report relays. From those facts the table derives one word
-that a tenant, a clerk and an engineer can all read, and every change of that word is recorded with the balance at that instant.
+The table tells where a tenant stands between "all is well" and "switched off for arrears", and what moves it on. It
+does not switch anything itself: rules place and release locks, locks cause commands, devices report relays. From
+those facts the table derives one word that a tenant, a clerk and an engineer can all read, and every change of that
+word is recorded with the balance at that instant.
 
-Rows are tried from the top; the first row whose `state` matches and whose `when` (a fact) is true moves the machine, and the
-table is run again until no row applies. The order of the rows is therefore the priority of the reasons:
-safety before manual before arrears. Source: DOMAIN notes 1.3 (a synthesis of SMETS2, DLMS, DL/T 645 and vendor manuals).
+Rows are tried from the top; the first row whose `state` matches and whose `when` (a fact) is true moves the
+machine, and the table is run again until no row applies. The order of the rows is therefore the priority of the
+reasons: safety before manual before arrears. Source: DOMAIN notes 1.3 (a synthesis of SMETS2, DLMS, DL/T 645 and
+vendor manuals).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What is due: one look at everything in a group that waits for time to pass.
 
-Every due time is kept inside the twin it belongs to (a rule's wake, a command's expiry, a lock's end, an open row that nobody closed), so the
-store's timer index holds just one instant a group, can be lost, and is rebuilt from the twins. An index entry may be early,
-never late: after an early wake-up nothing happens but a new entry.
+Every due time is kept inside the twin it belongs to (a rule's wake, a command's expiry, a lock's end, an open row
+that nobody closed), so the store's timer index holds just one instant a group, can be lost, and is rebuilt from the
+twins. An index entry may be early, never late: after an early wake-up nothing happens but a new entry.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def run_due(draft: Draft, now: int) -> None:
         if due is not None and due <= now:
             private = draft.meter(name)
             private.register = copy(private.register)
-            accrual.post(draft, private, now)
+            accrual.post(draft, private)
     react_to_clock(draft, now)
 
 

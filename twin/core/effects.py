@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 
-class Effect(msgspec.Struct, omit_defaults=True, frozen=True, tag_field="t"):
+class Effect(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t"):
     """Base of all effects."""
 
 
-class ChargePosted(Effect, tag="charge"):
-    """One closed interval of the energy chain with its price: `[from_qty, to_qty)` Wh or litres of one register epoch."""
+class ChargePosted(Effect, frozen=True, omit_defaults=True, tag="charge", tag_field="t"):
+    """One closed interval of the energy chain with its price: `[from_qty, to_qty)` Wh or litres of one register
+    epoch."""
 
     meter: str
     epoch: int
@@ -37,7 +38,7 @@ class ChargePosted(Effect, tag="charge"):
     estimated: bool = False
 
 
-class EpochOpened(Effect, tag="epoch"):
+class EpochOpened(Effect, frozen=True, omit_defaults=True, tag="epoch", tag_field="t"):
     """A register chain starts at `opening`; energy before it is charged to nobody."""
 
     meter: str
@@ -47,7 +48,7 @@ class EpochOpened(Effect, tag="epoch"):
     reason: str
 
 
-class ReadingQuarantined(Effect, tag="quarantine"):
+class ReadingQuarantined(Effect, frozen=True, omit_defaults=True, tag="quarantine", tag_field="t"):
     """A register value that was not believed: kept for review, never charged, never moves the head."""
 
     meter: str
@@ -60,7 +61,7 @@ class ReadingQuarantined(Effect, tag="quarantine"):
     head: int
 
 
-class IncidentOpened(Effect, tag="incident"):
+class IncidentOpened(Effect, frozen=True, omit_defaults=True, tag="incident", tag_field="t"):
     """Something about a device needs a person's eye. Identity: (device, kind, since)."""
 
     device: str
@@ -69,7 +70,7 @@ class IncidentOpened(Effect, tag="incident"):
     detail: str = ""
 
 
-class IncidentResolved(Effect, tag="resolved"):
+class IncidentResolved(Effect, frozen=True, omit_defaults=True, tag="resolved", tag_field="t"):
     """The incident opened at `since` healed by itself at `ts`."""
 
     device: str
@@ -78,8 +79,9 @@ class IncidentResolved(Effect, tag="resolved"):
     ts: int
 
 
-class AlarmChanged(Effect, tag="alarm"):
-    """An alarm was raised, changed its severity in place, or cleared (`active` false). Identity: (rule, twin, since)."""
+class AlarmChanged(Effect, frozen=True, omit_defaults=True, tag="alarm", tag_field="t"):
+    """An alarm was raised, changed its severity in place, or cleared (`active` false). Identity: (rule, twin,
+    since)."""
 
     rule: str
     rule_version: int
@@ -93,7 +95,7 @@ class AlarmChanged(Effect, tag="alarm"):
     """The explain record of the evaluation that changed it."""
 
 
-class RuleChanged(Effect, tag="rule"):
+class RuleChanged(Effect, frozen=True, omit_defaults=True, tag="rule", tag_field="t"):
     """A rule's state machine moved for one twin, with the record that explains it."""
 
     rule: str
@@ -105,7 +107,7 @@ class RuleChanged(Effect, tag="rule"):
     record: dict[str, Any] = {}
 
 
-class LockChanged(Effect, tag="lock"):
+class LockChanged(Effect, frozen=True, omit_defaults=True, tag="lock", tag_field="t"):
     """A lock was placed on (`active`) or taken off a breaker."""
 
     breaker: str
@@ -119,7 +121,7 @@ class LockChanged(Effect, tag="lock"):
     rule_version: int = 0
 
 
-class CommandChanged(Effect, tag="command"):
+class CommandChanged(Effect, frozen=True, omit_defaults=True, tag="command", tag_field="t"):
     """A command was created or moved on. In state `created` the dispatcher publishes it."""
 
     device: str
@@ -136,7 +138,7 @@ class CommandChanged(Effect, tag="command"):
     tenant: str = ""
 
 
-class RelayReported(Effect, tag="relay"):
+class RelayReported(Effect, frozen=True, omit_defaults=True, tag="relay", tag_field="t"):
     """The reported relay position changed, whoever moved it."""
 
     breaker: str
@@ -145,7 +147,7 @@ class RelayReported(Effect, tag="relay"):
     cause: str = ""
 
 
-class SupplyStateChanged(Effect, tag="supply"):
+class SupplyStateChanged(Effect, frozen=True, omit_defaults=True, tag="supply", tag_field="t"):
     """The tenant's disconnect state machine moved."""
 
     tenant: str
@@ -156,7 +158,7 @@ class SupplyStateChanged(Effect, tag="supply"):
     held: tuple[str, ...] = ()
 
 
-class NotificationWanted(Effect, tag="notify"):
+class NotificationWanted(Effect, frozen=True, omit_defaults=True, tag="notify", tag_field="t"):
     """Somebody is to be told. Identity: (tenant, template, ts)."""
 
     tenant: str
@@ -165,7 +167,7 @@ class NotificationWanted(Effect, tag="notify"):
     data: dict[str, Any] = {}
 
 
-class WebhookWanted(Effect, tag="webhook"):
+class WebhookWanted(Effect, frozen=True, omit_defaults=True, tag="webhook", tag_field="t"):
     """A rule asks an outside system to be called."""
 
     rule: str
@@ -175,7 +177,7 @@ class WebhookWanted(Effect, tag="webhook"):
     data: dict[str, Any] = {}
 
 
-class ConnectionReported(Effect, tag="conn"):
+class ConnectionReported(Effect, frozen=True, omit_defaults=True, tag="conn", tag_field="t"):
     """A device or gateway went online or offline."""
 
     device: str

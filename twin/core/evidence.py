@@ -1,11 +1,12 @@
 """Evidence: what the device reports and what physics shows, held against what was commanded.
 
-Executed is the device's word; verified needs proof. The relay must be reported in the target position and, for an opening, the meter behind it
-must show it: less than 5 W, or a register that does not move between two readings taken after the execution. Power that flows through a
-breaker reported open means a welded contact or a bypass, and is an alarm of its own.
+Executed is the device's word; verified needs proof. The relay must be reported in the target position and, for an
+opening, the meter behind it must show it: less than 5 W, or a register that does not move between two readings
+taken after the execution. Power that flows through a breaker reported open means a welded contact or a bypass, and
+is an alarm of its own.
 
-A relay that moves without a command was moved by somebody on site, or tripped. That is recorded, and never fought by replaying an old wish;
-only standing locks are asserted again, and only when the device (re)starts.
+A relay that moves without a command was moved by somebody on site, or tripped. That is recorded, and never fought
+by replaying an old wish; only standing locks are asserted again, and only when the device (re)starts.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ def on_relay(draft: Draft, device: str, relay: Relay, ts: int, cause: str, now: 
     if known.relay_at is not None and ts < known.relay_at:
         return  # a retained or reordered report from before what we know
     command = in_flight(known)
-    if known.relay == relay and (command is None or command.target != relay) and "closed_locally_under_lock" not in known.incidents:
+    if (
+        known.relay == relay
+        and (command is None or command.target != relay)
+        and "closed_locally_under_lock" not in known.incidents
+    ):
         if known.relay_at is None or ts - known.relay_at > 60_000:
             draft.breaker(device).relay_at = ts
         return

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def on_birth(draft: Draft, message: Birth, now: int) -> None:
-    """A device (re)started. Standing locks are asserted again on what its relay really is; a close is decided afresh."""
+    """A device (re)started. Standing locks are asserted again on what its relay really is; a close is decided
+    afresh."""
     device = message.device
     _connected(draft, device, "online", message.sid, message.ts, now, message.versions)
     if device not in draft.group.breakers:

@@ -1,7 +1,8 @@
 """Locks: the reasons for a breaker to be open. It closes only when none is left.
 
-A top-up takes away the `credit` lock and nothing else; an overload or a person's lock stays until it is released by its own rule
-or by a person. Order of weight when several stand: safety, then a person, then arrears, then a schedule.
+A top-up takes away the `credit` lock and nothing else; an overload or a person's lock stays until it is released by
+its own rule or by a person. Order of weight when several stand: safety, then a person, then arrears, then a
+schedule.
 """
 
 from __future__ import annotations
@@ -27,9 +28,7 @@ def place(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> bool:
     breaker = draft.breaker(device)
     locks = {**breaker.locks, kind: lock}
     breaker.locks = {name: locks[name] for name in sorted(locks, key=_weight)}
-    draft.emit(
-        LockChanged(device, kind, True, lock.who, lock.why, now, lock.until, lock.rule, lock.rule_version)
-    )
+    draft.emit(LockChanged(device, kind, True, lock.who, lock.why, now, lock.until, lock.rule, lock.rule_version))
     draft.wake_dirty = draft.supply_dirty = True
     breaker.retry_at = None
     reconcile(draft, device, now)
@@ -43,16 +42,16 @@ def release_ended(draft: Draft, device: str, now: int) -> None:
             release(draft, device, kind, "platform", "the lock has ended", now)
 
 
-def release(draft: Draft, device: str, kind: str, who: str, why: str, now: int, more: dict[str, Any] | None = None) -> bool:
+def release(
+    draft: Draft, device: str, kind: str, who: str, why: str, now: int, more: dict[str, Any] | None = None
+) -> bool:
     """Release one lock; with the last one gone a wish to close is recorded and carried out as soon as it is safe."""
     if kind not in draft.group.breakers[device].locks:
         return False
     breaker = draft.breaker(device)
     breaker.locks = {name: lock for name, lock in breaker.locks.items() if name != kind}
     details = more or {}
-    draft.emit(
-        LockChanged(device, kind, False, who, why, now, None, details.get("rule", ""), details.get("ver", 0))
-    )
+    draft.emit(LockChanged(device, kind, False, who, why, now, None, details.get("rule", ""), details.get("ver", 0)))
     draft.wake_dirty = draft.supply_dirty = True
     breaker.retry_at = None
     if not breaker.locks:

@@ -1,7 +1,8 @@
 """What can happen to a group: messages of devices, acts of people, and the passing of time.
 
 Device messages carry the time the platform received them (`received_at`); `decide` is told `now` besides. Acts are born
-in SQL with a sequence number per group and are applied in that order, once: giving an act twice, or late, changes nothing.
+in SQL with a sequence number per group and are applied in that order, once: giving an act twice, or late, changes
+nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from twin.core.model import BreakerContract, Contract, MeterContract, Relay
 
 
 class Telemetry(msgspec.Struct, frozen=True):
-    """One sample of one meter or breaker. `d` holds the channels of CONTRACT.md 2, integers with the unit in the name."""
+    """One sample of one meter or breaker. `d` holds the channels of CONTRACT.md 2, integers with the unit in the
+    name."""
 
     device: str
     sid: str

@@ -79,7 +79,8 @@ class Suspects(msgspec.Struct, omit_defaults=True):
 class Register(msgspec.Struct, omit_defaults=True):
     """Cumulative register of one meter in its current epoch. Quantities are Wh or litres, unwrapped over rollovers.
 
-    Three marks climb it: `seen` (last accepted reading) >= `head` (charged in the twin) >= `posted` (sent to the ledger).
+    Three marks climb it: `seen` (last accepted reading) >= `head` (charged in the twin) >= `posted` (sent to the
+    ledger).
     """
 
     epoch: int = 1
@@ -96,7 +97,8 @@ class Register(msgspec.Struct, omit_defaults=True):
     opened: bool = False
     """The chain has its opening row."""
     row: Slice | None = None
-    """Charged in the twin, not yet posted: covers [posted, head) of the chain at one price. It is posted when its interval closes."""
+    """Charged in the twin, not yet posted: covers [posted, head) of the chain at one price. It is posted when
+    its interval closes."""
     row_tariff: str = ""
     suspects: Suspects | None = None
 
@@ -221,7 +223,8 @@ class GatewayTwin(msgspec.Struct, omit_defaults=True):
 class TenantTwin(msgspec.Struct, omit_defaults=True):
     """Money and supply state of one tenant. `balance = credits_nano - charges_nano`; each total has one writer.
 
-    `credits_nano` and `credits_seq` are absolute and come from SQL; `charges_nano` is born here and reaches SQL as intervals.
+    `credits_nano` and `credits_seq` are absolute and come from SQL; `charges_nano` is born here and reaches SQL as
+    intervals.
     """
 
     id: str

@@ -1,7 +1,7 @@
 """What a site has agreed for all its twins: zone, posting grid, tariffs, rules and limits of belief.
 
-A policy is compiled once and shared by every decision until something in it changes. Rules are indexed by what triggers them,
-so a message pays for the rules it touches and not for those that are merely loaded.
+A policy is compiled once and shared by every decision until something in it changes. Rules are indexed by what
+triggers them, so a message pays for the rules it touches and not for those that are merely loaded.
 """
 
 from __future__ import annotations

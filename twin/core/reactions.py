@@ -1,7 +1,8 @@
 """Reactions: which rules a happening touches, and what their firing does to the twins.
 
-Rules decide *that* something happens; how it happens is decided here: a charge goes through the register, a lock through the breaker's set of
-locks, an alarm keeps its identity while its severity moves. Samples that came late or from a buffer charge, and do nothing else.
+Rules decide *that* something happens; how it happens is decided here: a charge goes through the register, a lock
+through the breaker's set of locks, an alarm keeps its identity while its severity moves. Samples that came late or
+from a buffer charge, and do nothing else.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def react_to_reading(
     for bound in index.any_reading:
         _evaluate(draft, view, bound, "reading", now)
     for bound in index.of("meter", "clock"):
-        # A rule that watches the clock takes up its watch with the first reading, and sets its own due times from then on.
+        # A rule that watches the clock takes up its watch with the first reading, and sets its own due times from
+        # then on.
         if bound.rule.id not in draft.group.meters[meter_id].wakes:
             _evaluate(draft, view, bound, "clock", now)
     tenant = draft.group.tenant
@@ -77,7 +79,8 @@ def react_to_balance(draft: Draft, now: int) -> None:
 
 
 def react_to_credit(draft: Draft, credited_nano: int, now: int) -> None:
-    """Money came in (or was corrected): balance rules first, so that what no longer holds is cleared, then `account.credited`."""
+    """Money came in (or was corrected): balance rules first, so that what no longer holds is cleared, then
+    `account.credited`."""
     draft.supply_dirty = True
     react_to_balance(draft, now)
     view = View(draft, now)
@@ -207,14 +210,10 @@ def _alarm(
     after = outcome.state
     if outcome.transition in ("fired", "level_up", "level_down") and after is not None:
         severity = rule.severity(after.level) or alarm.severity
-        draft.emit(
-            AlarmChanged(rule.id, rule.version, twin, after.fired_at, now, severity, True, tenant, record)
-        )
+        draft.emit(AlarmChanged(rule.id, rule.version, twin, after.fired_at, now, severity, True, tenant, record))
     elif outcome.transition in ("cleared", "released") and before is not None:
         severity = rule.severity(before.level) or alarm.severity
-        draft.emit(
-            AlarmChanged(rule.id, rule.version, twin, before.fired_at, now, severity, False, tenant, record)
-        )
+        draft.emit(AlarmChanged(rule.id, rule.version, twin, before.fired_at, now, severity, False, tenant, record))
 
 
 def _carry_out(draft: Draft, view: View, bound: BoundRule, outcome: Step, action: actions.Action, now: int) -> None:
@@ -264,7 +263,8 @@ def _charge(draft: Draft, meter_id: str, now: int) -> None:
 
 
 def _lock(draft: Draft, view: View, bound: BoundRule, action: actions.Lock, now: int) -> None:
-    """Lock every breaker this rule is about, except those whose inhibiting rule stands; money used until now is posted."""
+    """Lock every breaker this rule is about, except those whose inhibiting rule stands; money used until now is
+    posted."""
     rule = bound.rule
     lock = Lock(
         who="rule",
@@ -286,7 +286,10 @@ def _inhibited(draft: Draft, breaker: str, bound: BoundRule) -> bool:
     """A rule on the meters behind a breaker may keep just that breaker from being locked (`inhibited_by ... equal`)."""
     meters = [draft.group.meters[name] for name in draft.group.breaker_contracts[breaker].meters]
     return any(
-        stands(meter, inhibitor.name) for inhibitor in bound.rule.inhibited_by if inhibitor.flag is None for meter in meters
+        stands(meter, inhibitor.name)
+        for inhibitor in bound.rule.inhibited_by
+        if inhibitor.flag is None
+        for meter in meters
     )
 
 
@@ -348,6 +351,7 @@ def _set_wake(draft: Draft, owner: MeterTwin | TenantTwin, rule_id: str, wake: i
 
 
 def _forget(owner: MeterTwin | TenantTwin, rule_id: str) -> None:
-    """A rule that is no longer loaded leaves nothing behind; locks that it placed stand until somebody releases them."""
+    """A rule that is no longer loaded leaves nothing behind; locks that it placed stand until somebody releases
+    them."""
     owner.wakes = {name: due for name, due in owner.wakes.items() if name != rule_id}
     owner.rules = {name: state for name, state in owner.rules.items() if name != rule_id}

@@ -68,7 +68,8 @@ def update(draft: Draft, params: Mapping[str, Any], now: int) -> None:
 
 
 def band_moved(draft: Draft, charged_nano: int) -> bool:
-    """Whether a charge took the balance over one of the thresholds the facts look at; much cheaper than gathering them."""
+    """Whether a charge took the balance over one of the thresholds the facts look at; much cheaper than
+    gathering them."""
     tenant = draft.group.tenant
     assert tenant is not None
     after = tenant.balance_nano

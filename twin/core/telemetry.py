@@ -1,8 +1,9 @@
 """A sample arrives: is it new, when was it really taken, is its register believable, and what follows.
 
-Live samples change the shadow of the meter, may be charged, and may actuate. Late and historical ones complete the register and nothing else.
-A register marked `bad` is shown and not judged. The device's clock is believed unless it is ahead of ours by more than the
-allowed skew, hopelessly behind, or contradicts the register; then the time of receipt counts, and an incident says so.
+Live samples change the shadow of the meter, may be charged, and may actuate. Late and historical ones complete the
+register and nothing else. A register marked `bad` is shown and not judged. The device's clock is believed unless it
+is ahead of ours by more than the allowed skew, hopelessly behind, or contradicts the register; then the time of
+receipt counts, and an incident says so.
 """
 
 from __future__ import annotations
@@ -115,14 +116,15 @@ def _accept(draft: Draft, meter: MeterTwin, verdict: Verdict, ts: int, now: int)
 
 
 def _reset(draft: Draft, meter: MeterTwin, verdict: Verdict, raw: int, ts: int, now: int) -> None:
-    """Several readings agree that the register restarted: charge the old epoch to its last good reading, open a new one."""
+    """Several readings agree that the register restarted: charge the old epoch to its last good reading, open a
+    new one."""
     run = verdict.suspects
     assert run is not None
     before = meter.register.seen
     resolve_incident(draft, meter, "fall", now)
     react_to_reading(draft, meter.id, None, meter.register.seen - meter.register.head, now, live=False)
     accrual.open_epoch(draft, meter, run.first_raw, run.first_ts, "reset")
-    detail = f"register fell from {before} to {run.first_raw}; what lies between the reset and that reading was charged to nobody"
+    detail = f"register fell from {before} to {run.first_raw}; what was used until then was charged to nobody"
     open_incident(draft, meter, "register_reset", now, detail)
     register = meter.register = copy(meter.register)
     register.seen = raw

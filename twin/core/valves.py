@@ -1,7 +1,8 @@
 """Valves in the language of switches.
 
-A breaker that is *open* interrupts, a valve that is *open* lets water flow. Inside the twins every actuator speaks switch language (`open` means
-nothing flows); on the wire a valve speaks its own. These two functions are the only place where the words change sides.
+A breaker that is *open* interrupts, a valve that is *open* lets water flow. Inside the twins every actuator speaks
+switch language (`open` means nothing flows); on the wire a valve speaks its own. These two functions are the only
+place where the words change sides.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a rule can see: the view of one twin during one evaluation, and the catalogue of paths into it.
 
-A path that has no value, or whose value is too old to act on, is unknown, and says why. Live channels are stale after three reporting
-intervals. The balance is always known, except to a rule that could lock a breaker: such a rule sees it only while a meter of the tenant
-has reported recently, because nobody may be cut off on stale data.
+A path that has no value, or whose value is too old to act on, is unknown, and says why. Live channels are stale
+after three reporting intervals. The balance is always known, except to a rule that could lock a breaker: such a
+rule sees it only while a meter of the tenant has reported recently, because nobody may be cut off on stale data.
 """
 
 from __future__ import annotations
@@ -31,7 +31,18 @@ BOTH = frozenset({"meter", "tenant"})
 class View:
     """The environment of one evaluation: a twin of the draft at an instant. Satisfies `rules.language.values.Env`."""
 
-    __slots__ = ("credited_nano", "delta", "device_event", "draft", "fresh_only", "meter_id", "now", "params", "sample", "zone")
+    __slots__ = (
+        "credited_nano",
+        "delta",
+        "device_event",
+        "draft",
+        "fresh_only",
+        "meter_id",
+        "now",
+        "params",
+        "sample",
+        "zone",
+    )
 
     def __init__(self, draft: Draft, now: int, meter_id: str | None = None) -> None:
         self.draft = draft

@@ -1,7 +1,8 @@
 """Apply messages to groups: load, decide, commit, and decide again where somebody else was quicker.
 
-This is the only way by which anything changes a twin: readings, answers, people's acts and timers all come through here. Inside a process
-one site is decided by one caller at a time; between processes the revision check of the commit is the fence.
+This is the only way by which anything changes a twin: readings, answers, people's acts and timers all come through
+here. Inside a process one site is decided by one caller at a time; between processes the revision check of the
+commit is the fence.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ class Applier:
     async def apply_timed(self, site: str, messages: Mapping[str, Sequence[Timed]]) -> Outcome:
         """Apply each group's messages, each at its own instant (Unix ms). Groups that do not exist are failures.
 
-        Waits while the effect stream is full, so back-pressure reaches whoever feeds us. Raises StoreLostError when the store
-        must be rebuilt, ContendedError when other writers never let us through.
+        Waits while the effect stream is full, so back-pressure reaches whoever feeds us. Raises StoreLostError when
+        the store must be rebuilt, ContendedError when other writers never let us through.
         """
         policy = await self._policies.policy(site)
         outcome = Outcome({}, [])
@@ -83,7 +84,9 @@ class Applier:
                 if not waiting:
                     return outcome
                 await asyncio.sleep(0.001 * attempt)
-        raise ContendedError(f"{site}: {', '.join(sorted(waiting)[:5])} changed {MOST_ATTEMPTS} times while being decided")
+        raise ContendedError(
+            f"{site}: {', '.join(sorted(waiting)[:5])} changed {MOST_ATTEMPTS} times while being decided"
+        )
 
     async def _attempt(
         self, site: str, policy: SitePolicy, messages: dict[str, Sequence[Timed]], outcome: Outcome
@@ -91,7 +94,9 @@ class Applier:
         """One round of load, decide and commit; returns what has to be decided again."""
         groups = await self._store.load(site, list(messages))
         now = max((timed[-1][1] for timed in messages.values() if timed), default=0)
-        guards = await self._store.guards_used(site, policy.guard_windows, now=now) if policy.guard_windows else {}
+        guards: Mapping[str, int] = {}
+        if policy.guard_windows:
+            guards = await self._store.guards_used(site, policy.guard_windows, now=now)
         changes: list[GroupChange] = []
         for name, timed in messages.items():
             group = groups.get(name)
@@ -146,7 +151,7 @@ def _first_bad(
             continue
         try:
             group = decide_all(group, (entry,), policy, guards).group
-        except Exception:  # noqa: BLE001 - reported by the caller, with the same error
+        except Exception:
             return index
     return next(index for index in range(len(timed)) if index not in failed)
 

@@ -1,7 +1,8 @@
 """Consumers of the effect stream: at least once, in order, one loop for each of them.
 
-The ledger writer owns the stream's length: what it has written to SQL, and nobody else still needs, may be dropped. Its position is kept in
-SQL in the same transaction as the rows, so at the start the consumer group is set to that position and not the other way round.
+The ledger writer owns the stream's length: what it has written to SQL, and nobody else still needs, may be dropped.
+Its position is kept in SQL in the same transaction as the rows, so at the start the consumer group is set to that
+position and not the other way round.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ class ConsumerLoop:
             except StoreLostError:
                 raise
             except Exception as error:
-                log.warning("consumer waits", consumer=self._consumer.name, site=site, error=repr(error)[:500], pause_s=pause_s)
+                log.warning(
+                    "consumer waits", consumer=self._consumer.name, site=site, error=repr(error)[:500], pause_s=pause_s
+                )
                 started, pending = False, True
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)

@@ -1,7 +1,8 @@
 """Deliver acts: what SQL has decided reaches the twins, in order and once, however often we die in between.
 
-An act is written to SQL together with an entry that says "not delivered". The flow that made it delivers it at once; whatever a crash left
-undelivered is found by the sweep. The twin refuses what it has already, so delivering twice is harmless.
+An act is written to SQL together with an entry that says "not delivered". The flow that made it delivers it at
+once; whatever a crash left undelivered is found by the sweep. The twin refuses what it has already, so delivering
+twice is harmless.
 """
 
 from __future__ import annotations

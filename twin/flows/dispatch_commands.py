@@ -1,7 +1,8 @@
 """Dispatch: commands that the twins created are published, once each as far as the world allows.
 
-A command may be seen twice here (we died after publishing); it is published again only while the twin still waits for it, and the device answers a
-repeat from its memory. A command is never retained and carries its expiry to the broker, so it cannot switch anything later.
+A command may be seen twice here (we died after publishing); it is published again only while the twin still waits
+for it, and the device answers a repeat from its memory. A command is never retained and carries its expiry to the
+broker, so it cannot switch anything later.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Ingest: a micro-batch from the broker becomes decisions, and only then may it be acknowledged.
 
-A payload that breaks its contract goes to the site's dead letters with the reason and the place, and is acknowledged: it must never hold up
-the device's next message. A message of a device nobody knows goes there too. If the store cannot take the batch, nothing is acknowledged and the
-broker keeps it.
+A payload that breaks its contract goes to the site's dead letters with the reason and the place, and is
+acknowledged: it must never hold up the device's next message. A message of a device nobody knows goes there too. If
+the store cannot take the batch, nothing is acknowledged and the broker keeps it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class Ingest:
                 self._clock.observe(envelope["ts"])
                 timed.append((translate.telemetry(device, envelope, now), self._clock.now()))
             return timed
-        message = translate.message(verb, device, decode_message(verb, payload), now)
+        document = decode_message(verb, payload)  # type: ignore[arg-type]
+        message = translate.message(verb, device, document, now)
         return [] if message is None else [(message, self._clock.now())]
 
     async def _follow_up(

@@ -61,7 +61,8 @@ class CompiledPolicies:
         return known if known is not None else await self.refresh(site)
 
     async def refresh(self, site: str) -> SitePolicy:
-        """Look whether the sources have changed, and compile them anew if so. A file that does not compile changes nothing."""
+        """Look whether the sources have changed, and compile them anew if so. A file that does not compile
+        changes nothing."""
         document = await self._registry.policy_sources(site)
         known = self._policies.get(site)
         if known is not None and known.version == fingerprint(document):

@@ -1,4 +1,5 @@
-"""Timers: wake every group whose due time has come. Due times live in the twins; the store's index only says whom to ask."""
+"""Timers: wake every group whose due time has come. Due times live in the twins; the store's index only says
+whom to ask."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Rebuild: twins made anew from SQL, when Redis was wiped, restored from old data, or no longer fits the ledger.
 
-SQL knows every posted interval, every credit and every standing lock. What Redis alone knew since the last posting is charged again by the next
-reading, because the register chain goes on exactly where SQL's chain ends.
+SQL knows every posted interval, every credit and every standing lock. What Redis alone knew since the last posting
+is charged again by the next reading, because the register chain goes on exactly where SQL's chain ends.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 async def why_rebuild(registry: Registry, store: TwinStore, stream: EffectStream, site: str) -> str:
     """Why the store's twins may not be used as they are; an empty text when they may.
 
-    Three things must hold: the generation is the one SQL expects; the store is not older than SQL (its last effect is at or behind SQL's
-    position); and SQL is not older than the store (nothing that SQL lacks was trimmed away).
+    Three things must hold: the generation is the one SQL expects; the store is not older than SQL (its last effect
+    is at or behind SQL's position); and SQL is not older than the store (nothing that SQL lacks was trimmed away).
     """
     generation, position = await registry.generation(site)
     known = await store.generation(site)

@@ -68,7 +68,13 @@ def message(verb: str, device: str, payload: dict[str, Any], now: int) -> Messag
             payload.get("fence", 0),
         )
     return DeviceEvent(
-        device, payload["kind"], payload["ts"], payload["sid"], payload["seq"], payload.get("d", {}), payload.get("hist", False)
+        device,
+        payload["kind"],
+        payload["ts"],
+        payload["sid"],
+        payload["seq"],
+        payload.get("d", {}),
+        payload.get("hist", False),
     )
 
 

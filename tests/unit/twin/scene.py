@@ -1,14 +1,16 @@
-"""A small stage for tests of the core: one tenant, one meter with a relay, the contract's own ruleset, a hand on the clock."""
+"""A small stage for tests of the core: one tenant, one meter with a relay, the contract's own ruleset, a hand on
+the clock."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from ruamel.yaml import YAML
+
 from billing.money import parse_money
 from billing.tariff import compile_tariff
 from rules.ruleset import compile_ruleset
-from ruamel.yaml import YAML
 from twin.core.decide import decide
 from twin.core.messages import (
     Birth,
@@ -76,7 +78,17 @@ def make_policy(*, rulesets=None, params=None, skew_ms=300_000, interval_ms=900_
 class Scene:
     """Plays messages into one group and remembers every effect."""
 
-    def __init__(self, *, credit="100.00", tariff="flat", policy=None, params=None, interval_ms=15 * MINUTE, start=MIDNIGHT, **more):
+    def __init__(
+        self,
+        *,
+        credit="100.00",
+        tariff="flat",
+        policy=None,
+        params=None,
+        interval_ms=15 * MINUTE,
+        start=MIDNIGHT,
+        **more,
+    ):
         self.policy = policy or make_policy()
         self.now = start
         self.effects = []
@@ -85,13 +97,22 @@ class Scene:
         self.sid = "s1"
         self.group = Group("park-1", "t-001")
         self.wh = more.pop("opening", 1000)
-        contract = Contract("t-001", mode=more.pop("mode", "prepaid"), account="t-001", params=params or {}, **more.pop("contract", {}))
+        contract = Contract(
+            "t-001", mode=more.pop("mode", "prepaid"), account="t-001", params=params or {}, **more.pop("contract", {})
+        )
         meter = MeterContract(
-            "em-001", tariff=tariff, breaker="em-001", gateway="gw-01", interval_ms=interval_ms,
-            max_rate=more.pop("max_rate", 13_800), modulus=more.pop("modulus", 1_000_000_000), supply_from=start, **more,
+            "em-001",
+            tariff=tariff,
+            breaker="em-001",
+            gateway="gw-01",
+            interval_ms=interval_ms,
+            max_rate=more.pop("max_rate", 13_800),
+            modulus=more.pop("modulus", 1_000_000_000),
+            supply_from=start,
+            **more,
         )
         breaker = BreakerContract("em-001", meters=("em-001",), gateway="gw-01")
-        self.contracts = dict(contract=contract, meters=(meter,), breakers=(breaker,))
+        self.contracts = {"contract": contract, "meters": (meter,), "breakers": (breaker,)}
         self.play(ContractsChanged(self.next_act(), start, contract, (meter,), (breaker,), None, {"em-001": self.wh}))
         self.play(Birth("em-001", self.sid, start, "closed"))
         if credit:
@@ -122,12 +143,16 @@ class Scene:
         self.now = until
         return caused
 
-    def sample(self, used_wh=0, *, power_w=100, ts=None, hist=False, q="good", raw=None, seq=None, sid=None, **channels):
+    def sample(
+        self, used_wh=0, *, power_w=100, ts=None, hist=False, q="good", raw=None, seq=None, sid=None, **channels
+    ):
         """One telemetry sample after `used_wh` more Wh."""
         self.wh += used_wh
         self.seq += 1
         d = {"import_wh": self.wh if raw is None else raw, "power_w": power_w, **channels}
-        message = Telemetry("em-001", sid or self.sid, seq or self.seq, self.now if ts is None else ts, d, hist, q, self.now)
+        message = Telemetry(
+            "em-001", sid or self.sid, seq or self.seq, self.now if ts is None else ts, d, hist, q, self.now
+        )
         return self.play(message)
 
     def credit(self, amount):
