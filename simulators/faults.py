@@ -131,7 +131,7 @@ def _raised(sample: dict[str, Any], add: int) -> dict[str, Any]:
 class Outage:
     """When a connection is away. `offline` is one span, `flapping` alternates up and down through its span."""
 
-    __slots__ = ("_down", "_edges", "_rng", "_span", "_up")
+    __slots__ = ("_complete", "_down", "_edges", "_rng", "_span", "_up")
 
     def __init__(
         self, span: Span, rng: Random, *, up: DelayRange | None = None, down: DelayRange | None = None
@@ -142,6 +142,7 @@ class Outage:
         self._down = down
         # Ascending instants at which the connection changes: even positions take it away, odd ones give it back.
         self._edges: list[int] = []
+        self._complete = False
         if up is None or down is None:
             self._edges = [span.from_ms] if span.to_ms is None else [span.from_ms, span.to_ms]
 
@@ -159,15 +160,14 @@ class Outage:
     def _extend(self, now_ms: int) -> None:
         if self._up is None or self._down is None:
             return
-        while (not self._edges or self._edges[-1] <= now_ms) and not self._ended():
+        while not self._complete and (not self._edges or self._edges[-1] <= now_ms):
             begin_ms = self._edges[-1] if self._edges else self._span.from_ms
-            down_ms = begin_ms + max(1, self._up.draw(self._rng))
-            edges = [down_ms, down_ms + max(1, self._down.draw(self._rng))]
+            gone_ms = begin_ms + max(1, self._up.draw(self._rng))
+            back_ms = gone_ms + max(1, self._down.draw(self._rng))
             end_ms = self._span.to_ms
-            self._edges += edges if end_ms is None else [min(edge, end_ms) for edge in edges]
-
-    def _ended(self) -> bool:
-        return bool(self._edges) and self._span.to_ms is not None and self._edges[-1] >= self._span.to_ms
+            self._complete = end_ms is not None and back_ms >= end_ms
+            if end_ms is None or gone_ms < end_ms:
+                self._edges += [gone_ms, back_ms if end_ms is None else min(back_ms, end_ms)]
 
 
 def any_down(outages: Sequence[Outage], now_ms: int) -> bool:
