@@ -72,13 +72,16 @@ def explain(rule: Rule, env: Any, state: RuleState | None, now: int) -> Record:
     for level in rule.levels:
         level.when.trace(env, trace)
     name = state.state if state is not None else NORMAL
+    fired = name in (FIRED, RECOVERING)
+    # What the next message would bring about has not happened yet, except for a rule that keeps no fired state.
+    gate = dry.gate or ("" if fired or rule.repeats else "trigger")
     return Record(
         rule=rule.id,
         version=rule.version,
         twin=str(getattr(env, "twin_id", "")),
         at=now,
         state=name,
-        gate="" if name in (FIRED, RECOVERING) else dry.gate,
+        gate="" if fired else gate,
         clauses=tuple(trace.clauses),
         inputs=trace.inputs,
         severity=rule.severity(state.level) if state is not None else "",
@@ -93,7 +96,7 @@ def explain(rule: Rule, env: Any, state: RuleState | None, now: int) -> Record:
 def _pending(rule: Rule, env: Any, state: RuleState | None, dry: Step, now: int) -> Pending | None:
     """The running `for`: of the stored state, or of the one that a step now would begin."""
     required = rule.for_(env) if rule.for_ is not None else None
-    running = dry.state if dry.changed else state
+    running = state if state is not None and state.since_ms else dry.state
     if not isinstance(required, int) or running is None or not running.since_ms:
         return None
     return Pending(max(now - running.since_ms, 0), required)

@@ -68,9 +68,9 @@ def step(rule: Rule, env: Any, state: RuleState | None, now: int, trigger: str |
         level, absent, absent_level = _single(holds)
     else:
         level, absent, absent_level = _evaluated(rule.run_levels, env)
-    if state is not None and (state.state == FIRED or state.state == RECOVERING):
+    if state is not None and (state.state == FIRED or state.state == RECOVERING) and not rule.repeats:
         return _Fired(rule, env, state, now, evidence).step(level, absent, absent_level)
-    if level < 0 and absent is not None and rule.on_unknown == "fire":
+    if inside is True and absent is not None and rule.on_unknown == "fire" and level < 0:
         level = 0
     if level >= 0:
         return _holds(rule, env, state, now, evidence, level)
@@ -281,7 +281,7 @@ def _with_release(rule: Rule, env: Any, state: RuleState, now: int) -> RuleState
     retries = state.retries if state.retry_day == day else 0
     wait_ms = rule.retry.auto_release(env)
     may_release = retries < rule.retry.max_per_day and isinstance(wait_ms, int)
-    release_ms = now + wait_ms if may_release else 0
+    release_ms = now + max(wait_ms, 1) if may_release else 0
     return msgspec.structs.replace(state, retries=retries, retry_day=day, release_ms=release_ms)
 
 

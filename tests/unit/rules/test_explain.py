@@ -79,6 +79,15 @@ def test_a_fired_rule_has_no_gate_and_the_record_travels_as_json():
     )
 
 
+def test_a_for_that_is_over_waits_for_the_next_message_of_a_rule_off_the_clock():
+    bench = Bench(example(), "overload")
+    bench.at(0, "reading.power_w", reading__power_w=7000)
+    bench.at(45, None)
+    record = told(bench)
+    assert (record.state, record.gate, record.pending.elapsed_ms) == ("pending", "trigger", 45_000)
+    assert "it waits for the next message" in render(record, "en")
+
+
 def test_explaining_changes_nothing():
     bench = arrears(0, tenant__protected=False)
     before = bench.state

@@ -61,6 +61,19 @@ def test_on_unknown_reset_begins_again_and_fire_counts_as_true():
     assert bench.at(30, POWER).transition == "fired"
 
 
+def test_an_unknown_scope_never_fires():
+    scope = {"twin": "meter", "where": 'tenant.mode == "prepaid"'}
+    bench = hot(on_unknown="fire", scope=scope, **{"for": "0s"})
+    assert bench.at(0, POWER, reading__power_w=7000, tenant__mode=MISSING).transition == "unknown"
+
+
+def test_a_rule_that_became_a_repeating_one_is_not_stuck_in_its_fired_state():
+    bench = Bench(example(), "deduct")
+    bench.state = RuleState("fired", fired_at=5)
+    step = bench.at(0, "reading.registers", reading__quality="good", reading__delta=5)
+    assert (len(step.actions), bench.state) == (1, None)
+
+
 def test_an_error_is_a_state_of_its_own():
     bench = hot(when="1000 / reading.step_w > 3")
     assert bench.at(0, POWER, reading__step_w=0).transition == "error"

@@ -1,5 +1,7 @@
 """A small twin model for the tests of this room, read from a plain environment, and the example ruleset."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -47,6 +49,11 @@ MODEL = plain_model(
 
 def example() -> dict[str, Any]:
     """The document of the example pack, fresh at every call."""
+    return deepcopy(_example_as_read())
+
+
+@cache
+def _example_as_read() -> dict[str, Any]:
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 2)
     return yaml.load((PACKS / "residential-prepaid.yaml").read_text(encoding="utf-8"))
