@@ -228,7 +228,7 @@ def _connections(url: str, pool_size: int) -> tuple[Engine, dict[str, Any], str 
             "reader": {"engine": "tortoise.backends.sqlite", "credentials": reader},
         }
         return "sqlite", connections, rest
-    if scheme in ("postgres", "postgresql"):
+    if scheme in ("postgres", "postgresql", "asyncpg"):
         credentials = _postgres_credentials(url, pool_size)
         return "postgres", {"default": {"engine": "tortoise.backends.asyncpg", "credentials": credentials}}, None
     raise DatabaseURLError(

@@ -1,4 +1,4 @@
-"""Money that comes in: a payment, its journal, the new total of credits and the act that tells the twin, all or nothing.
+"""Money that comes in: a payment, its journal, the new total of credits and the act that tells the twin.
 
 Two things make a top-up happen once: the caller's key within the tenant, and the channel's own reference. Both are
 unique in the database; the site's row lock, taken first, makes the answers to a hundred parallel repetitions equal.

@@ -1,0 +1,149 @@
+"""From what a site file says of devices and tenants to the contracts that their twins work by.
+
+Every tenant is a group with the meters it pays for and the breakers (or valves) that switch them. A device that is no
+tenant's is a group of its own with id `@<device>`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from adapters.store.accounts import wallet
+from adapters.store.site_state import GATEWAY, METERS
+from billing.money import parse_money
+from schemas.durations import parse_duration
+from twin.core.model import BreakerContract, Contract, MeterContract
+from twin.ports import Contracts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from adapters.store.site_state import SiteState, SupplyRow
+
+Entry = dict[str, Any]
+
+DEFAULT_INTERVAL = "15m"
+DEFAULT_VOLTAGE_V = 230
+DEFAULT_MODULUS = 1_000_000_000
+
+
+def device_group(device: str) -> str:
+    """The group of a device that is no tenant's."""
+    return f"@{device}"
+
+
+def can_switch(device: Entry) -> bool:
+    """Whether a device interrupts a supply: a breaker, a meter with a relay, a water meter with a valve."""
+    return bool(device["kind"] == "breaker" or device.get("relay") or device.get("valve"))
+
+
+def local_instant(text: str, timezone: str) -> int:
+    """Unix ms of an ISO 8601 instant; without an offset it is local time of the zone. Raises ValueError."""
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=ZoneInfo(timezone))
+    return int(instant.timestamp()) * 1000 + instant.microsecond // 1000
+
+
+def tenant_contract(entry: Entry, timezone: str) -> Contract:
+    """The contract of one tenant."""
+    protected = entry.get("protected_until")
+    return Contract(
+        id=entry["id"],
+        name=in_languages(entry.get("name") or entry["id"]),
+        mode=entry["mode"],
+        account=wallet(entry["id"]),
+        emergency_credit_nano=parse_money(entry.get("emergency_credit", "0")),
+        params=entry.get("params", {}),
+        protected_until=local_instant(protected, timezone) if protected else None,
+    )
+
+
+def in_languages(words: str | dict[str, str]) -> dict[str, str]:
+    """A name by language; one that says no language stands under `und`, the tag for undetermined."""
+    return {"und": words} if isinstance(words, str) else words
+
+
+def meter_contract(settings: Entry, device: Entry, supply: SupplyRow | None) -> MeterContract:
+    """The contract of one meter. `max_rate` is W or litres an hour, 0 where the file does not bound it."""
+    electric = device["kind"] == "electricity_meter"
+    digits = device.get("register_digits_wh" if electric else "register_digits_l", DEFAULT_MODULUS)
+    own = device["id"] if can_switch(device) else None
+    return MeterContract(
+        id=device["id"],
+        kind="electricity" if electric else "water",
+        tariff=supply.tariff if supply else "",
+        breaker=(supply.breaker if supply else None) or own,
+        gateway=device.get("gateway"),
+        interval_ms=parse_duration(device.get("interval") or settings.get("interval") or DEFAULT_INTERVAL),
+        modulus=digits,
+        max_rate=_max_rate(device, electric),
+        supply_from=supply.from_ts if supply else None,
+        params=device.get("params", {}),
+    )
+
+
+def _max_rate(device: Entry, electric: bool) -> int:
+    if not electric:
+        return int(device.get("max_lph", 0))
+    phases, voltage_v = device.get("phases", 1), device.get("voltage_v", DEFAULT_VOLTAGE_V)
+    return int(device.get("max_w") or phases * voltage_v * device.get("imax_a", 0))
+
+
+def breaker_contract(device: Entry, meters: Iterable[str]) -> BreakerContract:
+    """The contract of one breaker, relay or valve; `meters` measure what flows through it."""
+    return BreakerContract(
+        id=device["id"],
+        op="valve.set" if device.get("valve") else "breaker.set",
+        remote_close=device.get("remote_close", False),
+        meters=tuple(meters),
+        gateway=device.get("gateway"),
+    )
+
+
+def tenant_contracts(
+    settings: Entry, tenant: Entry, supplies: Sequence[SupplyRow], devices: Mapping[str, Entry]
+) -> Contracts:
+    """The contracts of a tenant's group, from its supplies in force."""
+    meters = [meter_contract(settings, devices[supply.meter], supply) for supply in supplies]
+    behind: dict[str, list[str]] = {}
+    for meter in meters:
+        if meter.breaker:
+            behind.setdefault(meter.breaker, []).append(meter.id)
+        if can_switch(devices[meter.id]):
+            behind.setdefault(meter.id, [meter.id])
+    breakers = [breaker_contract(devices[name], names) for name, names in behind.items()]
+    contract = tenant_contract(tenant, settings["timezone"])
+    return Contracts(tenant["id"], contract, tuple(meters), tuple(breakers))
+
+
+def device_contracts(settings: Entry, device: Entry) -> Contracts:
+    """The contracts of a device that is no tenant's."""
+    name = device["id"]
+    if device["kind"] == GATEWAY:
+        return Contracts(device_group(name), None, gateway=name)
+    metered = device["kind"] in METERS
+    meters = (meter_contract(settings, device, None),) if metered else ()
+    breakers = (breaker_contract(device, (name,) if metered else ()),) if can_switch(device) else ()
+    return Contracts(device_group(name), None, meters, breakers)
+
+
+def all_contracts(state: SiteState, at: int) -> dict[str, Contracts]:
+    """Every group of a site with its contracts, from the supplies in force at an instant."""
+    if state.imported_ts is None:
+        return {}
+    by_tenant: dict[str, list[SupplyRow]] = {}
+    taken: set[str] = set()
+    for supply in state.supplies.values():
+        if supply.in_force(at):
+            by_tenant.setdefault(supply.tenant, []).append(supply)
+            taken |= {supply.meter, supply.breaker or supply.meter}
+    groups: dict[str, Contracts] = {}
+    for name, tenant in state.tenants.items():
+        groups[name] = tenant_contracts(state.settings, tenant, by_tenant.get(name, ()), state.devices)
+    for name, device in state.devices.items():
+        if name not in taken:
+            groups[device_group(name)] = device_contracts(state.settings, device)
+    return groups

@@ -1,0 +1,181 @@
+"""Twins from SQL alone: what every group would be if Redis had never been.
+
+Each register stands at the end of its chain, each tenant at the posted totals, each breaker with its standing locks.
+What Redis alone knew since the last posting is charged again by the next reading, because the chain goes on exactly
+here. Groups are read in pages from one instant of the database, so memory does not grow with the site.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from adapters.store.accounts import wallet
+from adapters.store.contracts import device_contracts, tenant_contracts
+from adapters.store.site_state import load_supplies
+from twin.core.model import BreakerTwin, GatewayTwin, Group, Incident, Lock, MeterTwin, Register, TenantTwin
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from adapters.store.database import Database, Row, Transaction
+    from adapters.store.site_state import SupplyRow
+    from twin.ports import Contracts
+
+PAGE = 500
+
+_TENANTS = (
+    "SELECT id, tenant, settings, supply_state, supply_state_since FROM tenant WHERE site = ? AND id > ?"
+    " ORDER BY id LIMIT ?"
+)
+_FREE_DEVICES = (
+    "SELECT d.id, d.device, d.settings FROM device d WHERE d.site = ? AND d.id > ? AND NOT EXISTS"
+    " (SELECT 1 FROM supply s WHERE s.site = d.site AND (s.meter = d.device OR s.breaker = d.device)"
+    " AND (s.to_ts IS NULL OR s.to_ts > ?)) ORDER BY d.id LIMIT ?"
+)
+_CHAINS = (
+    "SELECT meter, epoch, opening, head_qty, head_ts, month, month_use FROM register_epoch"
+    " WHERE site = ? AND meter {names} ORDER BY meter, epoch"
+)
+_ACCOUNTS = "SELECT account, credits_nano, credits_seq, charges_nano FROM account WHERE site = ? AND account {names}"
+_ACT_HEADS = "SELECT group_id, seq FROM act_head WHERE site = ? AND group_id {names}"
+_LOCKS = (
+    "SELECT breaker, lock, who, why, ts, until, rule, rule_version FROM standing_lock"
+    " WHERE site = ? AND breaker {names} AND active ORDER BY breaker, lock"
+)
+_FENCES = "SELECT device, max(fence) FROM command WHERE site = ? AND device {names} GROUP BY device"
+_INCIDENTS = (
+    "SELECT device, kind, since, count, detail FROM incident WHERE site = ? AND device {names}"
+    " AND resolved_ts IS NULL AND kind <> 'ledger_refused' ORDER BY since"
+)
+"""Open incidents of devices; those of the ledger are no twin's to heal."""
+
+
+async def rebuilt_groups(database: Database, site: str) -> AsyncIterator[Group]:
+    """Every group of a site, streamed. Raises LookupError for a site that was never imported."""
+    async with database.snapshot() as tx:
+        rows = await tx.fetch("SELECT settings, imported_ts FROM site WHERE id = ?", site)
+        if not rows:
+            raise LookupError(f"site {site!r} is not in the database; import its site file first")
+        settings, at = msgspec.json.decode(rows[0][0]), rows[0][1]
+        async for page in _pages(tx, _TENANTS, site):
+            for group in await _tenant_groups(tx, site, settings, at, page):
+                yield group
+        async for page in _pages(tx, _FREE_DEVICES, site, at):
+            contracts = [device_contracts(settings, msgspec.json.decode(row[2])) for row in page]
+            for group in await _groups(tx, site, contracts, {}):
+                yield group
+
+
+async def _pages(tx: Transaction, sql: str, site: str, *values: Any) -> AsyncIterator[Sequence[Row]]:
+    after = 0
+    while page := await tx.fetch(sql, site, after, *values, PAGE):
+        yield page
+        after = page[-1][0]
+
+
+async def _tenant_groups(
+    tx: Transaction, site: str, settings: dict[str, Any], at: int, page: Sequence[Row]
+) -> list[Group]:
+    tenants = {row["tenant"]: row for row in page}
+    names, values = in_list(tx, tenants)
+    supplies: defaultdict[str, list[SupplyRow]] = defaultdict(list)
+    for supply in await load_supplies(tx, site, f"AND tenant {names}", values):
+        if supply.in_force(at):
+            supplies[supply.tenant].append(supply)
+    wanted = {name for rows in supplies.values() for row in rows for name in (row.meter, row.breaker) if name}
+    devices = {
+        row[0]: msgspec.json.decode(row[1])
+        for row in await _named(
+            tx, "SELECT device, settings FROM device WHERE site = ? AND device {names}", site, wanted
+        )
+    }
+    contracts = [
+        tenant_contracts(settings, msgspec.json.decode(row["settings"]), supplies[name], devices)
+        for name, row in tenants.items()
+    ]
+    states = {name: (row["supply_state"], row["supply_state_since"]) for name, row in tenants.items()}
+    return await _groups(tx, site, contracts, states)
+
+
+async def _groups(
+    tx: Transaction, site: str, contracts: Sequence[Contracts], states: dict[str, tuple[str, int]]
+) -> list[Group]:
+    """Groups from their contracts and from everything that SQL knows of their devices."""
+    facts = _Facts()
+    await facts.load(tx, site, contracts)
+    return [facts.group(site, item, states.get(item.group)) for item in contracts]
+
+
+class _Facts:
+    """What SQL knows of the devices and accounts of one page of groups."""
+
+    async def load(self, tx: Transaction, site: str, contracts: Sequence[Contracts]) -> None:
+        meters = [meter.id for item in contracts for meter in item.meters]
+        breakers = [breaker.id for item in contracts for breaker in item.breakers]
+        gateways = [item.gateway for item in contracts if item.gateway]
+        groups = [item.group for item in contracts]
+        accounts = [wallet(item.contract.id) for item in contracts if item.contract]
+        # Ordered by epoch: the last epoch of a meter is the one that counts.
+        self.chains = {row[0]: row for row in await _named(tx, _CHAINS, site, meters)}
+        self.accounts = {row[0]: row for row in await _named(tx, _ACCOUNTS, site, accounts)}
+        self.act_heads = {row[0]: row[1] for row in await _named(tx, _ACT_HEADS, site, groups)}
+        self.fences = {row[0]: row[1] for row in await _named(tx, _FENCES, site, breakers)}
+        self.locks: defaultdict[str, dict[str, Lock]] = defaultdict(dict)
+        for breaker, lock, who, why, since, until, rule, version in await _named(tx, _LOCKS, site, breakers):
+            self.locks[breaker][lock] = Lock(who, why, since, until, rule, version)
+        self.incidents: defaultdict[str, dict[str, Incident]] = defaultdict(dict)
+        for device, kind, since, count, detail in await _named(tx, _INCIDENTS, site, {*meters, *breakers, *gateways}):
+            self.incidents[device][kind] = Incident(kind, since, count, detail)
+
+    def group(self, site: str, contracts: Contracts, state: tuple[str, int] | None) -> Group:
+        group = Group(site, contracts.group, contracts.contract, acts_seq=self.act_heads.get(contracts.group, 0))
+        group.meter_contracts = {meter.id: meter for meter in contracts.meters}
+        group.breaker_contracts = {breaker.id: breaker for breaker in contracts.breakers}
+        group.meters = {meter.id: self._meter(meter.id, meter.modulus) for meter in contracts.meters}
+        group.breakers = {
+            name: BreakerTwin(
+                name,
+                locks=self.locks.get(name, {}),
+                fence=self.fences.get(name, 0),
+                incidents={} if name in group.meters else self.incidents.get(name, {}),
+            )
+            for name in group.breaker_contracts
+        }
+        if contracts.gateway:
+            group.gateway = GatewayTwin(contracts.gateway, incidents=self.incidents.get(contracts.gateway, {}))
+        if contracts.contract is not None:
+            group.tenant = self._tenant(contracts.contract.id, state or ("NORMAL", 0))
+        return group
+
+    def _meter(self, name: str, modulus: int) -> MeterTwin:
+        meter = MeterTwin(name, incidents=self.incidents.get(name, {}))
+        if name in self.chains:
+            _, epoch, opening, head, head_ts, month, month_use = self.chains[name]
+            register = Register(epoch=epoch, opening=opening, seen=head, head=head, posted=head, opened=True)
+            register.turns = head // modulus
+            register.seen_ts = register.head_ts = register.posted_ts = head_ts
+            register.month, register.month_use = month, month_use
+            meter.register = register
+        return meter
+
+    def _tenant(self, name: str, state: tuple[str, int]) -> TenantTwin:
+        twin = TenantTwin(name, state=state[0], state_since=state[1])
+        if wallet(name) in self.accounts:
+            _, twin.credits_nano, twin.credits_seq, twin.charges_nano = self.accounts[wallet(name)]
+        return twin
+
+
+async def _named(tx: Transaction, sql: str, site: str, names: Iterable[str]) -> Sequence[Row]:
+    """Rows of a statement in which `{names}` stands for the condition to be one of the names."""
+    listed, values = in_list(tx, names)
+    return await tx.fetch(sql.format(names=listed), site, values)
+
+
+def in_list(tx: Transaction, names: Iterable[str]) -> tuple[str, Any]:
+    """A condition that a column is one of the names, however many, and the one value that carries them."""
+    if tx.engine == "sqlite":
+        return "IN (SELECT value FROM json_each(?))", msgspec.json.encode(sorted(names)).decode()
+    return "= ANY(?::text[])", sorted(names)

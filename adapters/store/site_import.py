@@ -1,0 +1,227 @@
+"""Applying a site document: one transaction from the difference to the acts that bring the twins up to date.
+
+The groups' contracts are computed from the state before and from the state after; every group in which they differ
+gets one `ContractsChanged` act. Opening credits follow it as acts of their own, so that the tenant twin exists when
+they arrive.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from adapters.store import site_rows
+from adapters.store.accounts import OPENING_EQUITY, wallet
+from adapters.store.audit import AuditEntry, record_audit
+from adapters.store.bulk import BulkInsert
+from adapters.store.contracts import all_contracts
+from adapters.store.journal_book import open_book
+from adapters.store.outbox import encode_act
+from adapters.store.site_difference import ChainState, History, SiteChanges, compare
+from adapters.store.site_file import SiteError, wanted_state
+from adapters.store.site_state import SiteState, load_state
+from billing.money import parse_money
+from twin.core.messages import ContractsChanged, CreditsPosted
+from twin.ports import Contracts, PendingAct, SiteDifference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from adapters.store.database import Database, Transaction
+    from adapters.store.journal_book import JournalBook
+    from twin.core.messages import Act
+    from twin.ports import SiteDocument
+
+_CHAINS = "SELECT meter, epoch, opening, head_qty, reason FROM register_epoch WHERE site = ? ORDER BY meter, epoch"
+_BOOKED = (
+    "SELECT tenant, opening_credit_nano FROM tenant WHERE site = ? AND opening_credit_nano IS NOT NULL"
+    " AND opening_credit_nano <> 0"
+)
+_DIGESTS = "SELECT ruleset, version, digest FROM ruleset_version WHERE site = ?"
+_ACTS = BulkInsert("act", "site group_id seq:bigint body ts:bigint delivered:boolean")
+_ACT_HEADS = BulkInsert("act_head", "site group_id seq:bigint", "(site, group_id) DO UPDATE SET seq = excluded.seq")
+_ACCOUNTS = BulkInsert(
+    "account",
+    "site account tenant credits_nano:bigint credits_seq:bigint charges_nano:bigint version:bigint",
+    "(site, account) DO UPDATE SET credits_nano = excluded.credits_nano, credits_seq = excluded.credits_seq,"
+    " version = account.version + 1",
+)
+
+
+async def difference(database: Database, document: SiteDocument) -> SiteDifference:
+    """What `apply` would do; changes nothing. Raises SiteError for a document that does not hold together."""
+    wanted = wanted_state(document)
+    async with database.snapshot() as tx:
+        before = await load_state(tx, wanted.site)
+        changes = compare(before, wanted, await _history(tx, wanted.site))
+    return SiteDifference(tuple(changes.lines), tuple(changes.refused))
+
+
+async def apply(
+    database: Database, document: SiteDocument, *, who: str, now: int
+) -> tuple[SiteDifference, list[PendingAct]]:
+    """Import a document at `now` (Unix ms), whole or not at all; the same one again changes nothing.
+
+    Raises SiteError for a document that does not hold together.
+    """
+    wanted = wanted_state(document)
+    async with database.write() as tx:
+        is_new = await site_rows.ensure_site(tx, wanted.site, wanted.settings, now)
+        book = await open_book(tx, wanted.site)
+        before = await load_state(tx, wanted.site)
+        if is_new:
+            before.imported_ts = None
+        changes = compare(before, wanted, await _history(tx, wanted.site))
+        told = SiteDifference(tuple(changes.lines), tuple(changes.refused))
+        if changes.empty:
+            return told, []
+        acts = await _Import(tx, book, before, wanted, changes, who, now).run()
+        return told, acts
+
+
+class _Import:
+    """One import being written."""
+
+    def __init__(
+        self,
+        tx: Transaction,
+        book: JournalBook,
+        before: SiteState,
+        wanted: SiteState,
+        changes: SiteChanges,
+        who: str,
+        now: int,
+    ) -> None:
+        self.tx = tx
+        self.book = book
+        self.site = wanted.site
+        self.before = before
+        self.wanted = wanted
+        self.changes = changes
+        self.who = who
+        self.now = now
+        self.heads: dict[str, int] = {}
+        self.acts: list[PendingAct] = []
+
+    async def run(self) -> list[PendingAct]:
+        self.wanted.imported_ts = self.now
+        old = all_contracts(self.before, self.before.imported_ts or 0)
+        new = all_contracts(self.wanted, self.now)
+        _check_groups(new.values())
+        await site_rows.write_changes(self.tx, self.site, self.changes, self.wanted, self.who, self.now)
+        opened = await self._open_chains()
+        self.heads = dict(
+            map(tuple, await self.tx.fetch("SELECT group_id, seq FROM act_head WHERE site = ?", self.site))
+        )
+        await self._tell_contracts(old, new, opened)
+        await self._open_accounts()
+        await self.book.flush(self.tx)
+        await self._write_acts()
+        entry = AuditEntry(self.now, self.who, "site.import", f"site {self.site}", None, self.changes.lines[:1000])
+        await record_audit(self.tx, self.site, [entry])
+        return self.acts
+
+    async def _open_chains(self) -> set[str]:
+        """Register chains of supplied meters whose opening value the file tells and that are not open yet."""
+        known = {row[0] for row in await self.tx.fetch(_CHAINS, self.site)}
+        rows = []
+        for supply in self.wanted.supplies.values():
+            device = self.wanted.devices[supply.meter]
+            opening = device.get("opening_wh", device.get("opening_l"))
+            if opening is not None and supply.meter not in known and supply.in_force(self.now):
+                rows.append((supply.meter, opening, supply.from_ts))
+        await site_rows.open_chains(self.tx, self.site, rows)
+        return {meter for meter, _, _ in rows}
+
+    async def _tell_contracts(self, old: dict[str, Contracts], new: dict[str, Contracts], opened: set[str]) -> None:
+        ends = {row[0]: row[3] for row in await self.tx.fetch(_CHAINS, self.site)}
+        for group in [*new, *(group for group in old if group not in new)]:
+            after = new.get(group) or Contracts(group, None)
+            before = old.get(group)
+            held = {meter.id for meter in before.meters} - opened if before else set()
+            openings = {meter.id: ends[meter.id] for meter in after.meters if meter.id in ends and meter.id not in held}
+            if before == after and not openings:
+                continue
+            self._act(
+                group,
+                ContractsChanged(
+                    seq=self._next(group),
+                    ts=self.now,
+                    contract=after.contract,
+                    meters=after.meters,
+                    breakers=after.breakers,
+                    gateway=after.gateway,
+                    openings=openings,
+                ),
+            )
+
+    async def _open_accounts(self) -> None:
+        """Accounts of new tenants, and opening credits that are not booked yet."""
+        rows = await self.tx.fetch("SELECT account, credits_nano FROM account WHERE site = ?", self.site)
+        totals: dict[str, int] = dict(map(tuple, rows))
+        booked = {row[0] for row in await self.tx.fetch(_BOOKED, self.site)}
+        accounts: list[tuple[Any, ...]] = []
+        credited: list[tuple[Any, ...]] = []
+        for tenant, entry in self.changes.tenants.items():
+            account = wallet(tenant)
+            amount_nano = parse_money(entry.get("opening_credit", "0"))
+            if amount_nano != 0 and tenant not in booked:
+                total_nano = totals.get(account, 0) + amount_nano
+                seq = self._credit(tenant, account, amount_nano, total_nano)
+                accounts.append((self.site, account, tenant, total_nano, seq, 0, 1))
+                credited.append((amount_nano, self.site, tenant))
+            elif account not in totals:
+                accounts.append((self.site, account, tenant, 0, 0, 0, 1))
+        await _ACCOUNTS.run(self.tx, accounts)
+        if credited:
+            sql = "UPDATE tenant SET opening_credit_nano = ? WHERE site = ? AND tenant = ?"
+            await self.tx.execute_many(sql, credited)
+
+    def _credit(self, tenant: str, account: str, amount_nano: int, total_nano: int) -> int:
+        reference = f"opening:{tenant}"
+        self.book.add(
+            kind="opening",
+            ts=self.now,
+            reference=reference,
+            actor=self.who,
+            memo="opening credit of the site file",
+            legs=((account, amount_nano), (OPENING_EQUITY, -amount_nano)),
+        )
+        seq = self._next(tenant)
+        self._act(tenant, CreditsPosted(seq, total_nano, amount_nano, self.now, reference))
+        return seq
+
+    def _next(self, group: str) -> int:
+        self.heads[group] = self.heads.get(group, 0) + 1
+        return self.heads[group]
+
+    def _act(self, group: str, act: Act) -> None:
+        self.acts.append(PendingAct(self.site, group, act))
+
+    async def _write_acts(self) -> None:
+        rows = [(self.site, item.group, item.act.seq, encode_act(item.act), item.act.ts, False) for item in self.acts]
+        await _ACTS.run(self.tx, rows)
+        touched = sorted({item.group for item in self.acts})
+        await _ACT_HEADS.run(self.tx, [(self.site, group, self.heads[group]) for group in touched])
+
+
+async def _history(tx: Transaction, site: str) -> History:
+    chains: dict[str, ChainState] = {}
+    for meter, epoch, opening, head, reason in await tx.fetch(_CHAINS, site):
+        earlier = chains.get(meter)
+        charged = head > opening or (earlier is not None and earlier.charged)
+        chains[meter] = ChainState(epoch, opening, head, reason, charged)
+    digests = {(name, version): digest for name, version, digest in await tx.fetch(_DIGESTS, site)}
+    return History(chains, dict(map(tuple, await tx.fetch(_BOOKED, site))), digests)
+
+
+def _check_groups(groups: Iterable[Contracts]) -> None:
+    """No device may be in two groups: what an import keeps can collide with what its file says."""
+    owners: dict[str, str] = {}
+    problems = []
+    for contracts in groups:
+        for name in {*(meter.id for meter in contracts.meters), *(breaker.id for breaker in contracts.breakers)}:
+            owner = owners.setdefault(name, contracts.group)
+            if owner != contracts.group:
+                problems.append(f"device {name}: belongs to {owner} and cannot belong to {contracts.group} as well")
+    if problems:
+        raise SiteError(problems)
