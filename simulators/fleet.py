@@ -15,7 +15,7 @@ from simulators.devices.register import RateRegisters
 from simulators.devices.water_meter import WaterMeter
 from simulators.faults import DEVICE_FAULTS, LINK_FAULTS, DelayRange, Outage, WireFault
 from simulators.happenings import FOREVER_MS, Meter, TimedAct, event_acts, fault_acts
-from simulators.profiles import Load, load_profiles, year_begin_ms
+from simulators.profiles import UNITS_PER_WH, Load, load_profiles, year_begin_ms
 from simulators.scenario import Scenario, ScenarioError, duration_range, ids_of, skew_of, span_of, whole_number
 from simulators.station import Station
 
@@ -144,7 +144,7 @@ class Fleet:
         if found is None:
             return opening % modulus
         at_ms, margin = found
-        counted = load.units_between(self.begin_ms, at_ms) // (100_000 * 3_600_000)
+        counted = load.units_between(self.begin_ms, at_ms) // UNITS_PER_WH
         return (modulus - margin - counted) % modulus
 
     def _interval_ms(self, group: dict[str, Any]) -> int:

@@ -9,7 +9,6 @@ requests a second.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import http.client
 import json
 import logging
@@ -20,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from schemas.clock_spec import ClockSpec, scaled_now
+from simulators.broker import wait_for_stop
 from simulators.scenario import Recharge, Scenario
 
 log = logging.getLogger("simulators.people")
@@ -90,7 +90,7 @@ class People:
                 except (OSError, http.client.HTTPException, ValueError, KeyError, InvalidOperation) as error:
                     self.failures += 1
                     log.debug("tenant %s: %s", plan.rule.tenant, error)
-                await _wait(stop, max(0.0, 1 / REQUESTS_PER_S - (time.monotonic() - began)))
+                await wait_for_stop(stop, max(0.0, 1 / REQUESTS_PER_S - (time.monotonic() - began)))
                 if stop.is_set():
                     break
         self.close()
@@ -134,9 +134,3 @@ class People:
         if answer.status not in (200, 201):
             raise ValueError(f"{method} {path}: HTTP {answer.status} {content[:200]!r}")
         return json.loads(content)
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()

@@ -7,9 +7,8 @@ broker's messages, and publishes what it answers: QoS 1, at most `IN_FLIGHT_MAX`
 the broker had not confirmed when a connection broke goes back into the station's buffer and is sent again as history.
 While the broker is away the station goes on living and buffers; reconnection backs off exponentially with jitter.
 
-Devices speak MQTT 5 when the broker does and 3.1.1 otherwise; `negotiate` finds out once for each address, because a
-listener of the other version may answer with nothing but silence. On rumqttd (the embedded broker) every client must
-speak version 5: there, a message with MQTT 5 properties that reaches a 3.1.1 client takes that listener down.
+On rumqttd (the embedded broker) every client must speak MQTT 5: there, a message with MQTT 5 properties that reaches a
+3.1.1 client takes the 3.1.1 listener down.
 """
 
 from __future__ import annotations
@@ -18,14 +17,15 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import aiomqtt
 import msgspec
@@ -34,6 +34,15 @@ import orjson
 from schemas.clock_spec import ClockSpec, anchored, parse_clock_spec, scaled_now, scaled_sleep
 from schemas.documents import DocumentError
 from schemas.topics import device_topic, host_status_filter, parse_host_status_topic, parse_topic
+from simulators.broker import (
+    BACKOFF_MAX_S,
+    CONNECT_TIMEOUT_S,
+    IN_FLIGHT_MAX,
+    Broker,
+    negotiate,
+    parse_broker,
+    wait_for_stop,
+)
 from simulators.fleet import Fleet
 from simulators.people import People
 from simulators.scenario import Scenario, load_scenario
@@ -43,12 +52,9 @@ from simulators.wire import Message
 
 log = logging.getLogger("simulators")
 
-IN_FLIGHT_MAX = 100
-BACKOFF_MAX_S = 15.0
 TICK_MAX_S = 0.25
 TICK_MIN_S = 0.005
-CONNECT_TIMEOUT_S = 10.0
-PROBE_TIMEOUT_S = 3.0
+TOKEN_VARIABLE = "TWINMETER_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 
 
 class Counters(msgspec.Struct):
@@ -63,68 +69,6 @@ class Counters(msgspec.Struct):
     reconnects: int = 0
     buffered: int = 0
     topups: int = 0
-
-
-class Broker(msgspec.Struct, frozen=True):
-    """Where the broker is and what it speaks. The password is not part of the representation."""
-
-    host: str
-    port: int
-    username: str | None
-    password: str | None
-    tls: bool
-    protocol: aiomqtt.ProtocolVersion = aiomqtt.ProtocolVersion.V5
-
-    def __repr__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-    def client(self, identifier: str, will: aiomqtt.Will | None, timeout_s: float) -> aiomqtt.Client:
-        """A client that has not connected yet. Sessions are not kept: nothing may be commanded from the past."""
-        legacy: dict[str, Any] = {} if self.protocol == aiomqtt.ProtocolVersion.V5 else {"clean_session": True}
-        client = aiomqtt.Client(
-            self.host,
-            self.port,
-            username=self.username,
-            password=self.password,
-            identifier=identifier,
-            protocol=self.protocol,
-            will=will,
-            keepalive=30,
-            timeout=timeout_s,
-            max_inflight_messages=IN_FLIGHT_MAX,
-            tls_params=aiomqtt.TLSParameters() if self.tls else None,
-            **legacy,
-        )
-        client.pending_calls_threshold = 10 * IN_FLIGHT_MAX
-        return client
-
-
-def parse_broker(url: str) -> Broker:
-    """A broker from `mqtt://[user:password@]host[:port]` or `mqtts://...`. Raises ValueError."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("mqtt", "mqtts", "tcp", "ssl") or not parts.hostname:
-        raise ValueError("an MQTT URL looks like mqtt://127.0.0.1:1883 or mqtts://user:password@broker:8883")
-    tls = parts.scheme in ("mqtts", "ssl")
-    username = unquote(parts.username) if parts.username else None
-    password = unquote(parts.password) if parts.password else None
-    return Broker(parts.hostname, parts.port or (8883 if tls else 1883), username, password, tls)
-
-
-async def negotiate(broker: Broker, identifier: str, stop: asyncio.Event) -> Broker:
-    """The same broker with the newest protocol version it speaks; waits for a broker that is not there yet."""
-    failures = 0
-    while not stop.is_set():
-        for protocol in (aiomqtt.ProtocolVersion.V5, aiomqtt.ProtocolVersion.V311):
-            candidate = msgspec.structs.replace(broker, protocol=protocol)
-            try:
-                async with candidate.client(f"{identifier}-probe", None, PROBE_TIMEOUT_S):
-                    return candidate
-            except aiomqtt.MqttError as error:
-                log.debug("%r, MQTT %s: %s", broker, protocol.name, error)
-        failures += 1
-        log.warning("no MQTT broker answers at %r", broker)
-        await _wait(stop, min(BACKOFF_MAX_S, 0.5 * 2**failures))
-    return broker
 
 
 class Runner:
@@ -172,7 +116,7 @@ class Runner:
         until = time.monotonic() + seconds
         while not stop.is_set() and time.monotonic() < until:
             self._station.advance(self.now_ms())
-            await _wait(stop, min(TICK_MAX_S, max(TICK_MIN_S, until - time.monotonic())))
+            await wait_for_stop(stop, min(TICK_MAX_S, max(TICK_MIN_S, until - time.monotonic())))
 
     async def _serve(self, stop: asyncio.Event) -> None:
         farewell = self._station.farewell(self.now_ms())
@@ -188,7 +132,7 @@ class Runner:
                 tasks = [ticking, listening, asyncio.create_task(self._notice_break())]
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 if ticking.done() and ticking.exception() is None:
-                    await self._take_leave(client, stop)
+                    await self._take_leave(client, listening, stop)
                 for task in tasks:
                     if task.done():
                         task.result()
@@ -228,7 +172,7 @@ class Runner:
             await self._publish_all(client, self._station.advance(self.now_ms()))
             due_ms = self._station.next_due_ms(self.now_ms())
             ahead_s = TICK_MAX_S if due_ms is None else scaled_sleep(self._clock, (due_ms - self.now_ms()) / 1000)
-            await _wait(stop, min(TICK_MAX_S, max(TICK_MIN_S, ahead_s)))
+            await wait_for_stop(stop, min(TICK_MAX_S, max(TICK_MIN_S, ahead_s)))
 
     async def _publish_all(self, client: aiomqtt.Client, messages: Sequence[Message]) -> None:
         keyed = list(enumerate(messages, self._count + 1))
@@ -251,12 +195,14 @@ class Runner:
         finally:
             self._window.release()
 
-    async def _take_leave(self, client: aiomqtt.Client, stop: asyncio.Event) -> None:
+    async def _take_leave(self, client: aiomqtt.Client, listening: asyncio.Task[None], stop: asyncio.Event) -> None:
         if not stop.is_set():
-            # An outage has no farewell: cutting the socket makes the broker publish the will.
+            # An outage has no farewell: cutting the socket makes the broker publish the will. The listener notices
+            # the loss as it would any other.
             wire = client._client.socket()
             if isinstance(wire, socket.socket):
                 wire.shutdown(socket.SHUT_RDWR)
+            await asyncio.wait([listening], timeout=CONNECT_TIMEOUT_S)
             return
         if self._station.gateway is not None:
             goodbye = self._station.gateway.connection("offline", self.now_ms())
@@ -322,13 +268,7 @@ async def _watch(fleet: Fleet, counters: Counters, people: People | None, stop: 
     while not stop.is_set():
         counters.buffered = sum(station.modem.buffered for station in fleet.stations)
         counters.topups = people.topups if people is not None else 0
-        await _wait(stop, 0.5)
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()
+        await wait_for_stop(stop, 0.5)
 
 
 def _json(payload: Any) -> Any:
@@ -347,7 +287,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--for", dest="seconds", type=float, default=None, help="stop after so many real seconds")
     parser.add_argument("--state", type=Path, default=None, help="keep registers and command memories in this file")
     parser.add_argument("--api-url", default=None, help="let simulated tenants recharge at this HTTP address")
-    parser.add_argument("--api-token-file", type=Path, default=None, help="file with the bearer token for --api-url")
+    parser.add_argument(
+        "--api-token-file", type=Path, default=None, help=f"file with the bearer token; ${TOKEN_VARIABLE} when left out"
+    )
+    parser.add_argument("--progress", action="store_true", help="print the counters as a JSON line every second")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     try:
@@ -364,7 +307,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _people(options: argparse.Namespace) -> People | None:
     if options.api_url is None:
         return None
-    token = options.api_token_file.read_text().strip() if options.api_token_file is not None else ""
+    given = options.api_token_file.read_text() if options.api_token_file is not None else None
+    token = (given if given is not None else os.environ.get(TOKEN_VARIABLE, "")).strip()
     return People(options.api_url, token, run_id=f"{time.time_ns() // 1_000_000:x}")
 
 
@@ -377,7 +321,24 @@ async def _run_until_interrupted(
         loop.add_signal_handler(number, stop.set)
     if options.seconds is not None:
         loop.call_later(options.seconds, stop.set)
-    return await run_fleet(scenario, options.mqtt_url, clock, stop, state_path=options.state, people=people)
+    counters = Counters()
+    reporting = asyncio.create_task(_report(counters, stop)) if options.progress else None
+    try:
+        return await run_fleet(
+            scenario, options.mqtt_url, clock, stop, counters=counters, state_path=options.state, people=people
+        )
+    finally:
+        stop.set()
+        if reporting is not None:
+            await reporting
+
+
+async def _report(counters: Counters, stop: asyncio.Event) -> None:
+    """Print the counters every second for whoever started this process."""
+    while not stop.is_set():
+        sys.stdout.write(msgspec.json.encode(counters).decode() + "\n")
+        sys.stdout.flush()
+        await wait_for_stop(stop, 1.0)
 
 
 if __name__ == "__main__":

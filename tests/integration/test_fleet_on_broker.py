@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,64 +16,25 @@ import pytest
 from schemas.clock_spec import ClockSpec
 from schemas.registry import problems
 from schemas.topics import parse_topic
-from simulators.run import Broker, Counters, negotiate, parse_broker, run_fleet
+from simulators.broker import Broker, negotiate, parse_broker
+from simulators.run import Counters, main, run_fleet
 from simulators.scenario import Scenario, parse_scenario
+from tests.integration.servers import BROKER_KINDS, broker_at, kill9
 
 START = "2026-01-12T09:00:00"
-MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-IOTCORE_TOML = """
-id = 0
-[router]
-id = 0
-max_connections = 1000
-max_outgoing_packet_count = 200
-max_segment_size = 104857600
-max_segment_count = 10
-[v5.1]
-name = "v5"
-listen = "127.0.0.1:{port}"
-next_connection_delay_ms = 1
-[v5.1.connections]
-connection_timeout_ms = 5000
-max_payload_size = 1048576
-max_inflight_count = 200
-dynamic_filters = true
-"""
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _command(kind: str, port: int, folder: Path) -> list[str]:
-    if kind == "mosquitto":
-        if not Path(MOSQUITTO).exists():
-            pytest.skip("mosquitto is not installed")
-        config = folder / "mosquitto.conf"
-        config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
-        return [MOSQUITTO, "-c", str(config)]
-    config = folder / "iotcore.toml"
-    config.write_text(IOTCORE_TOML.format(port=port))
-    return [sys.executable, "-m", "iotcore", "--config", str(config), "--log-level", "CRITICAL"]
-
-
-@pytest.fixture(params=["mosquitto", "iotcore"])
+@pytest.fixture(params=BROKER_KINDS)
 def broker_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    port = _free_port()
-    with (tmp_path / "broker.log").open("wb") as log:
-        process = subprocess.Popen(_command(request.param, port, tmp_path), stdout=log, stderr=log)
-    try:
-        for _ in range(200):
-            assert process.poll() is None, (tmp_path / "broker.log").read_text()
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
-                break
-            time.sleep(0.05)
-        yield f"mqtt://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+    """A broker of the test's own: what it keeps (retained hosts, sessions) must not reach another test."""
+    with broker_at(tmp_path, request.param) as server:
+        yield server.url
+
+
+async def _until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - conditions look at counters of other tasks, too
+            await asyncio.sleep(0.02)
 
 
 class Listener:
@@ -97,10 +54,8 @@ class Listener:
     def of(self, device: str, verb: str) -> list[Any]:
         return [body for heard, kind, body, _ in self.heard if (heard, kind) == (device, verb)]
 
-    async def until(self, condition: Any, seconds: float = 20.0) -> None:
-        async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110 - conditions look at counters of other tasks, too
-                await asyncio.sleep(0.02)
+    async def until(self, condition: Any) -> None:
+        await _until(condition)
 
     async def command(self, device: str, number: int, **changes: Any) -> str:
         now_ms = START_MS + 3_600_000
@@ -115,7 +70,7 @@ class Listener:
 START_MS = 1_768_179_600_000
 
 
-def _scenario(**more: Any) -> Scenario:
+def _document(**more: Any) -> dict[str, Any]:
     document: dict[str, Any] = {
         "apiVersion": "twinmeter.fleet/v1",
         "site": "park-t",
@@ -141,7 +96,11 @@ def _scenario(**more: Any) -> Scenario:
         ],
     } | more
     assert not problems("fleet", document)
-    return parse_scenario(document)
+    return document
+
+
+def _scenario(**more: Any) -> Scenario:
+    return parse_scenario(_document(**more))
 
 
 @contextlib.asynccontextmanager
@@ -226,3 +185,57 @@ async def test_gateway_outage_fires_its_will_and_history_follows(broker_url: str
     kept = next(body for body in listener.of("em-001", "tele") if isinstance(body, list))
     assert {sample["hist"] for sample in kept} == {True}
     assert all(START_MS + 540_000 <= sample["ts"] <= START_MS + 1_900_000 for sample in kept)
+
+
+@pytest.mark.parametrize("kind", BROKER_KINDS)
+async def test_a_broker_that_dies_is_buffered_over_and_found_again(kind: str, tmp_path: Path) -> None:
+    stop, counters = asyncio.Event(), Counters()
+    clock = ClockSpec("scaled", START_MS, 600.0, time.time_ns() // 1_000_000)
+    with broker_at(tmp_path / "first", kind) as first:
+        port = first.port
+        fleet = asyncio.create_task(run_fleet(_scenario(), first.url, clock, stop, counters=counters))
+        await _until(lambda: counters.connected == 3 and counters.acked > 50)
+        kill9(first)
+        await _until(lambda: counters.connected == 0 and counters.buffered >= 40)
+    with broker_at(tmp_path / "second", kind, port=port) as second:
+        assert second.port == port
+        before = counters.acked
+        await _until(lambda: counters.connected == 3 and counters.buffered == 0 and counters.acked > before + 50)
+        assert counters.reconnects >= 3
+        async with (await negotiate(parse_broker(second.url), "test", stop)).client("t", None, 5.0) as client:
+            await client.subscribe("twinmeter/v1/park-t/em-001/birth", qos=1)
+            birth = await asyncio.wait_for(anext(aiter(client.messages)), 10)
+            assert birth.retain
+        stop.set()
+        await asyncio.wait_for(fleet, 20)
+
+
+async def test_a_broker_that_speaks_only_the_older_protocol_is_served_in_it(tmp_path: Path) -> None:
+    stop, counters = asyncio.Event(), Counters()
+    with broker_at(tmp_path, "iotcore") as server:
+        older = server.other_urls["mqtt3.1.1"]
+        broker = await negotiate(parse_broker(older), "test", stop)
+        assert broker.protocol == aiomqtt.ProtocolVersion.V311
+        clock = ClockSpec("scaled", START_MS, 600.0, time.time_ns() // 1_000_000)
+        fleet = asyncio.create_task(run_fleet(_scenario(), older, clock, stop, counters=counters))
+        await _until(lambda: counters.connected == 3 and counters.acked > 50)
+        stop.set()
+        await asyncio.wait_for(fleet, 20)
+
+
+def test_the_command_line_runs_a_fleet_and_reports_its_progress(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet = tmp_path / "fleet.json"
+    fleet.write_bytes(orjson.dumps(_document()))
+    with broker_at(tmp_path / "broker", "mosquitto") as server:
+        clock = f"scaled:{START}+08:00,600"
+        state = tmp_path / "state.json"
+        arguments = [str(fleet), "--mqtt-url", server.url, "--clock", clock, "--for", "3", "--state", str(state)]
+        assert main([*arguments, "--progress"]) == 0
+    lines = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0]["devices"] == 10
+    assert lines[-1]["connected"] == 3
+    assert lines[-1]["acked"] > 50
+    saved = orjson.loads(state.read_bytes())["devices"]
+    assert saved["em-001"]["units"] > 0
