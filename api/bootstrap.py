@@ -6,20 +6,25 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
-from adapters.store.queries import Queries
-from adapters.store.registry import SqlRegistry
 from redis.asyncio import Redis
 
 from adapters.clock.clocks import open_clock
 from adapters.embedded.broker import start_broker
+from adapters.embedded.ports import is_free, who_listens
+from adapters.embedded.processes import EmbeddedServerError
 from adapters.embedded.redis_server import start_redis
+from adapters.mqtt.errors import MqttError
 from adapters.mqtt.publisher import MqttPublisher
 from adapters.mqtt.subscriber import MqttSubscriber
 from adapters.notify.log_notifier import LogNotifier
-from adapters.store.database import Database, open_database
-from adapters.store.ledger import SqlLedger
+from adapters.store.books import SqlBooks
+from adapters.store.database import Database, DatabaseURLError, open_database
+from adapters.store.ledger import SqlLedger, SqlNoticeBook
 from adapters.store.migrate import migrate
-from adapters.store.notices import SqlNoticeBook
+from adapters.store.queries import SqlQueries
+from adapters.store.registry import SqlRegistry
+from adapters.store.site_file import SiteError
+from adapters.store.tokens import SqlTokens
 from adapters.twins.store import RedisTwinStore
 from adapters.twins.stream import RedisEffectStream
 from schemas.topics import VERBS_UP, topic_filter
@@ -41,6 +46,21 @@ if TYPE_CHECKING:
     from api.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+__all__ = [
+    "DatabaseURLError",
+    "Embedded",
+    "EmbeddedServerError",
+    "MqttError",
+    "Platform",
+    "SiteError",
+    "is_free",
+    "open_platform",
+    "probe_session",
+    "start_embedded",
+    "who_listens",
+]
+"""What the entry points take from here, names of the adapters included: nobody else may import those."""
 
 
 class Embedded:
@@ -91,7 +111,9 @@ class Platform:
         self.stream = RedisEffectStream(Redis.from_url(settings.redis_url))
         self.ledger = SqlLedger(database)
         self.registry = SqlRegistry(database)
-        self.queries = Queries(database)
+        self.queries = SqlQueries(database)
+        self.tokens = SqlTokens(database)
+        self.books = SqlBooks(database)
         self.policies = CompiledPolicies(self.registry, skew_ms=None if clock.kind == "telemetry" else 300_000)
         self.applier = Applier(self.store, self.policies, clock)
         self.delivery = ActDelivery(self.store, self.ledger, self.applier)
@@ -122,7 +144,7 @@ class Platform:
         worker = f"{self.settings.host}-{self.settings.ingest_shard}"
         ledger = LedgerWriter(self.stream, self.ledger)
         commands = CommandDispatcher(self.stream, self.store, self.applier, self.publisher, self.clock)
-        notices = NoticeSender(self.stream, self.notifier, SqlNoticeBook(self.database))
+        notices = NoticeSender(self.stream, self.notifier, SqlNoticeBook(self.database, self.clock.now))
         return {
             "ledger": ConsumerLoop(self.stream, ledger, worker),
             "commands": ConsumerLoop(self.stream, commands, worker),
@@ -145,3 +167,30 @@ async def open_platform(settings: Settings, progress: Callable[[str], object] | 
     say("migrating the database")
     await migrate(settings.database_url, progress)
     return Platform(settings, clock, await open_database(settings.database_url))
+
+
+async def probe_session(url: str, client_id: str) -> bool:
+    """Connect to a broker twice as ingest does; whether it kept the MQTT 5 session in between.
+
+    The session of the probe ends by itself a few seconds later. Raises MqttError, or ValueError for a URL that is none.
+    """
+    present = False
+    for _ in range(2):
+        stop = asyncio.Event()
+        probe = MqttSubscriber(url, client_id, [f"twinmeter/v1/$probe/{client_id}"], session_expiry_s=5)
+        running = asyncio.create_task(probe.run(_ignore, stop))
+        try:
+            async with asyncio.timeout(8):
+                while not probe.counters.connected and not running.done():  # noqa: ASYNC110 - a counter has no event
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise MqttError(probe.counters.last_failure or f"no answer from {probe.address}") from None
+        finally:
+            stop.set()
+            await running
+        present = probe.counters.session_present
+    return present
+
+
+async def _ignore(_batch: object) -> None:
+    """Nothing is expected by a probe."""
