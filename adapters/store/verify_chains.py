@@ -32,7 +32,8 @@ _RATINGS = (
 )
 _ORPHAN_RATINGS = (
     "SELECT r.meter, r.epoch, r.from_qty, r.to_qty FROM rating r WHERE r.site = ? AND NOT EXISTS"
-    " (SELECT 1 FROM energy e WHERE e.site = r.site AND e.meter = r.meter AND e.epoch = r.epoch AND e.from_qty = r.from_qty)"
+    " (SELECT 1 FROM energy e WHERE e.site = r.site AND e.meter = r.meter AND e.epoch = r.epoch"
+    " AND e.from_qty = r.from_qty)"
     " ORDER BY r.id"
 )
 _MONTH_USE = (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -14,9 +16,22 @@ from adapters.store.database import Database, open_database
 from adapters.store.ledger import SqlLedger
 from adapters.store.migrate import migrate
 from adapters.store.registry import SqlRegistry
-from tests.integration.servers import PostgresServer, fresh_name
+from tests.integration.servers import PostgresServer, fresh_name, postgres_server
+from tests.unit.adapters.store.park import NOW, document
 
-ENGINES = ("sqlite", "postgres")
+__all__ = [
+    "attack",
+    "database",
+    "ledger",
+    "park",
+    "postgres_server",
+    "postgres_template",
+    "registry",
+    "sqlite_template",
+    "url",
+]
+
+ENGINES = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
 _TEMPLATE = "twinmeter_template"
 
 
@@ -65,6 +80,13 @@ async def database(url: str) -> AsyncIterator[Database]:
         await opened.close()
 
 
+@pytest_asyncio.fixture
+async def park(database: Database) -> Database:
+    """The database with the park of `park.py` imported."""
+    await SqlRegistry(database).apply(document(), who="test", now=NOW)
+    return database
+
+
 @pytest.fixture
 def ledger(database: Database) -> SqlLedger:
     """The ledger over it."""
@@ -77,40 +99,35 @@ def registry(database: Database) -> SqlRegistry:
     return SqlRegistry(database)
 
 
-Attack = Callable[[str], None]
+Attack = Callable[[str], Awaitable[None]]
 
 
 @pytest.fixture
-def attack(url: str, request: pytest.FixtureRequest) -> Attack:
-    """Run raw SQL as somebody with a plain client would: no PRAGMA set, no ORM. Raises the driver's error."""
+def attack(url: str) -> Attack:
+    """Raw SQL as somebody with a plain client would run it: no PRAGMA set, no ORM, one transaction a call."""
     return raw_sql(url)
 
 
 def raw_sql(url: str) -> Attack:
-    """A plain synchronous client of the database behind a URL; each call is one transaction."""
+    """A plain client of the database behind a URL. It raises the driver's own error."""
     if url.startswith("sqlite://"):
         return lambda statements: _sqlite_script(url.removeprefix("sqlite://"), statements)
-    return lambda statements: asyncio.run(_postgres_script(url, statements))
+    return lambda statements: _postgres_script(url.replace("asyncpg://", "postgresql://"), statements)
 
 
-def _sqlite_script(path: str, statements: str) -> None:
-    import sqlite3
-
+async def _sqlite_script(path: str, statements: str) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")
-        for statement in statements.split(";"):
-            if statement.strip():
-                connection.execute(statement)
+        for statement in filter(str.strip, statements.split(";")):
+            connection.execute(statement)
         connection.execute("COMMIT")
     finally:
         connection.close()
 
 
 async def _postgres_script(url: str, statements: str) -> None:
-    import asyncpg
-
-    connection = await asyncpg.connect(url.replace("asyncpg://", "postgresql://"))
+    connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
             await connection.execute(statements)
