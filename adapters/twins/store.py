@@ -302,7 +302,6 @@ class RedisTwinStore:
         """
         asked = self._trusts.get(site)
         floor = newest(position, asked.last if asked is not None else BEGINNING)
-        self._memory.drop_site(site)
         with self._reaching:
             count, trust = await Rebuild(self._client, site_keys(site), generation).run(groups, wake=wake, floor=floor)
         self._trusts.put(site, trust)

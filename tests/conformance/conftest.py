@@ -1,9 +1,9 @@
 """Fixtures of the conformance suites."""
 
+import pytest
+
 from tests.conformance.backends import backend, redis_servers
 from tests.integration.servers import fresh_name
-
-import pytest
 
 __all__ = ["backend", "redis_servers"]
 
