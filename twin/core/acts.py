@@ -14,7 +14,7 @@ from twin.core import accrual
 from twin.core.commands import reconcile
 from twin.core.locks import place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Group, Lock, MeterTwin, Register, TenantTwin
-from twin.core.reactions import react_to_credit, start_rules
+from twin.core.reactions import react_to_credit, release_rule, start_rules
 
 if TYPE_CHECKING:
     from twin.core.draft import Draft
@@ -60,8 +60,13 @@ def on_lock_released(draft: Draft, act: LockReleased, now: int) -> None:
     if not _is_new(draft.group, act):
         return
     draft.group.acts_seq = act.seq
-    if act.breaker in draft.group.breakers:
-        release(draft, act.breaker, act.lock, act.who, act.why, now)
+    breaker = draft.group.breakers.get(act.breaker)
+    if breaker is None or act.lock not in breaker.locks:
+        return
+    rule_id = breaker.locks[act.lock].rule
+    if rule_id:
+        release_rule(draft, rule_id, act.breaker, now)
+    release(draft, act.breaker, act.lock, act.who, act.why, now)
 
 
 def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:

@@ -16,7 +16,7 @@ from billing.rating import RatingError
 from billing.tariff_fields import TariffError
 from rules import actions
 from rules.explain import explain
-from rules.step import Step, step
+from rules.step import Step, released_by_operator, step
 from twin.core import accrual, locks, supply
 from twin.core.effects import AlarmChanged, NotificationWanted, RuleChanged, WebhookWanted
 from twin.core.incidents import open_incident, resolve_incident
@@ -126,6 +126,21 @@ def start_rules(draft: Draft, now: int) -> None:
         view = View(draft, now)
         for bound in draft.policy.by_trigger.of("tenant", "clock"):
             _evaluate(draft, view, bound, "clock", now)
+
+
+def release_rule(draft: Draft, rule_id: str, breaker: str, now: int) -> None:
+    """A person took off what a rule had locked: the rule starts anew, with its grace, instead of locking again at once."""
+    owners: list[tuple[str | None, MeterTwin | TenantTwin | None]] = [(None, draft.group.tenant)]
+    owners += [(name, draft.group.meters[name]) for name in draft.group.breaker_contracts[breaker].meters]
+    for meter_id, owner in owners:
+        state = owner.rules.get(rule_id) if owner is not None else None
+        if state is None:
+            continue
+        private = _private(draft, meter_id)
+        after = released_by_operator(state, now)
+        private.rules = {name: kept for name, kept in private.rules.items() if name != rule_id}
+        if after is not None:
+            private.rules[rule_id] = after
 
 
 def settle_supply(draft: Draft, now: int) -> None:

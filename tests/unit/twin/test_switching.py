@@ -250,3 +250,17 @@ def test_command_ids_are_version_7_uuids_and_differ_by_fence():
     ids = {command_id("park-1", "em-001", fence, 1_767_888_000_000) for fence in range(1_000)}
     assert len(ids) == 1_000
     assert all(one[14] == "7" and one[19] in "89ab" for one in ids)
+
+
+def test_a_person_who_releases_a_rules_lock_is_not_overruled_at_once():
+    scene = cut_off()
+    scene.obey()
+    scene.unlock("credit")
+    assert scene.breaker.command.target == "closed"
+    scene.obey()
+    scene.now += MINUTE
+    scene.sample(1)
+    assert scene.breaker.locks == {}, "the rule starts anew with its grace"
+    scene.wait(11 * MINUTE)
+    scene.sample(1)
+    assert "credit" in scene.breaker.locks

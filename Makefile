@@ -1,0 +1,90 @@
+# Everything a newcomer, a developer and CI type. `make demo` and `make test` set up what they need by themselves.
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := api adapters twin rules billing schemas simulators
+READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.dev-ready
+WORKERS ?= 2
+
+.PHONY: help demo test check fmt unit integration e2e bench soak docs lock setup setup-dev system clean
+
+help:
+	@echo "make demo     a whole park on this machine (DEMO_ARGS='--headless --for 60s --json out.json')"
+	@echo "make test     lint, types, import contracts and every test"
+	@echo "make check    lint, types, contracts, architecture and unit tests only"
+	@echo "make fmt      format"
+	@echo "make bench    measurements        make soak   long runs"
+	@echo "make docs     renew generated pages   make lock   renew the lock files"
+
+demo: $(READY)
+	@$(BIN)/twinmeter demo $(DEMO_ARGS)
+
+test: setup-dev system lint
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m "not bench and not soak"
+
+check: setup-dev lint
+	$(BIN)/python -m pytest -q -n $(WORKERS) tests/arch tests/unit
+
+.PHONY: lint
+lint: setup-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+fmt: setup-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+unit: setup-dev
+	$(BIN)/python -m pytest -q -n $(WORKERS) tests/unit
+
+integration: setup-dev system
+	$(BIN)/python -m pytest -q tests/integration tests/conformance
+
+e2e: setup-dev system
+	$(BIN)/python -m pytest -q tests/e2e
+
+bench: setup-dev system
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+soak: setup-dev system
+	$(BIN)/python -m pytest -q -m soak tests --timeout 7200
+
+docs: setup-dev
+	$(BIN)/python -m docs.generate
+
+lock:
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --extra build --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --extra build --extra dev --output-file requirements-dev.lock pyproject.toml
+
+setup: $(READY)
+
+setup-dev: $(DEV_READY)
+
+# A virtual environment, whatever this machine's Python came with.
+$(BIN)/python:
+	@deploy/make-venv.sh $(VENV)
+
+$(READY): requirements.lock pyproject.toml | $(BIN)/python
+	@echo "installing the locked packages ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV_READY): requirements-dev.lock pyproject.toml | $(BIN)/python
+	@echo "installing the locked packages, tools for development included ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@ $(READY)
+
+# Debian's servers, which the integration tests run beside the embedded ones.
+system:
+	@deploy/install-test-servers.sh
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info var
