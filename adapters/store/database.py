@@ -6,6 +6,8 @@ written by hand, because their locks, their order and their bulk form are what m
 
 * PostgreSQL: READ COMMITTED. Writers of one site queue on its `site` row; uniqueness, foreign keys and triggers do the
   rest.
+* Values are integers, text, bytes, booleans or NULL. Anything else is refused before the driver sees it, because
+  asyncpg cuts a float or a Decimal off to an integer without a word.
 * SQLite: write-ahead log with `synchronous=FULL`; writers take `BEGIN IMMEDIATE`, so two processes queue instead of
   failing at commit. Reads use a connection of their own and never wait for a batch.
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -26,13 +29,19 @@ import asyncpg
 from tortoise.context import TortoiseContext
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
 Engine = Literal["sqlite", "postgres"]
 Row = Any
 """A row of either driver: by position or by column name."""
 
+
+class InexactValueError(TypeError):
+    """A value of a type that no column of ours holds, such as a float: it would be rounded on its way in."""
+
+
 REFUSALS: tuple[type[Exception], ...] = (
+    InexactValueError,
     sqlite3.IntegrityError,
     sqlite3.DataError,
     asyncpg.IntegrityConstraintViolationError,
@@ -42,6 +51,7 @@ REFUSALS: tuple[type[Exception], ...] = (
 )
 """What the drivers raise when the data is at fault; everything else is the database's or the network's trouble."""
 
+_EXACT = frozenset({int, str, bytes, bool, type(None)})
 _BUSY_TIMEOUT_MS = 15_000
 _PRAGMAS = {
     "journal_mode": "WAL",
@@ -85,15 +95,18 @@ class SQLiteTransaction:
 
     async def fetch(self, sql: str, *values: Any) -> Sequence[Row]:
         """All rows of a query."""
+        require_exact(values)
         return list(await self._connection.execute_fetchall(sql, values))
 
     async def execute(self, sql: str, *values: Any) -> None:
         """Run one statement."""
+        require_exact(values)
         cursor = await self._connection.execute(sql, values)
         await cursor.close()
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for many rows, in one hop to the connection's thread."""
+        require_exact(chain.from_iterable(rows))
         cursor = await self._connection.executemany(sql, rows)
         await cursor.close()
 
@@ -108,16 +121,31 @@ class PostgresTransaction:
 
     async def fetch(self, sql: str, *values: Any) -> Sequence[Row]:
         """All rows of a query."""
+        require_exact(values)
         rows: Sequence[Row] = await self._connection.fetch(numbered(sql), *values)
         return rows
 
     async def execute(self, sql: str, *values: Any) -> None:
         """Run one statement."""
+        require_exact(values)
         await self._connection.execute(numbered(sql), *values)
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for many rows, pipelined."""
+        require_exact(chain.from_iterable(rows))
         await self._connection.executemany(numbered(sql), rows)
+
+
+def require_exact(values: Iterable[Any]) -> None:
+    """Let through what a column holds as it is, and lists of it. Raises InexactValueError for anything else."""
+    for kind, value in {type(value): value for value in values}.items():
+        if kind in _EXACT:
+            continue
+        if kind is not list:
+            raise InexactValueError(f"{value!r} is a {kind.__name__}; columns hold integers, text, bytes and booleans")
+    for value in values if isinstance(values, tuple) else ():
+        if type(value) is list:
+            require_exact(value)
 
 
 @lru_cache(maxsize=1024)
