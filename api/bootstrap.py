@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,6 +20,7 @@ from adapters.mqtt.subscriber import MqttSubscriber
 from adapters.notify.log_notifier import LogNotifier
 from adapters.store.books import SqlBooks
 from adapters.store.database import Database, DatabaseURLError, open_database
+from adapters.store.gauges import SqlGauges
 from adapters.store.ledger import SqlLedger, SqlNoticeBook
 from adapters.store.migrate import migrate
 from adapters.store.queries import SqlQueries
@@ -114,6 +116,7 @@ class Platform:
         self.queries = SqlQueries(database)
         self.tokens = SqlTokens(database)
         self.books = SqlBooks(database)
+        self.gauges = SqlGauges(database)
         self.policies = CompiledPolicies(self.registry, skew_ms=None if clock.kind == "telemetry" else 300_000)
         self.applier = Applier(self.store, self.policies, clock)
         self.delivery = ActDelivery(self.store, self.ledger, self.applier)
@@ -123,6 +126,13 @@ class Platform:
         self.notifier = LogNotifier()
         self.subscriber: MqttSubscriber | None = None
         self.rebuilt: dict[str, str] = {}
+        self.service_failures: Counter[str] = Counter()
+        self.http_url = ""
+        """Where the API listens, once it does."""
+
+    def who_listens(self, port: int) -> str:
+        """The process that holds a port of this machine, for messages to people."""
+        return who_listens(port)
 
     async def prepare(self) -> None:
         """Bring the twins in line with SQL before anything listens."""

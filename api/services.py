@@ -103,5 +103,6 @@ class Services:
                     await self.platform.prepare()
             except Exception as error:
                 self.failures[name] = repr(error)[:500]
+                self.platform.service_failures[name] += 1
                 log.exception("service failed, starting it again", service=name)
             await asyncio.sleep(RESTART_PAUSE_S)
