@@ -1,0 +1,115 @@
+"""The HTTP API as one Litestar application over a platform."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Final
+
+from litestar import Litestar, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme, Tag
+
+from api.http.failures import EXCEPTION_HANDLERS
+from api.http.hooks import Stopwatch, secure
+from api.http.identity import ensure_admin, guard, person_of
+from api.http.lag import LagWatch
+from api.http.metrics import Metrics
+from api.http.routes import devices, events, health, metrics, sites, switching, tenants, tokens, watching
+from api.stream.feed import LiveFeed
+
+if TYPE_CHECKING:
+    from api.http.backend import Backend
+
+LARGEST_BODY: Final = 64 * 1024
+DESCRIPTION: Final = (
+    "Prepaid electricity and water for parks. Money is a decimal string with nine decimals, times are Unix "
+    "milliseconds UTC, quantities are whole Wh and litres. Every refusal is `application/problem+json` with a stable "
+    "`code`."
+)
+TAGS: Final = {
+    "sites": (sites.list_sites, sites.get_site),
+    "tenants": (tenants.list_tenants, tenants.get_tenant),
+    "money": (tenants.list_ledger, tenants.top_up, tenants.list_payments),
+    "devices": (devices.list_devices, devices.get_device, devices.list_commands),
+    "switching": (switching.command_device, switching.place_lock, switching.release_lock),
+    "watching": (
+        watching.list_alarms,
+        watching.list_incidents,
+        watching.list_dead_letters,
+        events.follow_events,
+    ),
+    "tokens": (tokens.create_token, tokens.list_tokens, tokens.revoke_token),
+}
+
+
+def create_app(platform: Backend) -> Litestar:
+    """The API over a platform; it opens nothing by itself and closes only its live feeds."""
+    feed = LiveFeed(platform.stream, platform.store)
+
+    async def start(_app: Litestar) -> None:
+        await ensure_admin(platform)
+
+    async def stop(_app: Litestar) -> None:
+        await feed.close()
+
+    state = State(
+        {
+            "backend": platform,
+            "feed": feed,
+            "open_feeds": events.OpenFeeds(),
+            "lag_watch": LagWatch(),
+            "metrics": Metrics(platform),
+        }
+    )
+    areas = [Router("/", route_handlers=list(handlers), tags=[tag]) for tag, handlers in TAGS.items()]
+    return Litestar(
+        route_handlers=[
+            Router("/api/v1", route_handlers=areas, security=[{"bearer": []}]),
+            health.check_live,
+            health.check_ready,
+            metrics.read_metrics,
+        ],
+        state=state,
+        guards=[guard],
+        dependencies={
+            "backend": Provide(lambda: platform, sync_to_thread=False),
+            "person": Provide(person_of, sync_to_thread=False),
+        },
+        middleware=[Stopwatch],
+        before_send=[secure],
+        exception_handlers=EXCEPTION_HANDLERS,
+        request_max_body_size=LARGEST_BODY,
+        openapi_config=_openapi(),
+        on_startup=[start],
+        on_shutdown=[stop],
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="twinmeter",
+        version=_version(),
+        description=DESCRIPTION,
+        use_handler_docstrings=True,
+        tags=[Tag(name=tag) for tag in (*TAGS, "health")],
+        components=Components(
+            security_schemes={
+                "bearer": SecurityScheme(type="http", scheme="bearer", description="A named token with a role.")
+            }
+        ),
+        openapi_router=Router("/schema", route_handlers=[], opt={"operation": "readSchema"}),
+        # No browsable page: the usual ones load their scripts from outside.
+        render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"]), YamlRenderPlugin()],
+    )
+
+
+def _version() -> str:
+    try:
+        return version("twinmeter")
+    except PackageNotFoundError:
+        return "0.0.0"

@@ -1,0 +1,248 @@
+"""What the HTTP API needs from the platform. `api.bootstrap.Platform` fits it; so does any platform a test builds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+
+from litestar.params import Dependency
+
+from twin.ports import TwinStore
+
+if TYPE_CHECKING:
+    from api.settings import Settings
+    from twin.core.model import Group
+    from twin.flows.ingest_batch import IngestCounters
+    from twin.ports import Clock, DeadLetter, EffectStream, Ledger, PendingAct, Registry
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Page(Protocol[T_co]):
+    """Some items and the cursor of the next page; None at the end."""
+
+    @property
+    def items(self) -> Sequence[T_co]: ...
+
+    @property
+    def next(self) -> str | None: ...
+
+
+class Store(TwinStore, Protocol):
+    """Twins, and the messages that were not understood."""
+
+    async def dead_letters(self, site: str, *, limit: int) -> list[DeadLetter]:
+        """The newest dead letters of a site, newest first."""
+        ...
+
+
+class Token(Protocol):
+    """A token without its secret."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def site(self) -> str | None: ...
+    @property
+    def tenant(self) -> str | None: ...
+    @property
+    def created_ts(self) -> int: ...
+    @property
+    def created_by(self) -> str: ...
+    @property
+    def revoked_ts(self) -> int | None: ...
+
+
+class Tokens(Protocol):
+    """Named tokens, whose secrets nobody stores."""
+
+    async def create(
+        self, *, name: str, role: str, secret: str, site: str | None, tenant: str | None, who: str, now: int
+    ) -> Token:
+        """Make a token; the same secret again gives the token that it already is, revoked or not."""
+        ...
+
+    async def lookup(self, secret: str) -> Token | None:
+        """The token of a secret; None for one that is unknown or revoked."""
+        ...
+
+    async def tokens(self) -> Sequence[Token]:
+        """All tokens, revoked ones included, newest first."""
+        ...
+
+    async def revoke(self, token: int, *, who: str, now: int) -> bool:
+        """End a token at once; False where it does not exist or has ended before."""
+        ...
+
+
+class Reads(Protocol):
+    """Plain reads of the SQL store for screens. A cursor that is none raises ValueError."""
+
+    async def tenants(self, site: str, *, cursor: str | None = None, limit: int = 100) -> Page[Any]:
+        """Tenants by id."""
+        ...
+
+    async def tenant_ledger(self, site: str, tenant: str, *, cursor: str | None = None, limit: int = 100) -> Page[Any]:
+        """What happened to a tenant's balance, newest first."""
+        ...
+
+    async def devices(self, site: str, *, cursor: str | None = None, limit: int = 100) -> Page[Any]:
+        """Devices and gateways by id."""
+        ...
+
+    async def alarms(
+        self, site: str, *, active: bool | None = None, cursor: str | None = None, limit: int = 100
+    ) -> Page[Any]:
+        """Alarms, newest first."""
+        ...
+
+    async def incidents(
+        self,
+        site: str,
+        *,
+        open_only: bool = False,
+        device: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[Any]:
+        """Incidents, newest first."""
+        ...
+
+    async def commands(self, site: str, device: str, *, cursor: str | None = None, limit: int = 100) -> Page[Any]:
+        """Commands of a device, newest first."""
+        ...
+
+    async def payments(
+        self, site: str, *, tenant: str | None = None, cursor: str | None = None, limit: int = 100
+    ) -> Page[Any]:
+        """Payments, newest first."""
+        ...
+
+
+class SiteCounts(Protocol):
+    """How much of each kind one site has now."""
+
+    @property
+    def commands(self) -> dict[str, int]: ...
+    @property
+    def acts_undelivered(self) -> int: ...
+    @property
+    def effects_refused(self) -> int: ...
+    @property
+    def alarms_active(self) -> int: ...
+    @property
+    def incidents_open(self) -> int: ...
+
+
+class Gauges(Protocol):
+    """Counts in SQL, for metrics and health."""
+
+    async def ping(self) -> None:
+        """Returns when the database answers."""
+        ...
+
+    async def read(self, site: str) -> SiteCounts:
+        """The counts of one site."""
+        ...
+
+
+class Delivery(Protocol):
+    """Carries acts from SQL to the twins."""
+
+    async def deliver(self, acts: Sequence[PendingAct]) -> int:
+        """How many were confirmed by their twin."""
+        ...
+
+
+class IngestState(Protocol):
+    """The way in, as far as metrics look at it."""
+
+    @property
+    def counters(self) -> IngestCounters: ...
+
+
+class PumpState(Protocol):
+    """The timers, as far as metrics look at them."""
+
+    @property
+    def woken(self) -> int: ...
+    @property
+    def late_ms(self) -> int: ...
+
+
+class PublisherState(Protocol):
+    """The way out, as far as metrics and health look at it."""
+
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def published(self) -> int: ...
+    @property
+    def last_failure(self) -> str: ...
+
+
+class SubscriberState(Protocol):
+    """The connection of the way in; its counters are those of the adapter."""
+
+    @property
+    def counters(self) -> Any: ...
+
+
+class Backend(Protocol):
+    """Everything the routes reach."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def stream(self) -> EffectStream: ...
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def registry(self) -> Registry: ...
+    @property
+    def queries(self) -> Reads: ...
+    @property
+    def tokens(self) -> Tokens: ...
+    @property
+    def gauges(self) -> Gauges: ...
+    @property
+    def delivery(self) -> Delivery: ...
+    @property
+    def ingest(self) -> IngestState: ...
+    @property
+    def pump(self) -> PumpState: ...
+    @property
+    def publisher(self) -> PublisherState: ...
+    @property
+    def subscriber(self) -> SubscriberState | None:
+        """None in a process that does not ingest."""
+        ...
+
+    @property
+    def service_failures(self) -> Mapping[str, int]:
+        """How often each service had to be started again."""
+        ...
+
+
+Platform = Annotated[Backend, Dependency(skip_validation=True)]
+"""How routes ask for the platform; a protocol cannot be validated, and need not be."""
+
+
+async def group_of_tenant(backend: Backend, site: str, tenant: str) -> Group | None:
+    """The group of a tenant, which bears its id; None where there is none."""
+    group = (await backend.store.load(site, [tenant])).get(tenant)
+    return group if group is not None and group.tenant is not None else None
+
+
+async def group_of_device(backend: Backend, site: str, device: str) -> Group | None:
+    """The group that holds a device; None for a device nobody knows."""
+    name = await backend.store.group_of(site, device)
+    return (await backend.store.load(site, [name])).get(name) if name is not None else None

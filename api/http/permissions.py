@@ -1,0 +1,65 @@
+"""Who may do what: one table of roles and operations. What is not in it is denied to everybody.
+
+An operation is the `operation_id` of a route. A name with a dot is a part of an operation that needs more: releasing
+a `credit` lock gives supply to somebody who has not paid, which an engineer may not decide.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+OWNER: Final = "owner"
+MANAGER: Final = "manager"
+FINANCE: Final = "finance"
+OM: Final = "om"
+TENANT: Final = "tenant"
+ROLES: Final = (OWNER, MANAGER, FINANCE, OM, TENANT)
+PUBLIC: Final = "public"
+"""Needs no token at all."""
+
+_ALL = frozenset(ROLES)
+_STAFF = frozenset({OWNER, MANAGER, FINANCE, OM})
+_MONEY = frozenset({OWNER, MANAGER, FINANCE})
+_SWITCHING = frozenset({OWNER, MANAGER, OM})
+_HEADS = frozenset({OWNER, MANAGER})
+_OWNER = frozenset({OWNER})
+_ANYBODY = frozenset({PUBLIC})
+
+PERMISSIONS: Final[dict[str, frozenset[str]]] = {
+    "readSchema": _ANYBODY,
+    "checkLive": _ANYBODY,
+    "checkReady": _ANYBODY,
+    "readMetrics": _ANYBODY,
+    "listSites": _ALL,
+    "getSite": _ALL,
+    "listTenants": _STAFF,
+    "getTenant": _ALL,
+    "listLedger": _MONEY | {TENANT},
+    "topUpTenant": _MONEY,
+    "listPayments": _MONEY | {TENANT},
+    "listDevices": _STAFF,
+    "getDevice": _ALL,
+    "commandDevice": _SWITCHING,
+    "listCommands": _STAFF | {TENANT},
+    "placeLock": _SWITCHING,
+    "placeLock.credit": _HEADS,
+    "releaseLock": _SWITCHING,
+    "releaseLock.credit": _HEADS,
+    "listAlarms": _STAFF,
+    "listIncidents": _STAFF,
+    "listDeadLetters": _SWITCHING,
+    "followEvents": _ALL,
+    "createToken": _OWNER,
+    "listTokens": _OWNER,
+    "revokeToken": _OWNER,
+}
+
+
+def is_public(operation: str) -> bool:
+    """Whether an operation needs no token."""
+    return PUBLIC in PERMISSIONS.get(operation, ())
+
+
+def may(role: str, operation: str) -> bool:
+    """Whether a role may carry out an operation; False for an operation that has no entry."""
+    return role in PERMISSIONS.get(operation, ())

@@ -1,0 +1,172 @@
+"""Switching: a person's wish about a breaker or a valve is a lock placed or released; the twin does the rest.
+
+`open` (for a valve: `closed`) places the lock `manual`; the opposite releases it. Whether and when a command goes out
+is the twin's decision: it closes nothing while another lock stands, on a stale reading, or without a connection.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import Response, delete, post
+from litestar.params import Parameter
+
+from api.http.acts import deliver
+from api.http.backend import Platform, group_of_device
+from api.http.bodies import CommandBody, CommandRequest, LockKind, LockRequest, Wanted
+from api.http.etags import etag_of, matches
+from api.http.identity import Person, require
+from api.http.params import Device, IdempotencyKey, IfMatch, Site
+from api.http.permissions import PERMISSIONS
+from api.http.problems import Problem, invalid, unknown_device
+from api.http.specs import IDEMPOTENCY_HIT, refusals
+from api.http.twin_views import command_towards, wanted_view
+from twin.core.model import BreakerTwin, Group, Relay
+from twin.core.valves import relay_of_valve
+from twin.ports import PendingAct
+
+MANUAL = "manual"
+
+
+@post(
+    "/sites/{site:str}/devices/{device:str}/commands",
+    operation_id="commandDevice",
+    summary="Switch a device",
+    status_code=202,
+    responses=refusals(400, 404, 409, 412, 422),
+)
+async def command_device(
+    backend: Platform,
+    person: Person,
+    site: Site,
+    device: Device,
+    key: IdempotencyKey,
+    data: CommandRequest,
+    if_match: IfMatch = None,
+) -> Response[CommandBody]:
+    """Open or close by a person's order, in the words of the device: an open valve lets water flow.
+
+    Answers with the command as the twin has it: follow its state to `verified`. `satisfied` means that nothing had to
+    be sent, `waiting` that it is sent as soon as it is safe. The same key again changes nothing.
+    """
+    group, op = await _switch(backend, site, device)
+    if if_match is not None and not matches(if_match, etag_of(group.revision), weak=False):
+        detail = f"{device} is at revision {group.revision}, the request names {if_match}"
+        raise Problem("revision_mismatch", detail, headers={"ETag": etag_of(group.revision)})
+    relay = _relay_of(op, data.target)
+    if relay == "closed":
+        _check_closing(group.breakers[device])
+    pending = await _change(backend, site, device, MANUAL, person, data.reason, key, place=relay == "open")
+    after = await group_of_device(backend, site, device)
+    assert after is not None
+    return Response(command_towards(after.breakers[device], op, relay, pending.act.ts))
+
+
+def _relay_of(op: str, target: str) -> Relay:
+    """A target in the words of the device as a switch position."""
+    relay = relay_of_valve(target) if op == "valve.set" else None
+    return relay or ("open" if target == "open" else "closed")
+
+
+def _check_closing(breaker: BreakerTwin) -> None:
+    """Refuse what releasing the manual lock cannot bring about."""
+    others = sorted(kind for kind in breaker.locks if kind != MANUAL)
+    if others:
+        detail = f"{breaker.id} stays off for {', '.join(others)}; each lock has to be released for its own reason"
+        raise Problem("locked", detail, locks=others)
+    if not breaker.locks and breaker.relay == "open" and breaker.close is None:
+        detail = f"{breaker.id} stands open without a lock: it tripped or was opened on site, and must be closed there"
+        raise Problem("opened_on_site", detail)
+
+
+@post(
+    "/sites/{site:str}/devices/{device:str}/locks",
+    operation_id="placeLock",
+    summary="Place a lock",
+    status_code=202,
+    responses=refusals(400, 404, 409, 422),
+)
+async def place_lock(
+    backend: Platform, person: Person, site: Site, device: Device, key: IdempotencyKey, data: LockRequest
+) -> Response[Wanted]:
+    """Lock a breaker or valve off for a reason of its own; answers with the locks that stand."""
+    _require_for(person, "placeLock", data.kind)
+    _, op = await _switch(backend, site, device)
+    if data.until is not None and data.until <= backend.clock.now():
+        raise invalid("until", "has passed already")
+    await _change(backend, site, device, data.kind, person, data.reason, key, place=True, until=data.until)
+    return await _standing(backend, site, device, op)
+
+
+@delete(
+    "/sites/{site:str}/devices/{device:str}/locks/{kind:str}",
+    operation_id="releaseLock",
+    summary="Release a lock",
+    status_code=202,
+    responses=refusals(400, 404, 409, 422),
+    response_headers=[IDEMPOTENCY_HIT],
+)
+async def release_lock(
+    backend: Platform,
+    person: Person,
+    site: Site,
+    device: Device,
+    kind: LockKind,
+    key: IdempotencyKey,
+    reason: Annotated[str, Parameter(query="reason", min_length=1, max_length=200, description="Why.")],
+) -> Response[Wanted]:
+    """Release one lock of whatever kind; the supply comes back when none is left. Answers with those that stand."""
+    _require_for(person, "releaseLock", kind)
+    _, op = await _switch(backend, site, device)
+    await _change(backend, site, device, kind, person, reason, key, place=False)
+    return await _standing(backend, site, device, op)
+
+
+def _require_for(person: Person, operation: str, kind: str) -> None:
+    """Some kinds of locks need more than the operation itself."""
+    special = f"{operation}.{kind}"
+    if special in PERMISSIONS:
+        require(person, special)
+
+
+async def _switch(backend: Platform, site: str, device: str) -> tuple[Group, str]:
+    """The group of a device that switches something, and what it understands (`breaker.set`, `valve.set`)."""
+    group = await group_of_device(backend, site, device)
+    if group is None:
+        raise unknown_device(site, device)
+    contract = group.breaker_contracts.get(device)
+    if contract is None or device not in group.breakers:
+        raise Problem("not_switchable", f"{device} has no relay or valve that could be switched")
+    return group, contract.op
+
+
+async def _change(
+    backend: Platform,
+    site: str,
+    device: str,
+    lock: str,
+    person: Person,
+    reason: str,
+    key: str,
+    *,
+    place: bool,
+    until: int | None = None,
+) -> PendingAct:
+    """Record a lock act, idempotent by person and key, and deliver it."""
+    now = backend.clock.now()
+    if place:
+        pending = await backend.ledger.place_lock(
+            site, breaker=device, lock=lock, who=person.name, why=reason, ts=now, key=key, until=until
+        )
+    else:
+        pending = await backend.ledger.release_lock(
+            site, breaker=device, lock=lock, who=person.name, why=reason, ts=now, key=key
+        )
+    await deliver(backend, pending)
+    return pending
+
+
+async def _standing(backend: Platform, site: str, device: str, op: str) -> Response[Wanted]:
+    group = await group_of_device(backend, site, device)
+    assert group is not None
+    return Response(wanted_view(group.breakers[device], op))

@@ -1,0 +1,58 @@
+"""Server-sent events as bytes, and effects as the JSON that screens get to see."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+import msgspec
+
+from billing.money import format_nano
+from twin.core.effects import AnyEffect
+
+if TYPE_CHECKING:
+    from twin.ports import Entry
+
+TYPES: Final = frozenset(str(effect.__struct_config__.tag) for effect in get_args(AnyEffect))
+"""Names of all types of events."""
+HEARTBEAT: Final = b": still here\n\n"
+MEDIA_TYPE: Final = "text/event-stream; charset=utf-8"
+
+
+def effect_tag(effect: AnyEffect) -> str:
+    """The name of an effect's type, as on the stream: `charge`, `alarm`, `command`, ..."""
+    return str(effect.__struct_config__.tag)
+
+
+def effect_document(effect: AnyEffect) -> dict[str, Any]:
+    """An effect as plain data. Money becomes a decimal string without its unit: `amount_nano` is shown as `amount`."""
+    document: dict[str, Any] = {}
+    for name, value in msgspec.structs.asdict(effect).items():
+        if name.endswith("_nano"):
+            document[name.removesuffix("_nano")] = format_nano(value)
+        elif name == "price_micro":
+            document["price"] = format_nano(value * 1_000)[:-3]
+        else:
+            document[name] = value
+    return document
+
+
+def entry_events(site: str, entry: Entry, types: Collection[str] | None) -> bytes:
+    """The events of one stream entry, those of the wanted types only; empty when none is left.
+
+    Only the last event carries the entry's id: a client that was cut off in between gets the whole entry again,
+    and never misses the rest of it.
+    """
+    wanted = [effect for effect in entry.effects if types is None or effect_tag(effect) in types]
+    parts = []
+    for place, effect in enumerate(wanted):
+        head = {"site": site, "group": entry.group, "entry": entry.id}
+        last = entry.id if place == len(wanted) - 1 else None
+        parts.append(event_bytes(effect_tag(effect), {**head, **effect_document(effect)}, last))
+    return b"".join(parts)
+
+
+def event_bytes(event: str, data: dict[str, Any], entry_id: str | None = None) -> bytes:
+    """One event; JSON has no raw newline, so `data` is always a single line."""
+    identity = f"id: {entry_id}\n" if entry_id is not None else ""
+    return f"{identity}event: {event}\ndata: ".encode() + msgspec.json.encode(data) + b"\n\n"
