@@ -23,6 +23,7 @@ from adapters.store.database import Database, DatabaseURLError, open_database
 from adapters.store.gauges import SqlGauges
 from adapters.store.ledger import SqlLedger, SqlNoticeBook
 from adapters.store.migrate import migrate
+from adapters.store.migration_state import migration_state
 from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
 from adapters.store.site_file import SiteError
@@ -57,6 +58,7 @@ __all__ = [
     "Platform",
     "SiteError",
     "is_free",
+    "migration_state",
     "open_platform",
     "probe_session",
     "start_embedded",

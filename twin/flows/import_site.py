@@ -34,12 +34,23 @@ PAUSE_S = 0.5
 class Parts(Protocol):
     """What an import needs of an installation; `api.bootstrap.Platform` has it all."""
 
-    registry: Registry
-    store: TwinStore
-    stream: EffectStream
-    policies: CompiledPolicies
-    delivery: ActDelivery
-    clock: Clock
+    @property
+    def registry(self) -> Registry: ...
+
+    @property
+    def store(self) -> TwinStore: ...
+
+    @property
+    def stream(self) -> EffectStream: ...
+
+    @property
+    def policies(self) -> CompiledPolicies: ...
+
+    @property
+    def delivery(self) -> ActDelivery: ...
+
+    @property
+    def clock(self) -> Clock: ...
 
 
 class Imported(msgspec.Struct, frozen=True):

@@ -43,10 +43,17 @@ class Finding(msgspec.Struct, frozen=True):
 class LedgerMarks(Protocol):
     """What SQL says, for comparing with twins: (epoch, end of its chain) by meter, totals by tenant, acts by group."""
 
-    heads: dict[str, tuple[int, int]]
-    credits_nano: dict[str, int]
-    charges_nano: dict[str, int]
-    acts: dict[str, int]
+    @property
+    def heads(self) -> dict[str, tuple[int, int]]: ...
+
+    @property
+    def credits_nano(self) -> dict[str, int]: ...
+
+    @property
+    def charges_nano(self) -> dict[str, int]: ...
+
+    @property
+    def acts(self) -> dict[str, int]: ...
 
 
 class LedgerTotals(msgspec.Struct, frozen=True):
@@ -80,11 +87,20 @@ class Books(Protocol):
 class Parts(Protocol):
     """What verification needs of an installation; `api.bootstrap.Platform` has it all."""
 
-    registry: Registry
-    store: TwinStore
-    stream: EffectStream
-    ledger: Ledger
-    books: Books
+    @property
+    def registry(self) -> Registry: ...
+
+    @property
+    def store(self) -> TwinStore: ...
+
+    @property
+    def stream(self) -> EffectStream: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def books(self) -> Books: ...
 
 
 class Proof(msgspec.Struct):

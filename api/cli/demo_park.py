@@ -1,0 +1,228 @@
+"""The park of a demonstration while it runs: services in this process, the fleet in a child, a watch on both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from api.cli.errors import CommandError
+from api.cli.park_watch import ParkWatch
+from api.cli.simulate import ROOT, dies_with_us, fleet_command
+from api.cli.up import clock_text, http_url, run_services
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+
+    from api.bootstrap import Platform
+    from api.services import Services
+    from twin.core.model import Group
+
+PARK = ROOT / "simulators" / "parks" / "example"
+RATE_WINDOW_S = 5.0
+FLEET_STOP_S = 15.0
+QUIET_S = 1.0
+QUIET_WITHIN_S = 15.0
+POLL_S = 0.1
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """How the park stands at one instant. Money in nano-units."""
+
+    now: int = 0
+    messages_per_s: float = 0.0
+    messages: int = 0
+    readings: int = 0
+    dead: int = 0
+    ledger_lag: int = 0
+    tenants: int = 0
+    in_debt: int = 0
+    charges_nano: int = 0
+    balance_nano: int = 0
+    connected: int = 0
+
+
+class DemoPark:
+    """Starts, watches and stops everything that a demonstration needs beside its servers."""
+
+    def __init__(self, platform: Platform, services: Services, site: str, names: dict[str, dict[str, str]]) -> None:
+        self.platform = platform
+        self.services = services
+        self.site = site
+        self.watch = ParkWatch(names)
+        self.api_url = ""
+        self.fleet: dict[str, Any] = {}
+        self._fleet: Process | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
+        self._rates: list[tuple[float, int]] = []
+        self._began: tuple[float, int] | None = None
+        self._ended: tuple[float, int] | None = None
+
+    async def start(self) -> None:
+        """Services first, then the watch, then the fleet. Raises CommandError when one of them does not come up."""
+        after = await self._newest_effect()
+        self._running = asyncio.create_task(run_services(self.services))
+        waiting = asyncio.create_task(self._wait_until_ready())
+        await asyncio.wait({self._running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if self._running.done():
+            waiting.cancel()
+            self._running.result()
+            raise CommandError("the services ended before they were ready")
+        self._watching = [asyncio.create_task(self._follow(after)), asyncio.create_task(self._count_payments())]
+
+    async def start_fleet(self, token_file: Path, log: Path) -> None:
+        """Start the devices and their tenants as a child process."""
+        command = fleet_command([
+            str(PARK / "fleet.yaml"), "--mqtt-url", self.platform.settings.mqtt_url,
+            "--clock", clock_text(self.platform), "--api-url", self.api_url,
+            "--api-token-file", str(token_file), "--progress",
+        ])  # fmt: skip
+        with log.open("ab") as sink:
+            self._fleet = await asyncio.create_subprocess_exec(
+                *command,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=sink,
+                cwd=ROOT,
+                start_new_session=True,
+                preexec_fn=dies_with_us,
+            )
+        self._watching.append(asyncio.create_task(self._hear_fleet(self._fleet)))
+        self._began = (time.monotonic(), self.platform.ingest.counters.messages)
+
+    @property
+    def failure(self) -> str:
+        """Why the park cannot go on; empty while it can."""
+        if self._running is not None and self._running.done():
+            error = None if self._running.cancelled() else self._running.exception()
+            return f"the services ended: {error!r}"
+        if self._fleet is not None and self._fleet.returncode is not None:
+            return f"the fleet ended with code {self._fleet.returncode}"
+        return ""
+
+    async def snapshot(self) -> Snapshot:
+        """How everything stands now."""
+        counters = self.platform.ingest.counters
+        groups = [group for group in (await self._groups()).values() if group.tenant is not None]
+        balances = [group.tenant.balance_nano for group in groups if group.tenant]
+        return Snapshot(
+            now=self.platform.clock.now(),
+            messages_per_s=self._rate(counters.messages),
+            messages=counters.messages,
+            readings=counters.readings,
+            dead=counters.dead,
+            ledger_lag=await self.platform.stream.lag(self.site, "ledger"),
+            tenants=len(groups),
+            in_debt=sum(balance < 0 for balance in balances),
+            charges_nano=sum(group.tenant.charges_nano for group in groups if group.tenant),
+            balance_nano=sum(balances),
+            connected=self.fleet.get("connected", 0),
+        )
+
+    def mean_rate(self) -> float:
+        """Messages a second from the start of the fleet to its end (or now)."""
+        if self._began is None:
+            return 0.0
+        until = self._ended or (time.monotonic(), self.platform.ingest.counters.messages)
+        return (until[1] - self._began[1]) / max(0.001, until[0] - self._began[0])
+
+    async def stop_fleet(self) -> None:
+        """Stop the devices, then wait until everything they said is decided."""
+        fleet = self._fleet
+        if fleet is not None and fleet.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                fleet.terminate()
+            try:
+                await asyncio.wait_for(fleet.wait(), FLEET_STOP_S)
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    fleet.kill()
+                await fleet.wait()
+        self._fleet = None
+        self._ended = (time.monotonic(), self.platform.ingest.counters.messages)
+        await self._until_quiet()
+
+    async def stop(self) -> None:
+        """Stop whatever still runs; safe to call at any time."""
+        with contextlib.suppress(Exception):
+            await self.stop_fleet()
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        self.services.stop.set()
+        if self._running is not None:
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _wait_until_ready(self) -> None:
+        await self.services.ready.wait()
+        self.api_url = await http_url(self.platform)
+        platform = self.platform
+        while platform.subscriber is None or not platform.subscriber.counters.connected:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(POLL_S)
+
+    async def _newest_effect(self) -> str:
+        known = await self.platform.store.generation(self.site)
+        return known[1] if known is not None else "0-0"
+
+    async def _follow(self, after: str) -> None:
+        async for entry in self.platform.stream.follow(self.site, after):
+            self.watch.take(entry.effects)
+
+    async def _count_payments(self) -> None:
+        while True:
+            await self.count_payments()
+            await asyncio.sleep(QUIET_S)
+
+    async def count_payments(self) -> None:
+        """Take note of payments that came in since the last look."""
+        cursor: str | None = None
+        fresh = []
+        while True:
+            page = await self.platform.queries.payments(self.site, cursor=cursor, limit=100)
+            fresh += page.items
+            cursor = page.next
+            if cursor is None or any(self.watch.knows(item.payment) for item in page.items):
+                break
+        for item in reversed(fresh):
+            self.watch.paid(item.payment, item.tenant, item.amount_nano, item.ts)
+
+    async def _hear_fleet(self, fleet: Process) -> None:
+        assert fleet.stdout is not None
+        async for line in fleet.stdout:
+            with contextlib.suppress(msgspec.DecodeError):
+                self.fleet = msgspec.json.decode(line)
+
+    async def _groups(self) -> dict[str, Group]:
+        return await self.platform.store.load(self.site, list(self.watch.names))
+
+    def _rate(self, messages: int) -> float:
+        now = time.monotonic()
+        self._rates = [(at, count) for at, count in self._rates if now - at <= RATE_WINDOW_S] + [(now, messages)]
+        (first_at, first), (last_at, last) = self._rates[0], self._rates[-1]
+        return (last - first) / (last_at - first_at) if last_at > first_at else 0.0
+
+    async def _until_quiet(self) -> None:
+        """Until nothing has come in for a while and nothing waits."""
+        deadline = time.monotonic() + QUIET_WITHIN_S
+        counters, subscriber = self.platform.ingest.counters, self.platform.subscriber
+        seen, since = counters.messages, time.monotonic()
+        while time.monotonic() < deadline:
+            if counters.messages != seen or (subscriber is not None and subscriber.unacknowledged):
+                seen, since = counters.messages, time.monotonic()
+            elif time.monotonic() - since >= QUIET_S:
+                return
+            await asyncio.sleep(POLL_S)
+
+
+def new_secret_file(folder: Path, name: str, secret: str) -> Path:
+    """Keep a secret in a file that only its owner can read."""
+    path = folder / name
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(secret + "\n")
+    return path

@@ -1,0 +1,47 @@
+"""`twinmeter`: the entry of the command line. Exit codes: 0 done, 1 a check failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from api.cli import demo, doctor, rebuild, rules, simulate, single, site, tariff, up, verify
+from api.cli.errors import debugging, report
+from api.cli.options import Language
+
+app = typer.Typer(
+    name="twinmeter",
+    help="Prepaid electricity and water for parks: digital twins, real-time deduction, a provable ledger.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _everywhere(lang: Language = None) -> None:
+    """Prepaid electricity and water for parks: digital twins, real-time deduction, a provable ledger."""
+
+
+app.command("demo")(demo.demo)
+app.command("up")(up.up)
+for _service in (single.ingest, single.ledger, single.commands, single.scheduler, single.api):
+    app.command(_service.__name__)(_service)
+app.add_typer(site.app, name="site")
+app.add_typer(rules.app, name="rules")
+app.add_typer(tariff.app, name="tariff")
+app.command("simulate")(simulate.simulate)
+app.command("verify")(verify.verify)
+app.command("rebuild")(rebuild.rebuild)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; never shows a traceback unless TWINMETER_DEBUG=1 asks for it."""
+    try:
+        app()
+    except Exception as error:
+        if debugging():
+            raise
+        sys.exit(report(error))

@@ -1,0 +1,67 @@
+"""Options that several commands share, and the settings they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.cli.errors import WrongUsageError
+from api.cli.language import choose, is_supported
+
+if TYPE_CHECKING:
+    from api.settings import Settings
+
+
+def _language(value: str | None) -> str | None:
+    if value is not None and not is_supported(value):
+        raise typer.BadParameter(f"{value!r} is not a language of this program; write zh or en")
+    choose(value)
+    return value
+
+
+Language = Annotated[str | None, typer.Option("--lang", help="zh or en; LANG decides otherwise.", callback=_language)]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with settings.", exists=True, dir_okay=False, readable=True)
+]
+Data = Annotated[str | None, typer.Option("--data", help="Folder for embedded servers and SQLite.")]
+MqttUrl = Annotated[str | None, typer.Option("--mqtt-url", help="mqtt://host:port; empty: an embedded broker.")]
+RedisUrl = Annotated[str | None, typer.Option("--redis-url", help="redis://host:port/0; empty: an embedded Redis.")]
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database-url", help="postgresql://... or sqlite:///path; empty: SQLite in --data.")
+]
+Http = Annotated[str | None, typer.Option("--http", help="HOST:PORT of the HTTP API.")]
+Clock = Annotated[str | None, typer.Option("--clock", help="real, telemetry, or scaled:START,RATE.")]
+InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+InputFiles = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True)]
+Site = Annotated[str | None, typer.Option("--site", help="Only this site.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def settings_of(config: Path | None, **flags: Any) -> Settings:
+    """Settings from flags, environment and file; raises WrongUsageError for what cannot be read."""
+    from api.settings import SettingsError, load_settings
+    from schemas.clock_spec import ClockSpecError, parse_clock_spec
+
+    try:
+        settings = load_settings(flags, None if config is None else str(config))
+        parse_clock_spec(settings.clock)
+        _ = settings.http_address
+    except (SettingsError, ClockSpecError) as error:
+        raise WrongUsageError(str(error)) from None
+    return settings
+
+
+def zone_option(value: str) -> str:
+    """Check a time zone name given on the command line."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise typer.BadParameter(f"{value!r} is not a time zone; write one like Asia/Shanghai") from None
+    return value
+
+
+TimeZone = Annotated[str, typer.Option("--timezone", help="Zone that local times are meant in.", callback=zone_option)]

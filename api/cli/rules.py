@@ -1,0 +1,102 @@
+"""`twinmeter rules check|test`: look over rule files, and run the tests that stand in them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from api.cli.errors import FAILED, CommandError
+from api.cli.options import InputFile, InputFiles, TimeZone
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rules.rule import Ruleset
+    from schemas.documents import Document
+
+app = typer.Typer(help="Check rule files and run their tests.", no_args_is_help=True)
+
+Format = Annotated[Literal["text", "json"], typer.Option("--format", help="text or json.")]
+
+
+@app.command()
+def check(files: InputFiles, format: Format = "text") -> None:
+    """Check rule files: schema, paths, types, units, calendars, contradictions. Every mistake is told at once."""
+    results = [_examine(file) for file in files]
+    failed = any(result["problems"] for result in results)
+    if format == "json":
+        print(json.dumps({"ok": not failed, "files": results}, ensure_ascii=False, indent=2))
+        raise typer.Exit(FAILED if failed else 0)
+    for result in results:
+        if not result["problems"]:
+            found = f"ruleset {result['ruleset']} version {result['version']}, {result['rules']} rules"
+            print(f"{result['file']}: ok: {found}")
+    if failed:
+        raise CommandError("\n".join(_line(result["file"], item) for result in results for item in result["problems"]))
+
+
+@app.command("test")
+def run_tests_of(file: InputFile, timezone: TimeZone = "Asia/Shanghai") -> None:
+    """Run the tests in a rule file with the evaluator that runs live."""
+    from zoneinfo import ZoneInfo
+
+    from rules.testing import run_tests
+
+    document, ruleset = _load(file)
+    results = run_tests(ruleset, document.data, ZoneInfo(timezone))
+    for result in results:
+        print(f"{'ok    ' if result.passed else 'FAILED'} {result.name}")
+        for failure in result.failures:
+            print(f"       {failure}")
+    passed = sum(result.passed for result in results)
+    print(f"{file}: {passed} of {len(results)} tests passed")
+    if passed != len(results):
+        raise typer.Exit(FAILED)
+
+
+def _load(file: Path) -> tuple[Document, Ruleset]:
+    """A rule file and what it compiles to; raises DocumentError with every problem at its place."""
+    from rules.errors import RulesetError
+    from rules.ruleset import compile_ruleset
+    from schemas.documents import DocumentError, load_checked
+    from schemas.registry import Problem
+    from twin.core.view import TWIN_MODEL
+
+    document = load_checked(file, "ruleset")
+    try:
+        return document, compile_ruleset(document.data, TWIN_MODEL, document.locate)
+    except RulesetError as error:
+        problems = [
+            Problem(
+                item.line, item.column, item.path, item.message + (f" ({item.suggestion})" if item.suggestion else "")
+            )
+            for item in error.problems
+        ]
+        raise DocumentError(document.source, problems) from None
+
+
+def _examine(file: Path) -> dict[str, Any]:
+    from schemas.documents import DocumentError
+
+    try:
+        _, ruleset = _load(file)
+    except DocumentError as error:
+        problems = [
+            {"line": item.line, "column": item.column, "path": item.path, "message": item.message}
+            for item in error.problems
+        ]
+        return {"file": str(file), "problems": problems}
+    return {
+        "file": str(file),
+        "ruleset": ruleset.name,
+        "version": ruleset.version,
+        "rules": len(ruleset.rules),
+        "problems": [],
+    }
+
+
+def _line(file: str, problem: dict[str, Any]) -> str:
+    place = f"{problem['line']}:{problem['column']}: " if problem["line"] else ""
+    return f"{file}:{place}{problem['path'] or 'document'}: {problem['message']}"

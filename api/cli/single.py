@@ -1,0 +1,112 @@
+"""`twinmeter ingest|ledger|commands|scheduler|api`: one service a process, for production. Every URL must be given."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.cli.errors import WrongUsageError
+from api.cli.installation import opened, say, set_up_logs
+from api.cli.options import Clock, Config, Data, DatabaseUrl, Http, MqttUrl, RedisUrl, settings_of
+from api.cli.up import run_loop, run_services, stop_on_signals
+
+if TYPE_CHECKING:
+    from api.settings import Settings
+
+Shard = Annotated[int | None, typer.Option("--shard", help="Number of the ingest shard.", min=0, max=9999)]
+
+
+def ingest(
+    shard: Shard = None,
+    config: Config = None,
+    mqtt_url: MqttUrl = None,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    data: Data = None,
+    clock: Clock = None,
+) -> None:
+    """Telemetry from the broker into twins."""
+    _run("ingest", settings_of(
+        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock,
+        ingest_shard=shard,
+    ))  # fmt: skip
+
+
+def ledger(
+    config: Config = None,
+    mqtt_url: MqttUrl = None,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    data: Data = None,
+    clock: Clock = None,
+) -> None:
+    """Effects of the twins into the SQL ledger."""
+    _run("ledger", settings_of(
+        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock
+    ))  # fmt: skip
+
+
+def commands(
+    config: Config = None,
+    mqtt_url: MqttUrl = None,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    data: Data = None,
+    clock: Clock = None,
+) -> None:
+    """Commands to devices, notices to people."""
+    _run("commands", settings_of(
+        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock
+    ))  # fmt: skip
+
+
+def scheduler(
+    config: Config = None,
+    mqtt_url: MqttUrl = None,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    data: Data = None,
+    clock: Clock = None,
+) -> None:
+    """Timers of the twins, and acts that were not delivered yet."""
+    _run("scheduler", settings_of(
+        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock
+    ))  # fmt: skip
+
+
+def api(
+    http: Http = None,
+    config: Config = None,
+    mqtt_url: MqttUrl = None,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    data: Data = None,
+    clock: Clock = None,
+) -> None:
+    """The HTTP API."""
+    _run("api", settings_of(
+        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock, http=http
+    ))  # fmt: skip
+
+
+def _run(name: str, settings: Settings) -> None:
+    from api.settings import ENVIRONMENT
+
+    missing = [field for field in ("mqtt_url", "redis_url", "database_url") if not getattr(settings, field)]
+    if missing:
+        words = ", ".join(f"--{field.replace('_', '-')} or {ENVIRONMENT[field]}" for field in missing)
+        raise WrongUsageError(f"a single service shares its servers with others: give {words}")
+    set_up_logs(settings.log_level)
+    run_loop(_serve(name, settings))
+
+
+async def _serve(name: str, settings: Settings) -> None:
+    from api.services import Services
+
+    platform = await opened(settings, say)
+    services = Services(platform, (name,))
+    stop_on_signals(services.stop)
+    say(f"{name}: running; Ctrl-C stops")
+    await run_services(services)
+    say(f"{name}: stopped")

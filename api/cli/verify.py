@@ -1,0 +1,152 @@
+"""`twinmeter verify`: prove that every Wh was charged once and that twins and ledger agree; exit 1 on any breach."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json as json_text
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.cli.errors import FAILED, CommandError
+from api.cli.installation import Installation, quiet, run_on_platform, say, set_up_logs
+from api.cli.language import tell
+from api.cli.options import Config, Data, DatabaseUrl, Json, Language, RedisUrl, Site, settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from api.bootstrap import Platform
+    from twin.flows.verify_site import Proof
+
+SHOWN = 30
+
+
+def verify(
+    site: Site = None,
+    json: Json = False,
+    wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for the ledger.", min=0.0)] = 30.0,
+    config: Config = None,
+    data: Data = None,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    _lang: Language = None,
+) -> None:
+    """Check register tiling, ledger sums, hash chain, and Redis against SQL. Runs beside a running platform, too."""
+    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url)
+    set_up_logs("warning")
+    proofs = run_on_platform(
+        settings, lambda platform, found: _prove(platform, found, site, wait, quiet if json else say)
+    )
+    if json:
+        print(json_text.dumps(as_json(proofs), ensure_ascii=False, indent=2))
+    else:
+        show(proofs)
+    if not all(proof.ok for proof in proofs):
+        raise typer.Exit(FAILED)
+
+
+async def prove_all(
+    platform: Platform, *, only: str | None = None, wait_s: float = 30.0, progress: Callable[[str], object] = quiet
+) -> list[Proof]:
+    """Prove every site, or one; raises CommandError for a site that is not there."""
+    from twin.flows.verify_site import verify_site
+
+    sites = await platform.registry.sites()
+    if only is not None and only not in sites:
+        raise CommandError(f"site {only!r} is not in the database; known: {', '.join(sites) or 'none'}")
+    wanted = sites if only is None else [only]
+    return [await verify_site(platform, name, within_s=wait_s, progress=progress) for name in wanted]
+
+
+def show(proofs: list[Proof]) -> None:
+    """A table of what was proved, then what was not."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from billing.money import format_nano
+
+    console = Console(highlight=False)
+    if not proofs:
+        console.print(tell("还没有园区", "there is no site yet"))
+        return
+    table = Table(title=tell("账目核对", "What was proved"), title_justify="left")
+    table.add_column("")
+    for proof in proofs:
+        table.add_column(proof.site, justify="right")
+    rows: list[tuple[str, list[str]]] = [
+        (tell("计量表", "meters"), [f"{proof.totals.meters:,}" for proof in proofs]),
+        (tell("已计费电量 Wh", "charged Wh"), [f"{proof.totals.energy_wh:,}" for proof in proofs]),
+        (tell("已计费水量 升", "charged litres"), [f"{proof.totals.water_l:,}" for proof in proofs]),
+        (tell("计费区间", "charge rows"), [f"{proof.totals.rows:,}" for proof in proofs]),
+        (tell("分录", "journals"), [f"{proof.totals.journals:,}" for proof in proofs]),
+        (tell("入账合计", "credits"), [format_nano(proof.totals.credits_nano) for proof in proofs]),
+        (tell("扣费合计", "charges"), [format_nano(proof.totals.charges_nano) for proof in proofs]),
+        (tell("未过账扣费", "charged, not yet posted"), [format_nano(proof.open_nano) for proof in proofs]),
+        (tell("与账本一致的孪生", "twins that agree"), [f"{_agreeing(proof):,}" for proof in proofs]),
+        (tell("变动中", "in motion"), [f"{len(proof.in_motion):,}" for proof in proofs]),
+        (tell("结果", "result"), [_verdict(proof) for proof in proofs]),
+    ]
+    for name, cells in rows:
+        table.add_row(name, *cells)
+    console.print(table)
+    for proof in proofs:
+        for finding in proof.findings[:SHOWN]:
+            console.print(
+                f"{proof.site}: {finding.severity} {finding.code} {finding.where}: {finding.detail}", markup=False
+            )
+        if len(proof.findings) > SHOWN:
+            console.print(f"{proof.site}: ... {len(proof.findings) - SHOWN} more, see --json")
+
+
+def as_json(proofs: list[Proof]) -> dict[str, Any]:
+    """The same for machines; amounts are integers in nano-units."""
+    import msgspec
+
+    return {
+        "ok": all(proof.ok for proof in proofs),
+        "sites": [
+            {**msgspec.to_builtins(proof), "ok": proof.ok, "twins_agreeing": _agreeing(proof)} for proof in proofs
+        ],
+    }
+
+
+def _agreeing(proof: Proof) -> int:
+    differing = {finding.where for finding in proof.findings if finding.code.startswith("twin")}
+    return max(0, proof.groups - len(differing) - len(proof.in_motion))
+
+
+def _verdict(proof: Proof) -> str:
+    if not proof.ok:
+        return f"[bold red]{tell('不一致', 'BREACH')}[/]"
+    return f"[bold green]{tell('一致', 'ok')}[/]"
+
+
+async def _prove(
+    platform: Platform, found: Installation, only: str | None, wait_s: float, progress: Callable[[str], object]
+) -> list[Proof]:
+    async with settling(platform) if found.alone else contextlib.nullcontext():
+        return await prove_all(platform, only=only, wait_s=wait_s, progress=progress)
+
+
+@contextlib.asynccontextmanager
+async def settling(platform: Platform) -> AsyncIterator[None]:
+    """Where no service runs, take what is left in the stream into the ledger, and acts to their twins."""
+    from twin.flows.rebuild_twins import why_rebuild
+
+    stop = asyncio.Event()
+    ledger = platform.consumers()["ledger"]
+    sound = [
+        site
+        for site in await platform.registry.sites()
+        if not await why_rebuild(platform.registry, platform.store, platform.stream, site)
+    ]
+    if sound and len(sound) == len(await platform.registry.sites()):
+        await platform.delivery.sweep()
+    tasks = [asyncio.create_task(ledger.run(site, stop)) for site in sound]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
