@@ -35,7 +35,13 @@ TIER_MICRO = (500_000, 550_000, 800_000)
 def tariffs() -> dict[str, dict]:
     """Flat, time of use, and tiers, as a person would write them."""
     since = "2020-01-01T00:00:00"
-    slots = {"00:00-08:00": "valley", "08:00-12:00": "peak", "12:00-18:00": "flat", "18:00-22:00": "peak", "22:00-24:00": "valley"}
+    slots = {
+        "00:00-08:00": "valley",
+        "08:00-12:00": "peak",
+        "12:00-18:00": "flat",
+        "18:00-22:00": "peak",
+        "22:00-24:00": "valley",
+    }
     head = {"apiVersion": "twinmeter.tariff/v1", "utility": "electricity"}
     return {
         "flat": {**head, "tariff": "flat", "versions": [{"from": since, "mode": "flat", "price": "0.8523"}]},
@@ -66,7 +72,12 @@ def tariffs() -> dict[str, dict]:
 
 
 def site_document(
-    meters: Iterable[MeterSeries], tariff_of: dict[str, str], start_ms: int, *, credit: str = "100000.00", relay: bool = True
+    meters: Iterable[MeterSeries],
+    tariff_of: dict[str, str],
+    start_ms: int,
+    *,
+    credit: str = "100000.00",
+    relay: bool = True,
 ) -> SiteDocument:
     """One tenant a meter; `tariff_of` names each meter's tariff."""
     start = datetime.fromtimestamp(start_ms / 1000, ZONE).strftime("%Y-%m-%dT%H:%M:%S")
@@ -86,7 +97,15 @@ def site_document(
             }
         )
         supply = {"meter": meter.device, "breaker": meter.device, "tariff": tariff_of[meter.device], "from": start}
-        tenants.append({"id": f"t-{number}", "name": f"商户{number}", "mode": "prepaid", "opening_credit": credit, "supplies": [supply]})
+        tenants.append(
+            {
+                "id": f"t-{number}",
+                "name": f"商户{number}",
+                "mode": "prepaid",
+                "opening_credit": credit,
+                "supplies": [supply],
+            }
+        )
     site = {
         "apiVersion": "twinmeter.site/v1",
         "site": SITE,
@@ -102,7 +121,9 @@ def site_document(
     return SiteDocument(site, tariffs(), {ruleset["ruleset"]: ruleset})
 
 
-def expected_charges(readings: Iterable[Reading], tariff_of: dict[str, str], openings: dict[str, int]) -> dict[str, int]:
+def expected_charges(
+    readings: Iterable[Reading], tariff_of: dict[str, str], openings: dict[str, int]
+) -> dict[str, int]:
     """Charge of every tenant in nano-units, from the series alone. Samples at equal times and repeats are ignored."""
     series: defaultdict[str, dict[int, int]] = defaultdict(dict)
     for reading in readings:
@@ -167,11 +188,22 @@ def _tiers(points: list[tuple[int, int]]) -> int:
 
 @contextlib.asynccontextmanager
 async def running_platform(
-    folder: Path, *, redis_url: str, mqtt_url: str, database_url: str, clock: str = "telemetry", names: tuple[str, ...] = ("ingest", "ledger", "commands", "scheduler")
+    folder: Path,
+    *,
+    redis_url: str,
+    mqtt_url: str,
+    database_url: str,
+    clock: str = "telemetry",
+    names: tuple[str, ...] = ("ingest", "ledger", "commands", "scheduler"),
 ) -> AsyncIterator[tuple[Platform, Services]]:
     """All services of one platform in this process, on the given servers."""
     settings = Settings(
-        redis_url=redis_url, mqtt_url=mqtt_url, database_url=database_url, clock=clock, data=str(folder), http="127.0.0.1:0"
+        redis_url=redis_url,
+        mqtt_url=mqtt_url,
+        database_url=database_url,
+        clock=clock,
+        data=str(folder),
+        http="127.0.0.1:0",
     )
     platform = await open_platform(settings)
     services = Services(platform, names)
@@ -201,4 +233,8 @@ async def settled(platform: Platform, readings: int, *, site: str = SITE, within
 
 async def charges_of(platform: Platform, site: str = SITE) -> dict[str, int]:
     """Charges of every tenant as the twins have them, nano-units."""
-    return {group.tenant.id: group.tenant.charges_nano async for group in await platform.store.groups(site) if group.tenant is not None}
+    return {
+        group.tenant.id: group.tenant.charges_nano
+        async for group in await platform.store.groups(site)
+        if group.tenant is not None
+    }
