@@ -16,9 +16,11 @@ What rumqttd does, found by trying it (iotcore 0.4.0):
   `max_payload_size` is disconnected.
 - Messages are kept in memory, one log for each filter of `max_segment_size` x `max_segment_count` bytes (64 MiB
   here); a subscriber that is away while more arrives loses the oldest.
-- Retained messages and wills (with retain) work, `retain_handling` 1 is honoured, message expiry is honoured for
-  messages that wait, request/response properties pass through. A live message keeps no retain flag. `$host` inside a
-  topic is an ordinary level.
+- A client that resumes a session with a full window gets the answer to its SUBSCRIBE only after its PUBACKs.
+- Retained messages and wills (with retain) work, `retain_handling` 1 is honoured, but 0 does not send the retained
+  messages again to a subscription of a resumed session, message expiry is honoured for messages that wait,
+  request/response properties pass through. A live message keeps no retain flag. `$host` inside a topic is an ordinary
+  level.
 - A session taken over by another client with the same id is closed without a DISCONNECT (Mosquitto 2.0.11 does the
   same); a PUBACK never says that nobody subscribes.
 - A keepalive of 0 and an empty client id are refused; a topic that is not UTF-8 closes the connection, a topic with NUL

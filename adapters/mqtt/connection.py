@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import mqtt5
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from adapters.mqtt.address import BrokerAddress
 
 _Packet = TypeVar("_Packet")
+_SUBSCRIBE_ID = 1
 
 _CONNACK = mqtt5.ConnAckReasonCode
 # Tuples, because the codec's reason codes have no hash.
@@ -61,7 +62,8 @@ class MqttConnection(asyncio.Protocol):
         self._ping_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._connack: asyncio.Future[mqtt5.ConnAckPacket] = self._loop.create_future()
-        self._subacks: dict[int, asyncio.Future[mqtt5.SubAckPacket]] = {}
+        self._suback: asyncio.Future[mqtt5.SubAckPacket] = self._loop.create_future()
+        self._filters: tuple[mqtt5.TopicFilter, ...] = ()
         self._closed = self._loop.create_future()
         self.waiting: list[Delivery] = []
         self.arrived = asyncio.Event()
@@ -70,8 +72,8 @@ class MqttConnection(asyncio.Protocol):
     # --- asyncio.Protocol -----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclass of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._last_in = self._loop.time()
@@ -111,18 +113,14 @@ class MqttConnection(asyncio.Protocol):
         self._schedule_liveness()
         return answer
 
-    async def subscribe(self, filters: Sequence[mqtt5.TopicFilter], packet_id: int = 1) -> None:
-        """Subscribe and check that every filter was granted with QoS 1. Raises like `handshake`."""
-        answer = self._subacks[packet_id] = self._loop.create_future()
-        self.send(mqtt5.SubscribePacket(packet_id, list(filters)).write())
-        granted = (await self._answer(answer, "SUBSCRIBE")).reason_codes
-        for wanted, code in zip(filters, granted, strict=True):
-            if code == mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE:
-                continue
-            why = f"{self._where} did not grant QoS 1 on {wanted.pattern!r}: {code.name.lower()} ({code.value})"
-            error = (ConnectionDroppedError if code in _SUBACK_LATER else BrokerRefusedError)(why)
-            self.fail(error)
-            raise error
+    def subscribe(self, filters: Sequence[mqtt5.TopicFilter]) -> None:
+        """Send SUBSCRIBE; a filter that is not granted with QoS 1 fails the connection when the answer comes."""
+        self._filters = tuple(filters)
+        self.send(mqtt5.SubscribePacket(_SUBSCRIBE_ID, list(filters)).write())
+
+    async def subscribed(self) -> None:
+        """Wait for the answer to `subscribe`. Raises like `handshake`."""
+        await self._answer(self._suback, "SUBSCRIBE")
 
     def take(self, most: int) -> list[Delivery]:
         """Up to `most` of the messages that wait, oldest first."""
@@ -159,7 +157,7 @@ class MqttConnection(asyncio.Protocol):
             self.failure = error
         if self._timer is not None:
             self._timer.cancel()
-        waiters: list[asyncio.Future[Any]] = [self._connack, *self._subacks.values()]
+        waiters: list[asyncio.Future[Any]] = [self._connack, self._suback]
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(self.failure)
@@ -195,16 +193,22 @@ class MqttConnection(asyncio.Protocol):
             self._ping_at = None
         elif isinstance(packet, mqtt5.ConnAckPacket) and not self._connack.done():
             self._connack.set_result(packet)
-        elif isinstance(packet, mqtt5.SubAckPacket):
-            waiter = self._subacks.pop(packet.packet_id, None)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(packet)
+        elif isinstance(packet, mqtt5.SubAckPacket) and not self._suback.done():
+            self._check_granted(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             taken = packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER
             why = f"{self._where} ended the connection: {_reason(packet)}"
             self.fail(SessionTakenOverError(why) if taken else ConnectionDroppedError(why))
         else:
             raise ProtocolError(f"{self._where} sent {type(packet).__name__}, which a subscriber never expects")
+
+    def _check_granted(self, answer: mqtt5.SubAckPacket) -> None:
+        for wanted, code in zip(self._filters, answer.reason_codes, strict=False):
+            if code != mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE:
+                why = f"{self._where} did not grant QoS 1 on {wanted.pattern!r}: {code.name.lower()} ({code.value})"
+                self.fail((ConnectionDroppedError if code in _SUBACK_LATER else BrokerRefusedError)(why))
+                return
+        self._suback.set_result(answer)
 
     def _schedule_liveness(self) -> None:
         if self._keepalive_s > 0 and not self.failure:

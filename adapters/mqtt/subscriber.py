@@ -158,7 +158,10 @@ class MqttSubscriber:
         )
         try:
             answer = await connection.handshake(self._connect_packet())
-            await connection.subscribe(self._subscriptions())
+            connection.subscribe(self._subscriptions())
+            # A resumed session delivers at once, and rumqttd answers SUBSCRIBE only after it has got our PUBACKs.
+            if not answer.session_present:
+                await connection.subscribed()
         except BaseException as error:
             connection.fail(error if isinstance(error, MqttError) else ConnectionDroppedError("given up"))
             raise

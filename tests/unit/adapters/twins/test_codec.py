@@ -89,11 +89,11 @@ def test_money_is_exact_at_the_edges() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        (b"t", b"{", "'t'"),
-        (b"m:em-1", b'{"id":5}', "'m:em-1'.*Expected `str`"),
+        (b"t", b"", "'t'"),
+        (b"m:em-1", msgspec.msgpack.encode({"id": 5}), "'m:em-1'.*Expected `str`"),
         (b"b:br-1", b"\xff", "'b:br-1'"),
         (b"rev", b"many", "'rev'"),
-        (b"x", b"[1]", "'x'"),
+        (b"x", msgspec.msgpack.encode([1]), "'x'"),
     ],
 )
 def test_a_field_that_cannot_be_read_is_named(field: bytes, value: bytes, said: str) -> None:
@@ -104,7 +104,7 @@ def test_a_field_that_cannot_be_read_is_named(field: bytes, value: bytes, said: 
 
 def test_a_group_without_revision_is_corrupt() -> None:
     with pytest.raises(CorruptTwinError, match="no field `rev`"):
-        decode_group("park", "t-1", {b"t": b'{"id":"t-1"}'})
+        decode_group("park", "t-1", {b"t": msgspec.msgpack.encode({"id": "t-1"})})
 
 
 def test_fields_of_a_newer_version_are_passed_over() -> None:

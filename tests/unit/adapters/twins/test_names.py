@@ -24,7 +24,7 @@ IDS = st.builds("{}-{}".format, st.integers(0, 2**45), st.integers(0, 2**20))
 
 def test_all_keys_of_a_site_share_its_hash_tag() -> None:
     keys = site_keys("park-1")
-    names = [getattr(keys, name) for name in ("generation", "effects", "timers", "directory", "index", "dead")]
+    names = [getattr(keys, name) for name in ("generation", "effects", "timers", "directory", "gateways", "dead")]
     names += [keys.group("t-1"), keys.gateway("gw"), keys.guard("r")]
     assert all(name.startswith("{park-1}:") for name in names)
     assert len(set(names)) == len(names)
