@@ -73,6 +73,18 @@ def test_use_before_the_span_counts_towards_its_tiers():
     assert [(item.tier, item.quantity) for item in charged] == [(0, 1), (1, 1)]
 
 
+def test_a_tier_that_ends_within_a_millisecond_of_an_end_of_the_span_falls_on_its_own_side():
+    """The last unit of tier 0 is used so early after the end that its slice has no duration."""
+    middle, last = TEN + 1000, TEN + 2000
+    on_samples = [(TEN, 0), (middle, 239_999), (last, 479_998)]
+    for samples in (on_samples, [on_samples[0], on_samples[2]]):
+        before = list(rate_series(SHOP, samples, to_ts=middle))
+        after = list(rate_series(SHOP, samples, from_ts=middle))
+        assert [(item.tier, item.quantity) for item in before] == [(0, 239_999)]
+        assert [(item.tier, item.quantity) for item in after] == [(0, 1), (1, 160_000), (2, 79_998)]
+        assert after[0].from_ts == after[0].to_ts == middle
+
+
 def test_an_empty_span_is_refused_at_once():
     with pytest.raises(ValueError, match="empty"):
         rate_series(FLAT, [], TEN, TEN)

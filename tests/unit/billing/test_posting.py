@@ -37,6 +37,7 @@ def spans(slices: list[Slice]) -> list[tuple[float, float, int]]:
         (charge(0, 15, 100), [(0, 15, 100)]),
         (charge(14, 16, 5), [(14, 15, 3), (15, 16, 2)]),
         (charge(5, 30, 25), [(5, 15, 10), (15, 30, 15)]),
+        (charge(5, 60, 55), [(5, 15, 10), (15, 45, 30), (45, 60, 15)]),
         (charge(15, 45, 4), [(15, 30, 2), (30, 45, 2)]),
         (charge(10, 125, 115), [(10, 15, 5), (15, 120, 105), (120, 125, 5)]),
         (charge(10, 125, 2), [(15, 120, 2)]),
@@ -109,6 +110,8 @@ def test_an_interval_must_divide_the_day(interval_ms):
         # A day of 23 hours is two rows, cut where the clock jumps.
         (24 * 60, "Europe/Berlin", "2026-03-29T00:30Z", ("2026-03-28T23:00Z", "2026-03-29T01:00Z")),
         (24 * 60, "Europe/Berlin", "2026-03-29T12:00Z", ("2026-03-29T01:00Z", "2026-03-29T22:00Z")),
+        # At 00:01 the clock goes back a whole hour: the hour goes on as if nothing had happened.
+        (60, "America/St_Johns", "2009-11-01T02:40Z", ("2009-11-01T02:30Z", "2009-11-01T03:30Z")),
         # 02:00 becomes 01:30: the interval from 01:00 ends at the jump, the next one at 02:00.
         (60, "Australia/Lord_Howe", "2026-04-04T14:30Z", ("2026-04-04T14:00Z", "2026-04-04T15:00Z")),
         (60, "Australia/Lord_Howe", "2026-04-04T15:10Z", ("2026-04-04T15:00Z", "2026-04-04T15:30Z")),
