@@ -1,13 +1,15 @@
 """Groups as Redis hashes: one field per twin and per contract, so that a reading rewrites only what it touched.
 
 Contracts (upper case) and states (lower case) are separate fields because contracts change with an import and states
-with every reading. A field is JSON without defaults: readable in `redis-cli`, and about as small as the values are.
+with every reading. A field is MessagePack without defaults: a quarter smaller than JSON and quicker to write (twins are
+the bulk of Redis' memory; people read them through the API). Effects are JSON, because others read the stream, too.
 Whether a field changed is asked by identity, because the core copies what it changes and shares the rest. Fields this
 version does not know are passed over and left in place: during a rolling upgrade a newer version may have written them.
 """
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -32,21 +34,24 @@ REVISION: Final = "rev"
 CLOCKWORK: Final = "x"
 DEAD_PAYLOAD_MAX: Final = 16_384
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
+_encode_effects = msgspec.json.Encoder().encode
 _effects_decoder = msgspec.json.Decoder(tuple[AnyEffect, ...])
-_clockwork_decoder = msgspec.json.Decoder(tuple[int, int | None])
+_clockwork_decoder = msgspec.msgpack.Decoder(tuple[int, int | None])
 
 _SINGLES: Final = (
-    ("contract", "T", msgspec.json.Decoder(Contract)),
-    ("tenant", "t", msgspec.json.Decoder(TenantTwin)),
-    ("gateway", "g", msgspec.json.Decoder(GatewayTwin)),
+    ("contract", "T", msgspec.msgpack.Decoder(Contract)),
+    ("tenant", "t", msgspec.msgpack.Decoder(TenantTwin)),
+    ("gateway", "g", msgspec.msgpack.Decoder(GatewayTwin)),
 )
 _MANY: Final = (
-    ("meter_contracts", "M:", msgspec.json.Decoder(MeterContract)),
-    ("meters", "m:", msgspec.json.Decoder(MeterTwin)),
-    ("breaker_contracts", "B:", msgspec.json.Decoder(BreakerContract)),
-    ("breakers", "b:", msgspec.json.Decoder(BreakerTwin)),
+    ("meter_contracts", "M:", msgspec.msgpack.Decoder(MeterContract)),
+    ("meters", "m:", msgspec.msgpack.Decoder(MeterTwin)),
+    ("breaker_contracts", "B:", msgspec.msgpack.Decoder(BreakerContract)),
+    ("breakers", "b:", msgspec.msgpack.Decoder(BreakerTwin)),
 )
+_FIELDS: Final = tuple(field for _, field, _ in (*_SINGLES, *_MANY))
+_parts: Final = attrgetter(*(name for name, _, _ in (*_SINGLES, *_MANY)))
 _SINGLE_BY_FIELD: Final = {field.encode(): (name, decoder) for name, field, decoder in _SINGLES}
 _MANY_BY_PREFIX: Final = {prefix.encode(): (name, decoder) for name, prefix, decoder in _MANY}
 
@@ -79,24 +84,21 @@ def changed_fields(before: Group, after: Group) -> tuple[list[str | bytes], list
     gone: list[str] = []
     if after.acts_seq != before.acts_seq or after.wake != before.wake:
         writes += (CLOCKWORK, _encode((after.acts_seq, after.wake)))
-    for name, field, _ in _SINGLES:
-        old, new = getattr(before, name), getattr(after, name)
+    for field, old, new in zip(_FIELDS, _parts(before), _parts(after), strict=True):
         if new is old:
             continue
-        if new is None:
+        if len(field) > 1:
+            _changed_twins(field, old, new, writes, gone)
+        elif new is None:
             gone.append(field)
         else:
             writes += (field, _encode(new))
-    for name, prefix, _ in _MANY:
-        _changed_twins(prefix, getattr(before, name), getattr(after, name), writes, gone)
     return writes, gone
 
 
 def _changed_twins(
     prefix: str, before: Mapping[str, Any], after: Mapping[str, Any], writes: list[str | bytes], gone: list[str]
 ) -> None:
-    if after is before:
-        return
     for twin_id, value in after.items():
         if before.get(twin_id) is not value:
             writes += (prefix + twin_id, _encode(value))
@@ -131,7 +133,7 @@ def _decode_field(found: dict[str, Any], field: bytes, value: bytes) -> None:
 
 def encode_effects(effects: tuple[AnyEffect, ...]) -> bytes:
     """Effects as a JSON array; each carries its tag in `t`."""
-    return _encode(effects)
+    return _encode_effects(effects)
 
 
 def decode_effects(data: bytes) -> tuple[AnyEffect, ...]:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from twin.core.effects import AnyEffect
 
 
+NEVER = "+inf"
+"""Score of a group that wants no waking: it stays in the timers, which are also the list of all groups."""
+
+
 class Arguments:
     """KEYS and ARGV of one commit call: first all groups that it is about, then one `add_...` for each, in order."""
 
@@ -23,7 +27,7 @@ class Arguments:
         self._names = names
         self._places: dict[str, int] = {}
         self.keys = [
-            *(names.generation, names.effects, names.timers, names.directory, names.index),
+            *(names.generation, names.effects, names.timers, names.directory, names.gateways),
             *(names.group(group) for group in groups),
         ]
         self.values: list[str | bytes | int] = [
@@ -34,7 +38,7 @@ class Arguments:
         self, before: Group, after: Group, *, effects: tuple[AnyEffect, ...], guards: Mapping[str, int]
     ) -> None:
         """One change; `after` is `before` itself when only the revision is to be checked."""
-        wake = "" if after.wake == before.wake else "-" if after.wake is None else after.wake
+        wake = "" if after.wake == before.wake else NEVER if after.wake is None else after.wake
         writes, gone = changed_fields(before, after)
         if after is not before:
             writes = [REVISION, str(after.revision), *writes]
@@ -51,7 +55,7 @@ class Arguments:
         """A group that must not exist yet."""
         writes = [part for field in encode_group(group).items() for part in field]
         operations = self._relocations(Group(site=group.site, id=group.id), group)
-        wake = "" if group.wake is None else group.wake
+        wake = NEVER if group.wake is None else group.wake
         self.values += (group.id, "", wake, "", len(writes), 0, len(operations) // 3)
         self.values += writes
         self.values += operations

@@ -9,10 +9,10 @@ change them together. Only the registry of sites has no tag.
                                    effect id, `count` of effects, `trimmed` newest dropped id
     `{site}:fx`            stream  effects, one entry per commit of a group: `n` serial number,
                                    `g` group, `e` JSON array
-    `{site}:timers`        zset    group by the instant it wants to be woken
+    `{site}:timers`        zset    every group, by the instant it wants to be woken; +inf when it does not
     `{site}:dir`           hash    device -> group
     `{site}:gw:<id>`       set     groups with a device behind this gateway
-    `{site}:keys`          set     `g:<group>`, `gw:<gateway>`: the keys above that are many
+    `{site}:gws`           set     the gateways that have such a set
     `{site}:guard:<rule>`  zset    cutoffs counted against a rule's guard; survives a rebuild
     `{site}:dead`          stream  messages that could not be understood, bounded
     `sites`                set     sites that have, or had, twins here
@@ -28,7 +28,7 @@ SITES = "sites"
 class SiteKeys:
     """Key names of one site; built once and kept, because every commit needs them."""
 
-    __slots__ = ("dead", "directory", "effects", "generation", "index", "prefix", "site", "timers")
+    __slots__ = ("dead", "directory", "effects", "gateways", "generation", "prefix", "site", "timers")
 
     def __init__(self, site: str) -> None:
         if not site or "{" in site or "}" in site:
@@ -39,7 +39,7 @@ class SiteKeys:
         self.effects = self.prefix + "fx"
         self.timers = self.prefix + "timers"
         self.directory = self.prefix + "dir"
-        self.index = self.prefix + "keys"
+        self.gateways = self.prefix + "gws"
         self.dead = self.prefix + "dead"
 
     def group(self, group: str) -> str:

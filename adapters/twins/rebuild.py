@@ -70,19 +70,16 @@ class Rebuild:
         return last, consumers
 
     async def _clear(self, last: str, consumers: Sequence[bytes]) -> None:
-        """Delete the old twins, index last, so that a crash leaves nothing the next rebuild cannot find."""
+        """Delete the old twins together with their place in the lists, so that a crash leaves nothing that cannot be
+        found by the next rebuild."""
         keys = self._keys
-        while members := await self._client.srandmember(keys.index, PAGE):
-            page = list(members)
-
-            def drop(pipe: Pipeline, page: list[bytes] = page) -> None:
-                pipe.unlink(*(keys.prefix + member.decode() for member in page))
-                pipe.srem(keys.index, *page)
-
-            await self._guarded(drop)
+        while groups := await self._client.zrange(keys.timers, 0, PAGE - 1):
+            await self._drop([keys.group(group.decode()) for group in groups], "ZREM", keys.timers, groups)
+        while gateways := await self._client.srandmember(keys.gateways, PAGE):
+            await self._drop([keys.gateway(name.decode()) for name in gateways], "SREM", keys.gateways, gateways)
 
         def restart(pipe: Pipeline) -> None:
-            pipe.unlink(keys.timers, keys.directory, keys.effects)
+            pipe.unlink(keys.directory, keys.effects)
             if last != BEGINNING:
                 pipe.xadd(keys.effects, {"n": 0}, id=last)
                 pipe.xdel(keys.effects, last)
@@ -90,6 +87,13 @@ class Rebuild:
                 pipe.xgroup_create(keys.effects, name, id="0-0", mkstream=True)
 
         await self._guarded(restart)
+
+    async def _drop(self, names: Sequence[str], remove: str, listed: str, members: Sequence[bytes]) -> None:
+        def drop(pipe: Any) -> None:
+            pipe.unlink(*names)
+            pipe.execute_command(remove, listed, *members)
+
+        await self._guarded(drop)
 
     async def _write(self, groups: AsyncIterator[Group], wake: int) -> int:
         count = 0
@@ -109,7 +113,6 @@ class Rebuild:
         keys = self._keys
 
         def write(pipe: Any) -> None:
-            pipe.sadd(keys.index, *("g:" + group.id for group in page))
             pipe.zadd(keys.timers, {group.id: wake for group in page})
             for group in page:
                 pipe.hset(keys.group(group.id), mapping=encode_group(group))
@@ -142,7 +145,7 @@ def place_group(pipe: Pipeline, keys: SiteKeys, group: Group) -> None:
         pipe.hset(keys.directory, mapping=dict.fromkeys(devices, group.id))
     for gateway in gateways_of(group):
         pipe.sadd(keys.gateway(gateway), group.id)
-        pipe.sadd(keys.index, "gw:" + gateway)
+        pipe.sadd(keys.gateways, gateway)
 
 
 async def consumer_groups(client: Any, keys: SiteKeys) -> list[bytes]:

@@ -5,10 +5,10 @@ keeps the writes of a script that fails half way. It does no arithmetic on twins
 are compared as text and are written as text (Lua numbers are doubles). Arguments are flat with counts, because
 unpacking JSON or MessagePack in Lua costs more than the commit itself.
 
-    KEYS  1 generation  2 effects  3 timers  4 directory  5 index  6.. one per change  then guards and gateways
+    KEYS  1 generation  2 effects  3 timers  4 directory  5 gateways  6.. one per change  then guards and gateways
     ARGV  1 builder token  2 newest effect id this process knows  3 bound of the effect stream  4 now
           5 guard horizon  6 number of changes, then for each change
-          group, expected revision ('' = must not exist), wake ('' leave, '-' remove, else instant), effects ('' none),
+          group, expected revision ('' = must not exist), wake ('' leave, else instant or '+inf'), effects ('' none),
           number of field arguments, number of deleted fields, number of index operations, then
           field, value, ... ; deleted field, ... ; operation, place, name, ...
     index operations: G count a cutoff (place = index in KEYS, name = count); D / d put a device into / take it out of
@@ -69,7 +69,7 @@ for i = 1, changes do
   if (call('HGET', KEYS[5 + i], 'rev') or '') == ARGV[at + 1] then
     places[i] = at
     if ARGV[at + 3] ~= '' then asks = true end
-    if ops > 0 or ARGV[at + 1] == '' then indexes = true end
+    if ops > 0 then indexes = true end
   else
     reply[#reply + 1] = i
   end
@@ -94,7 +94,7 @@ local function index(op, place, name, group, revision)
     if call('HGET', KEYS[4], name) == group then call('HDEL', KEYS[4], name) end
   elseif op == 'W' then
     call('SADD', KEYS[tonumber(place)], group)
-    call('SADD', KEYS[5], 'gw:' .. name)
+    call('SADD', KEYS[5], name)
   elseif op == 'w' then
     call('SREM', KEYS[tonumber(place)], group)
   elseif op == 'G' then
@@ -118,12 +118,7 @@ for i = 1, changes do
     a = a + fields
     for first = a, a + gone - 1 do call('HDEL', KEYS[5 + i], ARGV[first]) end
     a = a + gone
-    if wake == '-' then
-      call('ZREM', KEYS[3], group)
-    elseif wake ~= '' then
-      call('ZADD', KEYS[3], wake, group)
-    end
-    if ARGV[place + 1] == '' then call('SADD', KEYS[5], 'g:' .. group) end
+    if wake ~= '' then call('ZADD', KEYS[3], wake, group) end
     for op = a, a + 3 * ops - 1, 3 do index(ARGV[op], ARGV[op + 1], ARGV[op + 2], group, revision) end
     if effects ~= '' then
       count = count + 1

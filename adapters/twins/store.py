@@ -19,6 +19,7 @@ all the same: a change whose `after` is its `before` writes nothing and asks onl
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -117,8 +118,8 @@ class RedisTwinStore:
         cursor = 0
         while True:
             with self._reaching:
-                cursor, members = await self._client.sscan(keys.index, cursor, count=PAGE)
-            ids = [member[2:].decode() for member in members if member.startswith(b"g:")]
+                cursor, members = await self._client.zscan(keys.timers, cursor, count=PAGE)
+            ids = [member.decode() for member, _ in members]
             if ids:
                 for group in (await self._read(keys, ids)).values():
                     yield group
@@ -171,7 +172,7 @@ class RedisTwinStore:
         pipe = self._client.pipeline(transaction=False)
         pipe.zrange(keys.timers, 0, 0, withscores=True)
         first, _ = await self._ask(keys, pipe)
-        return int(first[0][1]) if first else None
+        return int(first[0][1]) if first and first[0][1] != math.inf else None
 
     async def guards_used(self, site: str, windows: Mapping[str, int], *, now: int) -> dict[str, int]:
         """Cutoffs counted per rule later than `now - window`. Those of a later clock count too: a clock that was set

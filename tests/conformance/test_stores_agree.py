@@ -275,7 +275,7 @@ def test_fake_and_redis_agree(
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=25, stateful_step_count=35, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

@@ -368,11 +368,13 @@ async def test_replace_site_starts_anew(backend: Backend, site: str) -> None:
     assert _order(new.id) > _order(position)
 
 
-async def test_effect_ids_go_on_behind_the_old_ones(backend: Backend, site: str) -> None:
+@pytest.mark.parametrize("newcomer", [False, True])
+async def test_effect_ids_go_on_behind_the_old_ones(backend: Backend, site: str, newcomer: bool) -> None:
     store = await built(backend, site, a_group(site))
     stream = backend.stream()
     await store.commit(site, [charge(await one(store, site), effects=(notice(1),))], now=NOW)
     (old,) = await stream.read(site, "ledger", "w", count=9, block_ms=0)
+    store = backend.store() if newcomer else store
     await store.replace_site(site, 2, stream_of([a_group(site)]), wake=NOW, position="5-0")
     assert await store.generation(site) == (2, old.id)
     await store.commit(site, [charge(await one(store, site), effects=(notice(2),))], now=1)

@@ -80,7 +80,7 @@ async def test_forgotten_script_is_loaded_again(redis_server: RunningServer, sit
     assert await charges(redis_server.url, site) == 3
 
 
-@pytest.mark.parametrize("broken", ["timers", "dir", "keys", "guard:cutoff", "gw:gw-2", "fx", "g:t-2"])
+@pytest.mark.parametrize("broken", ["timers", "dir", "gws", "guard:cutoff", "gw:gw-2", "fx", "g:t-2"])
 async def test_failing_commit_writes_nothing_at_all(redis_server: RunningServer, site: str, broken: str) -> None:
     """A script that fails half way keeps its writes, so it must fail before the first one."""
     async with store_at(redis_server.url) as store, raw_at(redis_server.url) as raw:
@@ -263,7 +263,7 @@ async def test_long_waits_are_cut_below_the_time_limit(redis_server: RunningServ
 @pytest.fixture
 def one_node_cluster(tmp_path: Path) -> Iterator[str]:
     """A Redis Cluster with one node that has all slots: it refuses calls with keys of several slots."""
-    port = free_port()
+    port = next(port for port in iter(free_port, None) if port < 55_000)  # its cluster bus is 10 000 above
     program = shutil.which("redis-server") or pytest.skip("redis-server is not installed")
     server = subprocess.Popen(
         [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), "--cluster-enabled", "yes"],

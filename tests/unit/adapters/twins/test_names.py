@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from adapters.twins import connection
 from adapters.twins.connection import Reaching, StoreUnavailableError, address, connect
 from adapters.twins.entry_id import following, newest, order
 from adapters.twins.keys import site_keys
@@ -76,6 +79,20 @@ def test_other_errors_pass() -> None:
         raise ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
     with pytest.raises(KeyError), Reaching(connect("redis://localhost")):
         raise KeyError
+
+
+@pytest.mark.parametrize("packer", [connection._pack, None], ids=["hiredis", "python"])
+@pytest.mark.parametrize("url", ["redis://localhost", "rediss://localhost", "unix:///run/redis.sock"])
+def test_commands_are_packed_as_redis_py_does(packer: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_pack", packer)
+    kind = connect(url).connection_pool.connection_class
+    ours, theirs = kind(), kind.__mro__[2]()
+    for command in (
+        ("PING",),
+        ("XGROUP CREATE", "{park}:fx", "ledger", "0-0"),
+        ("EVALSHA", "abc", 1, "{park}:g:商户", b"\x00\xff", "", 2**62, -5, 1.5, b"x" * 100_000),
+    ):
+        assert b"".join(ours.pack_command(*command)) == b"".join(theirs.pack_command(*command))
 
 
 def test_address_of_a_socket() -> None:
