@@ -35,6 +35,7 @@ from adapters.embedded.ports import command_of, free_port, is_free, who_listens
 Progress = Callable[[str], None]
 DEPLOY: Final = Path(__file__).resolve().parents[2] / "deploy"
 _ATTEMPTS: Final = 3
+_DYING_S: Final = 1.0
 _LOG_KEPT_BYTES: Final = 1 << 20
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -214,7 +215,10 @@ def _lock_data_dir(path: Path, program: str, within_s: float, say: Progress) -> 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return lock
         holder, parent = _holder(lock)
-        if command_of(parent) or time.monotonic() - began > within_s:
+        waited_s = time.monotonic() - began
+        # One that was killed a moment ago still holds the lock until the kernel is done with it.
+        in_use = command_of(holder) and command_of(parent) and waited_s > _DYING_S
+        if in_use or waited_s > within_s:
             os.close(lock)
             raise EmbeddedServerError(
                 f"{path.parent} is in use by {program} pid {holder} ({command_of(holder) or 'ending'}), started by "
