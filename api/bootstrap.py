@@ -7,7 +7,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
-from redis.asyncio import Redis
 
 from adapters.clock.clocks import open_clock
 from adapters.embedded.broker import start_broker
@@ -18,6 +17,7 @@ from adapters.mqtt.errors import MqttError
 from adapters.mqtt.publisher import MqttPublisher
 from adapters.mqtt.subscriber import MqttSubscriber
 from adapters.notify.log_notifier import LogNotifier
+from adapters.store.answers import SqlAnswers
 from adapters.store.books import SqlBooks
 from adapters.store.database import Database, DatabaseURLError, open_database
 from adapters.store.gauges import SqlGauges
@@ -28,6 +28,7 @@ from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
 from adapters.store.site_file import SiteError
 from adapters.store.tokens import SqlTokens
+from adapters.twins.connection import connect
 from adapters.twins.store import RedisTwinStore
 from adapters.twins.stream import RedisEffectStream
 from schemas.topics import VERBS_UP, topic_filter
@@ -110,15 +111,16 @@ class Platform:
         self.settings = settings
         self.clock = clock
         self.database = database
-        self.redis = Redis.from_url(settings.redis_url)
+        self.redis = connect(settings.redis_url)
         self.store = RedisTwinStore(self.redis)
-        self.stream = RedisEffectStream(Redis.from_url(settings.redis_url))
+        self.stream = RedisEffectStream(connect(settings.redis_url, retries=0))
         self.ledger = SqlLedger(database)
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
         self.tokens = SqlTokens(database)
         self.books = SqlBooks(database)
         self.gauges = SqlGauges(database)
+        self.answers = SqlAnswers(database)
         self.policies = CompiledPolicies(self.registry, skew_ms=None if clock.kind == "telemetry" else 300_000)
         self.applier = Applier(self.store, self.policies, clock)
         self.delivery = ActDelivery(self.store, self.ledger, self.applier)

@@ -150,6 +150,18 @@ class Gauges(Protocol):
         ...
 
 
+class Answers(Protocol):
+    """Answers once given, for calls that come again. Both raise MoneyRefusedError for a key with another content."""
+
+    async def given(self, site: str, scope: str, key: str, digest: str) -> str | None:
+        """The answer given before, or None."""
+        ...
+
+    async def keep(self, site: str, scope: str, key: str, digest: str, answer: str, ts: int) -> str:
+        """Keep an answer; of two calls at once the first is kept, and both get it."""
+        ...
+
+
 class Delivery(Protocol):
     """Carries acts from SQL to the twins."""
 
@@ -213,6 +225,8 @@ class Backend(Protocol):
     def tokens(self) -> Tokens: ...
     @property
     def gauges(self) -> Gauges: ...
+    @property
+    def answers(self) -> Answers: ...
     @property
     def delivery(self) -> Delivery: ...
     @property

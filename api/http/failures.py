@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +37,7 @@ BY_STATUS: Final = {
 MONEY_FIELDS: Final = {"amount": "amount", "key": "Idempotency-Key", "channel": "channel", "reference": "reference"}
 PASSING: Final = (StoreLostError, StoreFullError, ContendedError, ConnectionError, TimeoutError)
 RETRY_AFTER_S: Final = "2"
+MISSING: Final = re.compile(r"Missing required \w+ parameter '([^']+)'")
 
 
 def answer(request: AnyRequest, problem: Problem) -> Response[dict[str, Any]]:
@@ -62,17 +64,32 @@ def on_money_refused(request: AnyRequest, error: MoneyRefusedError) -> Response[
 
 def on_validation(request: AnyRequest, error: ValidationException) -> Response[dict[str, Any]]:
     """Input that does not have the shape of the route."""
-    errors = [_field_error(entry) for entry in error.extra] if isinstance(error.extra, list) else []
-    if not errors:
+    missing = MISSING.search(error.detail)
+    if missing is not None:
+        errors = [{"field": missing[1], "message": "is missing"}]
+    elif isinstance(error.extra, list) and error.extra:
+        errors = [_field_error(request, entry) for entry in error.extra]
+    else:
         return answer(request, Problem("malformed", error.detail))
     detail = "; ".join(f"{entry['field']}: {entry['message']}" for entry in errors)
     return answer(request, Problem("validation", detail, errors=errors))
 
 
-def _field_error(entry: Any) -> dict[str, str]:
+def _field_error(request: AnyRequest, entry: Any) -> dict[str, str]:
     if not isinstance(entry, dict):
         return {"field": "", "message": str(entry)}
-    return {"field": str(entry.get("key", "body")), "message": str(entry.get("message", "is not valid"))}
+    name = _wire_name(request, str(entry.get("key", "")))
+    return {"field": name, "message": str(entry.get("message", "is not valid"))}
+
+
+def _wire_name(request: AnyRequest, key: str) -> str:
+    """What the caller calls a parameter: the name of its header or query parameter; `body` for the body as a whole."""
+    if key in ("", "data"):
+        return "body"
+    handler = request.scope.get("route_handler")
+    parameter = handler.parsed_fn_signature.parameters.get(key) if handler is not None else None
+    definition = parameter.kwarg_definition if parameter is not None else None
+    return getattr(definition, "header", None) or getattr(definition, "query", None) or key
 
 
 def on_http_error(request: AnyRequest, error: HTTPException) -> Response[dict[str, Any]]:

@@ -19,6 +19,7 @@ from api.http.identity import Person, require
 from api.http.params import Device, IdempotencyKey, IfMatch, Site
 from api.http.permissions import PERMISSIONS
 from api.http.problems import Problem, invalid, unknown_device
+from api.http.repeats import Call, once
 from api.http.specs import IDEMPOTENCY_HIT, refusals
 from api.http.twin_views import command_towards, wanted_view
 from twin.core.model import BreakerTwin, Group, Relay
@@ -34,6 +35,7 @@ MANUAL = "manual"
     summary="Switch a device",
     status_code=202,
     responses=refusals(400, 404, 409, 412, 422),
+    response_headers=[IDEMPOTENCY_HIT],
 )
 async def command_device(
     backend: Platform,
@@ -49,17 +51,27 @@ async def command_device(
     Answers with the command as the twin has it: follow its state to `verified`. `satisfied` means that nothing had to
     be sent, `waiting` that it is sent as soon as it is safe. The same key again changes nothing.
     """
-    group, op = await _switch(backend, site, device)
-    if if_match is not None and not matches(if_match, etag_of(group.revision), weak=False):
-        detail = f"{device} is at revision {group.revision}, the request names {if_match}"
-        raise Problem("revision_mismatch", detail, headers={"ETag": etag_of(group.revision)})
-    relay = _relay_of(op, data.target)
-    if relay == "closed":
-        _check_closing(group.breakers[device])
-    pending = await _change(backend, site, device, MANUAL, person, data.reason, key, place=relay == "open")
-    after = await group_of_device(backend, site, device)
-    assert after is not None
-    return Response(command_towards(after.breakers[device], op, relay, pending.act.ts))
+    call = Call(site, person, key, ("command", device, data.target, data.reason))
+
+    async def act() -> CommandBody:
+        group, op = await _switch(backend, site, device)
+        _check_revision(group, if_match)
+        relay = _relay_of(op, data.target)
+        if relay == "closed":
+            _check_closing(group.breakers[device])
+        pending = await _change(backend, site, device, MANUAL, person, data.reason, key, place=relay == "open")
+        after, _ = await _switch(backend, site, device)
+        return command_towards(after.breakers[device], op, relay, pending.act.ts)
+
+    return await once(backend, call, act)
+
+
+def _check_revision(group: Group, if_match: str | None) -> None:
+    """Refuse to switch on the ground of a twin that is no longer so."""
+    etag = etag_of(group.revision)
+    if if_match is not None and not matches(if_match, etag, weak=False):
+        detail = f"the twin is at revision {group.revision}, the request names {if_match}"
+        raise Problem("revision_mismatch", detail, headers={"ETag": etag})
 
 
 def _relay_of(op: str, target: str) -> Relay:
@@ -85,17 +97,23 @@ def _check_closing(breaker: BreakerTwin) -> None:
     summary="Place a lock",
     status_code=202,
     responses=refusals(400, 404, 409, 422),
+    response_headers=[IDEMPOTENCY_HIT],
 )
 async def place_lock(
     backend: Platform, person: Person, site: Site, device: Device, key: IdempotencyKey, data: LockRequest
 ) -> Response[Wanted]:
     """Lock a breaker or valve off for a reason of its own; answers with the locks that stand."""
     _require_for(person, "placeLock", data.kind)
-    _, op = await _switch(backend, site, device)
-    if data.until is not None and data.until <= backend.clock.now():
-        raise invalid("until", "has passed already")
-    await _change(backend, site, device, data.kind, person, data.reason, key, place=True, until=data.until)
-    return await _standing(backend, site, device, op)
+    call = Call(site, person, key, ("place", device, data.kind, data.reason, data.until))
+
+    async def act() -> Wanted:
+        await _switch(backend, site, device)
+        if data.until is not None and data.until <= backend.clock.now():
+            raise invalid("until", "has passed already")
+        await _change(backend, site, device, data.kind, person, data.reason, key, place=True, until=data.until)
+        return await _standing(backend, site, device)
+
+    return await once(backend, call, act)
 
 
 @delete(
@@ -117,9 +135,16 @@ async def release_lock(
 ) -> Response[Wanted]:
     """Release one lock of whatever kind; the supply comes back when none is left. Answers with those that stand."""
     _require_for(person, "releaseLock", kind)
-    _, op = await _switch(backend, site, device)
-    await _change(backend, site, device, kind, person, reason, key, place=False)
-    return await _standing(backend, site, device, op)
+    call = Call(site, person, key, ("release", device, kind, reason))
+
+    async def act() -> Wanted:
+        group, _ = await _switch(backend, site, device)
+        if kind not in group.breakers[device].locks:
+            raise Problem("unknown_lock", f"no lock {kind!r} stands on {device}")
+        await _change(backend, site, device, kind, person, reason, key, place=False)
+        return await _standing(backend, site, device)
+
+    return await once(backend, call, act)
 
 
 def _require_for(person: Person, operation: str, kind: str) -> None:
@@ -166,7 +191,6 @@ async def _change(
     return pending
 
 
-async def _standing(backend: Platform, site: str, device: str, op: str) -> Response[Wanted]:
-    group = await group_of_device(backend, site, device)
-    assert group is not None
-    return Response(wanted_view(group.breakers[device], op))
+async def _standing(backend: Platform, site: str, device: str) -> Wanted:
+    group, op = await _switch(backend, site, device)
+    return wanted_view(group.breakers[device], op)

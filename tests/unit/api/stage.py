@@ -1,0 +1,193 @@
+"""A platform for tests of the API: twins in memory, SQLite in a folder, everything else the product's own code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from httpx import ASGITransport, AsyncClient
+
+from adapters.mqtt.publisher import MqttPublisher
+from adapters.store.answers import SqlAnswers
+from adapters.store.database import Database, open_database
+from adapters.store.gauges import SqlGauges
+from adapters.store.ledger import SqlLedger
+from adapters.store.migrate import migrate
+from adapters.store.queries import SqlQueries
+from adapters.store.registry import SqlRegistry
+from adapters.store.tokens import SqlTokens
+from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
+from api.http.app import create_app
+from api.settings import Settings
+from tests.unit.adapters.store import park
+from twin.core.messages import Birth, ConnectionChanged, StateReported, Telemetry
+from twin.flows.apply_messages import Applier
+from twin.flows.consume_effects import LedgerWriter
+from twin.flows.deliver_acts import ActDelivery
+from twin.flows.import_site import import_site
+from twin.flows.ingest_batch import Ingest
+from twin.flows.policies import CompiledPolicies
+from twin.flows.pump_timers import TimerPump
+from twin.ports import SiteDocument
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from twin.core.messages import Message
+
+SITE = park.SITE
+OTHER_SITE = "park-2"
+ADMIN_SECRET = "an administrator's secret"
+START = park.NOW + 86_400_000
+"""A working day inside the supplies of the park."""
+
+
+class HandClock:
+    """A clock that a test moves by hand."""
+
+    kind = "real"
+
+    def __init__(self, now: int) -> None:
+        self.at = now
+
+    def now(self) -> int:
+        """Unix ms."""
+        return self.at
+
+    def observe(self, ts: int) -> None:
+        """Samples do not move it."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Nobody sleeps by it."""
+        raise AssertionError("the API does not sleep")
+
+
+class Stage:
+    """The platform, as `api.http.backend.Backend` wants it."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        redis = MemoryRedis()
+        self.settings = settings
+        self.clock = HandClock(START)
+        self.database = database
+        self.store = MemoryTwinStore(redis)
+        self.stream = MemoryEffectStream(redis)
+        self.ledger = SqlLedger(database)
+        self.registry = SqlRegistry(database)
+        self.queries = SqlQueries(database)
+        self.tokens = SqlTokens(database)
+        self.gauges = SqlGauges(database)
+        self.answers = SqlAnswers(database)
+        self.policies = CompiledPolicies(self.registry)
+        self.applier = Applier(self.store, self.policies, self.clock)
+        self.delivery = ActDelivery(self.store, self.ledger, self.applier)
+        self.ingest = Ingest(self.store, self.applier, self.clock)
+        self.pump = TimerPump(self.store, self.registry, self.applier, self.clock)
+        self.publisher = MqttPublisher("mqtt://127.0.0.1:1", "stage")
+        self.subscriber = None
+        self.service_failures: Counter[str] = Counter()
+        self.writer = LedgerWriter(self.stream, self.ledger)
+
+    async def play(self, group: str, *messages: Message) -> None:
+        """Let something happen to a group of the park."""
+        outcome = await self.applier.apply(SITE, {group: messages})
+        assert not outcome.failures, outcome.failures
+
+    async def connect(self, group: str, device: str) -> None:
+        """A device is born, connected, and its relay is closed (a valve is open)."""
+        now = self.clock.now()
+        await self.play(
+            group, ConnectionChanged(device, "online", "s1", now), Birth(device, "s1", now, "closed"),
+            StateReported(device, "closed", now, "s1"),
+        )  # fmt: skip
+
+    async def read(self, group: str, device: str, seq: int, **channels: Any) -> None:
+        """A meter reports."""
+        now = self.clock.now()
+        await self.play(group, Telemetry(device, "s1", seq, now, channels, received_at=now))
+
+    async def post(self) -> None:
+        """The ledger writes whatever the twins have decided."""
+        await self.writer.start(SITE)
+        while entries := await self.stream.read(SITE, "ledger", "test", count=500, block_ms=0):
+            await self.writer.consume(SITE, entries)
+            await self.stream.acknowledge(SITE, "ledger", [entry.id for entry in entries])
+
+    async def token(
+        self, role: str, *, name: str | None = None, site: str | None = None, tenant: str | None = None
+    ) -> str:
+        """The secret of a new token."""
+        secret = f"secret of {name or role} {site} {tenant} which is long"
+        await self.tokens.create(
+            name=name or role, role=role, secret=secret, site=site, tenant=tenant, who="test", now=self.clock.now()
+        )
+        return secret
+
+
+def other_site() -> SiteDocument:
+    """A second site, with ids of its own and one that the first site has as well."""
+    return park.document(
+        site=OTHER_SITE,
+        gateways=[],
+        devices=[{"id": "em-900", "kind": "electricity_meter", "relay": True, "opening_wh": 0}],
+        tenants=[
+            {"id": "t-900", "name": "Elsewhere", "mode": "prepaid", "opening_credit": "7.00",
+             "supplies": [{"meter": "em-900", "breaker": "em-900", "tariff": "shop-flat"}]},
+        ],
+    )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def open_stage(folder: Path, migrated: Path) -> AsyncIterator[Stage]:
+    """A platform with both sites imported, on a copy of a migrated database."""
+    shutil.copy(migrated, folder / "stage.sqlite3")
+    url = f"sqlite:///{folder / 'stage.sqlite3'}"
+    database = await open_database(url)
+    stage = Stage(Settings(admin_token=ADMIN_SECRET, database_url=url, data=str(folder)), database)
+    try:
+        for document in (park.document(), other_site()):
+            await import_site(stage, document, who="test")
+        yield stage
+    finally:
+        await database.close()
+
+
+@contextlib.asynccontextmanager
+async def open_client(stage: Stage) -> AsyncIterator[AsyncClient]:
+    """A client of the API over a stage, on the loop of the test: the database belongs to it."""
+    app = create_app(stage)
+    started, done = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:  # a task of its own: fixtures begin and end in different ones
+        async with app.lifespan():
+            started.set()
+            await done.wait()
+
+    living = asyncio.create_task(live())
+    await started.wait()
+    transport = ASGITransport(app=app, raise_app_exceptions=False)
+    try:
+        async with AsyncClient(transport=transport, base_url="http://stage") as client:
+            yield client
+    finally:
+        done.set()
+        await living
+
+
+def migrated_database(folder: Path) -> Path:
+    """An empty database in the present schema."""
+    file = folder / "migrated.sqlite3"
+    asyncio.run(migrate(f"sqlite:///{file}"))
+    return file
+
+
+def bearer(secret: str, **headers: str) -> dict[str, str]:
+    """Headers of a person."""
+    return {"Authorization": f"Bearer {secret}", **headers}
+
+
+ADMIN = bearer(ADMIN_SECRET)
