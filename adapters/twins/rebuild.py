@@ -13,6 +13,7 @@ before they had it. Guard counts and dead letters stay: they are about the past,
 from __future__ import annotations
 
 import secrets
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError, WatchError
@@ -116,7 +117,7 @@ class Rebuild:
             pipe.zadd(keys.timers, {group.id: wake for group in page})
             for group in page:
                 pipe.hset(keys.group(group.id), mapping=encode_group(group))
-                place_group(pipe, keys, group)
+            place_groups(pipe, keys, page)
 
         await self._guarded(write)
         return len(page)
@@ -138,14 +139,19 @@ class Rebuild:
                 ) from None
 
 
-def place_group(pipe: Pipeline, keys: SiteKeys, group: Group) -> None:
-    """Put a group's devices into the directory, and the group behind its gateways."""
-    devices = devices_of(group)
-    if devices:
-        pipe.hset(keys.directory, mapping=dict.fromkeys(devices, group.id))
-    for gateway in gateways_of(group):
-        pipe.sadd(keys.gateway(gateway), group.id)
-        pipe.sadd(keys.gateways, gateway)
+def place_groups(pipe: Any, keys: SiteKeys, groups: Sequence[Group]) -> None:
+    """Put the devices of groups into the directory, and the groups behind their gateways."""
+    holders = {device: group.id for group in groups for device in devices_of(group)}
+    behind: defaultdict[str, list[str]] = defaultdict(list)
+    for group in groups:
+        for gateway in gateways_of(group):
+            behind[gateway].append(group.id)
+    if holders:
+        pipe.hset(keys.directory, mapping=holders)
+    if behind:
+        pipe.sadd(keys.gateways, *behind)
+    for gateway, members in behind.items():
+        pipe.sadd(keys.gateway(gateway), *members)
 
 
 async def consumer_groups(client: Any, keys: SiteKeys) -> list[bytes]:

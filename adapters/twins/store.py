@@ -30,7 +30,7 @@ from adapters.twins.commit import Arguments
 from adapters.twins.connection import Reaching
 from adapters.twins.entry_id import BEGINNING, newest
 from adapters.twins.keys import SITES, site_keys
-from adapters.twins.rebuild import Rebuild, place_group
+from adapters.twins.rebuild import Rebuild, place_groups
 from adapters.twins.script import COMMIT, Script
 from adapters.twins.trust import HEAD, Trusts
 from twin.ports import StoreFullError, StoreLostError
@@ -262,8 +262,7 @@ class RedisTwinStore:
 
     async def _refresh_directory(self, keys: SiteKeys, groups: Sequence[Group]) -> None:
         pipe = self._client.pipeline(transaction=True)
-        for group in groups:
-            place_group(pipe, keys, group)
+        place_groups(pipe, keys, groups)
         with self._reaching:
             await pipe.execute()
 
