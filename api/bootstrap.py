@@ -29,7 +29,6 @@ from adapters.store.registry import SqlRegistry
 from adapters.store.site_file import SiteError
 from adapters.store.tokens import SqlTokens
 from adapters.twins.connection import connect
-from adapters.twins.connection import connect
 from adapters.twins.store import RedisTwinStore
 from adapters.twins.stream import RedisEffectStream
 from schemas.topics import VERBS_UP, topic_filter
