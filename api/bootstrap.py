@@ -157,7 +157,9 @@ class Platform:
         """The consumers of the effect stream by the service they belong to."""
         worker = f"{self.settings.host}-{self.settings.ingest_shard}"
         ledger = LedgerWriter(self.stream, self.ledger)
-        commands = CommandDispatcher(self.stream, self.store, self.applier, self.publisher, self.clock)
+        # The effect is in the stream before whoever committed it has taken note, so a remembered twin may be too old.
+        fresh = RedisTwinStore(self.redis, cache_groups=0)
+        commands = CommandDispatcher(self.stream, fresh, self.applier, self.publisher, self.clock)
         notices = NoticeSender(self.stream, self.notifier, SqlNoticeBook(self.database, self.clock.now))
         return {
             "ledger": ConsumerLoop(self.stream, ledger, worker),

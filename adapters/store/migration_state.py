@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,12 @@ class MigrationState(msgspec.Struct, frozen=True):
 
 
 async def migration_state(url: str) -> MigrationState:
-    """Raises DatabaseURLError for a URL of no known engine, and the driver's error where the database cannot be read."""
+    """Raises DatabaseURLError for a URL of no known engine, and the driver's error where it cannot be read."""
     database = await open_database(url, pool_size=2)
     try:
         known = sorted(file.stem for file in _FOLDER.glob("[0-9]*.py"))
-        if database.sqlite_path is not None and not Path(database.sqlite_path).exists():
+        path = database.sqlite_path
+        if path is not None and not await asyncio.to_thread(Path(path).exists):
             return MigrationState("sqlite", "", tuple(known), exists=False)
         version = (await database.fetch(_VERSION[database.engine]))[0][0]
         applied = await _applied(database)

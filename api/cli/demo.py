@@ -99,7 +99,7 @@ class _Demonstration:
         )
         park = DemoPark(platform, Services(platform), self.site, _names(self.files))
         try:
-            await park.start()
+            await park.start(self.stop)
             await self._announce(park, settings)
             snapshot = await self._show(park, settings)
             say(tell("停止设备，等待账本……", "stopping the devices, waiting for the ledger ..."))
@@ -289,7 +289,7 @@ def _fresh_folder(data: Path | None) -> Path:
         data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WrongUsageError(f"--data {data} cannot be made: {error.strerror}") from None
-    return data
+    return data.resolve()
 
 
 def _log_to_file(folder: Path) -> None:

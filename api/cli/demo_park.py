@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PARK = ROOT / "simulators" / "parks" / "example"
 RATE_WINDOW_S = 5.0
+READY_WITHIN_S = 90.0
 FLEET_STOP_S = 15.0
 QUIET_S = 1.0
 QUIET_WITHIN_S = 15.0
@@ -64,16 +65,18 @@ class DemoPark:
         self._began: tuple[float, int] | None = None
         self._ended: tuple[float, int] | None = None
 
-    async def start(self) -> None:
-        """Services first, then the watch, then the fleet. Raises CommandError when one of them does not come up."""
+    async def start(self, stop: asyncio.Event) -> None:
+        """Services, then the watch on them. Raises CommandError when they do not come up, or are to stop before."""
         after = await self._newest_effect()
         self._running = asyncio.create_task(run_services(self.services))
         waiting = asyncio.create_task(self._wait_until_ready())
-        await asyncio.wait({self._running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        if self._running.done():
+        stopping = asyncio.create_task(stop.wait())
+        first = {self._running, waiting, stopping}
+        await asyncio.wait(first, timeout=READY_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not waiting.done():
             waiting.cancel()
-            self._running.result()
-            raise CommandError("the services ended before they were ready")
+            raise CommandError(self._why_not_ready(stop))
         self._watching = [asyncio.create_task(self._follow(after)), asyncio.create_task(self._count_payments())]
 
     async def start_fleet(self, token_file: Path, log: Path) -> None:
@@ -158,6 +161,13 @@ class DemoPark:
         if self._running is not None:
             await asyncio.gather(self._running, return_exceptions=True)
 
+    def _why_not_ready(self, stop: asyncio.Event) -> str:
+        if stop.is_set():
+            return "stopped before the park was running"
+        subscriber = self.platform.subscriber
+        reason = subscriber.counters.last_failure if subscriber is not None else ""
+        return self.failure or f"the services were not ready within {READY_WITHIN_S:g} s: {reason or 'see the log'}"
+
     async def _wait_until_ready(self) -> None:
         await self.services.ready.wait()
         self.api_url = await http_url(self.platform)
@@ -202,7 +212,8 @@ class DemoPark:
 
     def _rate(self, messages: int) -> float:
         now = time.monotonic()
-        self._rates = [(at, count) for at, count in self._rates if now - at <= RATE_WINDOW_S] + [(now, messages)]
+        recent = [entry for entry in self._rates[:-1] if now - entry[0] <= RATE_WINDOW_S]
+        self._rates = [*recent, *self._rates[-1:], (now, messages)]
         (first_at, first), (last_at, last) = self._rates[0], self._rates[-1]
         return (last - first) / (last_at - first_at) if last_at > first_at else 0.0
 

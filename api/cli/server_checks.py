@@ -1,4 +1,4 @@
-"""What the platform's servers must be: a Redis that keeps what it was told, a broker that keeps sessions, a database."""
+"""What the platform's servers must be: a Redis that keeps everything, a broker that keeps sessions, a database."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def database(settings: Settings) -> list[Check]:
         state = await migration_state(settings.database_url)
     except DatabaseURLError as error:
         return [Check(name, "failed", str(error), tell("检查 TWINMETER_DATABASE_URL", "check TWINMETER_DATABASE_URL"))]
-    except Exception as error:  # noqa: BLE001 - each driver raises its own; all mean that it cannot be read
+    except Exception as error:  # each driver raises its own; all mean that it cannot be read
         remedy = tell("启动数据库，检查地址、用户与密码", "start it; check address, user and password")
         return [Check(name, "failed", f"{shown}: {type(error).__name__}: {error}", remedy)]
     if not state.exists:

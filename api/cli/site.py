@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Import a site file, or export what is in the database.", no_args_is_help=True)
 
+SHOWN = 12
+"""Lines of one kind (`+ device`) that are shown of a long difference."""
 COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 
 
@@ -30,6 +33,7 @@ COLOURS = {"+": "green", "-": "red", "~": "yellow"}
 def import_(
     file: InputFile,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference, change nothing.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Show every line of the difference.")] = False,
     config: Config = None,
     data: Data = None,
     redis_url: RedisUrl = None,
@@ -42,11 +46,11 @@ def import_(
     set_up_logs("warning")
     if dry_run:
         shown = run_on_platform(settings, lambda platform, _: _difference(platform, files))
-        show_difference(shown)
+        show_difference(shown, full=full)
         print("dry run: nothing was changed" if shown.lines else "no change")
         return
     imported = run_on_platform(settings, lambda platform, _: import_files(platform, files))
-    show_difference(imported.difference)
+    show_difference(imported.difference, full=full)
     print(_summary(imported))
 
 
@@ -98,14 +102,22 @@ async def import_files(
             raise CommandError("\n".join(files.locate(problem) for problem in error.problems)) from None
 
 
-def show_difference(difference: SiteDifference) -> None:
-    """Print what changes and what is refused, coloured on a terminal."""
+def show_difference(difference: SiteDifference, *, full: bool = False) -> None:
+    """Print what changes and what is refused, coloured on a terminal; of each kind the first lines, unless `full`."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False, soft_wrap=True)
+    seen: Counter[str] = Counter()
     for line in difference.lines:
+        kind = " ".join(line.split(maxsplit=2)[:2])
+        seen[kind] += 1
+        if seen[kind] > SHOWN and not full:
+            continue
         console.print(Text(line, style=COLOURS.get(line[:1], "")))
+    for kind, count in seen.items():
+        if count > SHOWN and not full:
+            console.print(Text(f"{kind}: {count - SHOWN} more, see --full", style="dim"))
     for line in difference.refused:
         console.print(Text(f"refused {line}", style="magenta"))
 
