@@ -47,16 +47,17 @@ _ACCOUNTS = BulkInsert(
     "(site, account) DO UPDATE SET charges_nano = account.charges_nano + excluded.charges_nano,"
     " version = account.version + 1",
 )
+# CROSS JOIN keeps SQLite from putting the keys into the inner loop, where it would parse them once for every row.
 _HEADS = (
     "SELECT e.meter, e.epoch, e.opening, e.opened_ts, e.reason, e.head_qty, e.head_ts, e.month, e.month_use"
-    " FROM register_epoch e JOIN {keys} ON e.meter = k.meter AND e.epoch = k.epoch WHERE e.site = ?"
+    " FROM {keys} CROSS JOIN register_epoch e WHERE e.site = ? AND e.meter = k.meter AND e.epoch = k.epoch"
 )
 _POSTED = (
     "SELECT e.meter, e.epoch, e.from_qty, e.to_qty, e.from_ts, e.to_ts, e.tenant, r.account, r.utility, r.tariff,"
     " r.version, r.month, r.price_micro, r.amount_nano, r.period, r.tier, e.estimated"
-    " FROM energy e JOIN {keys} ON e.meter = k.meter AND e.epoch = k.epoch AND e.from_qty = k.from_qty"
-    " JOIN rating r ON r.site = e.site AND r.meter = e.meter AND r.epoch = e.epoch AND r.from_qty = e.from_qty"
-    " AND r.revision = 1 WHERE e.site = ?"
+    " FROM {keys} CROSS JOIN energy e CROSS JOIN rating r WHERE e.site = ? AND e.meter = k.meter AND e.epoch = k.epoch"
+    " AND e.from_qty = k.from_qty AND r.site = e.site AND r.meter = e.meter AND r.epoch = e.epoch"
+    " AND r.from_qty = e.from_qty AND r.revision = 1"
 )
 _INT64_MAX = 2**63 - 1
 

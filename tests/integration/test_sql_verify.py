@@ -86,7 +86,8 @@ TAMPERED = {
     "two prices active": (
         "INSERT INTO rating (site, meter, epoch, from_qty, to_qty, revision, active, account, utility, tariff, version,"
         " month, price_micro, amount_nano)"
-        " VALUES ('park-1', 'em-002', 1, 200, 300, 2, TRUE, 'a', 'electricity', 'x', 0, 202601, 1, 100)", {"active_ratings"},
+        " VALUES ('park-1', 'em-002', 1, 200, 300, 2, TRUE, 'a', 'electricity', 'x', 0, 202601, 1, 100)",
+        {"active_ratings"},
     ),
     "a cheaper price": (
         "UPDATE rating SET price_micro = 1, amount_nano = 100 WHERE from_qty = 200", {"charge_amount", "charge_digest"},

@@ -26,7 +26,7 @@ class Migration(BaseMigration):
                 ("prev_hash", fields.BinaryField()),
                 ("hash", fields.BinaryField()),
             ],
-            {"table": "journal", "unique_together": (("site", "seq"), ("site", "reference")), "pk_attr": "id"},
+            {"table": "journal", "unique_together": (("site", "seq"), ("reference", "site")), "pk_attr": "id"},
             (
                 "CHECK (seq >= 1)",
                 "CHECK (length(hash) = 32 AND length(prev_hash) = 32)",
@@ -45,7 +45,7 @@ class Migration(BaseMigration):
             {
                 "table": "leg",
                 "unique_together": (("site", "seq", "place"),),
-                "indexes": (("site", "account", "seq"),),
+                "indexes": (("account", "site", "seq"),),
                 "pk_attr": "id",
             },
             (

@@ -3,7 +3,8 @@
 
 SQLite's triggers do not rely on `PRAGMA foreign_keys`, which every connection must switch on for itself, nor let
 `INSERT OR REPLACE` through, which deletes without firing delete triggers. PostgreSQL's checks of journals and legs run
-once a statement over all its rows; the legs' check takes the site's row lock, so that it holds between transactions
+once a statement over all its rows, by scalar subqueries, which look each row up by its key even where a plan was made
+when the table was empty; the legs' check takes the site's row lock, so that it holds between transactions
 too.
 """
 
@@ -126,23 +127,24 @@ POSTGRES = [
     ),
     postgres_function(
         "twinmeter_rating_has_energy",
-        "IF EXISTS (SELECT 1 FROM added r LEFT JOIN energy e ON e.site = r.site AND e.meter = r.meter"
-        " AND e.epoch = r.epoch AND e.from_qty = r.from_qty WHERE e.to_qty IS DISTINCT FROM r.to_qty) THEN"
+        "IF EXISTS (SELECT 1 FROM added r WHERE (SELECT e.to_qty FROM energy e WHERE e.site = r.site"
+        " AND e.meter = r.meter AND e.epoch = r.epoch AND e.from_qty = r.from_qty) IS DISTINCT FROM r.to_qty) THEN"
         f" {REFUSE} 'a rating row must price one interval of the chain'; END IF; RETURN NULL;",
     ),
     postgres_function(
         "twinmeter_leg_before_journal",
         "PERFORM 1 FROM site WHERE id IN (SELECT site FROM added) ORDER BY id FOR UPDATE;"
-        " IF EXISTS (SELECT 1 FROM added a JOIN journal j ON j.site = a.site AND j.seq = a.seq) THEN"
+        " IF EXISTS (SELECT 1 FROM (SELECT site, min(seq) AS first FROM added GROUP BY site) a"
+        " WHERE a.first <= (SELECT max(j.seq) FROM journal j WHERE j.site = a.site)) THEN"
         f" {REFUSE} 'legs cannot be added to a posted journal'; END IF; RETURN NULL;",
     ),
     postgres_function(
         "twinmeter_journal_balances",
-        "IF EXISTS (SELECT 1 FROM added j LEFT JOIN leg l ON l.site = j.site AND l.seq = j.seq GROUP BY j.site, j.seq"
-        " HAVING count(l.id) < 2 OR sum(l.amount_nano) <> 0) THEN"
+        "IF EXISTS (SELECT 1 FROM added j WHERE (SELECT count(*) >= 2 AND sum(l.amount_nano) = 0 FROM leg l"
+        " WHERE l.site = j.site AND l.seq = j.seq) IS NOT TRUE) THEN"
         f" {REFUSE} 'the legs of a journal must be two or more and sum to zero'; END IF;"
-        " IF EXISTS (SELECT 1 FROM added j LEFT JOIN journal p ON p.site = j.site AND p.seq = j.seq - 1"
-        " WHERE j.seq > 1 AND p.hash IS DISTINCT FROM j.prev_hash) THEN"
+        " IF EXISTS (SELECT 1 FROM added j WHERE j.seq > 1 AND (SELECT p.hash FROM journal p WHERE p.site = j.site"
+        " AND p.seq = j.seq - 1) IS DISTINCT FROM j.prev_hash) THEN"
         f" {REFUSE} 'a journal must follow the last one of its site'; END IF; RETURN NULL;",
     ),
     postgres_function(
