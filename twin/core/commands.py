@@ -104,7 +104,9 @@ def _reconcile_close(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     if breaker.retry_at is not None and now < breaker.retry_at:
         return
     remote = draft.group.breaker_contracts[breaker.id].remote_close
-    issue(draft, breaker, "closed" if remote else "armed", breaker.close.why, now)
+    wish = breaker.close
+    timing = (wish.expires_ms, wish.verify_ms)
+    issue(draft, breaker, "closed" if remote else "armed", wish.why, now, timing=timing)
 
 
 def may_close(draft: Draft, breaker: BreakerTwin, now: int) -> bool:

@@ -43,9 +43,19 @@ def release_ended(draft: Draft, device: str, now: int) -> None:
 
 
 def release(
-    draft: Draft, device: str, kind: str, who: str, why: str, now: int, more: dict[str, Any] | None = None
+    draft: Draft,
+    device: str,
+    kind: str,
+    who: str,
+    why: str,
+    now: int,
+    more: dict[str, Any] | None = None,
+    timing: dict[str, int] | None = None,
 ) -> bool:
-    """Release one lock; with the last one gone a wish to close is recorded and carried out as soon as it is safe."""
+    """Release one lock; with the last one gone a wish to close is recorded and carried out as soon as it is safe.
+
+    `timing` may give the closing command its `expires_ms` and `verify_ms`.
+    """
     if kind not in draft.group.breakers[device].locks:
         return False
     breaker = draft.breaker(device)
@@ -55,7 +65,8 @@ def release(
     draft.wake_dirty = draft.supply_dirty = True
     breaker.retry_at = None
     if not breaker.locks:
-        breaker.close = CloseIntent({"who": who, "reason": why, **details}, now)
+        timing = {name: value for name, value in (timing or {}).items() if value}
+        breaker.close = CloseIntent({"who": who, "reason": why, **details}, now, **timing)
     reconcile(draft, device, now)
     return True
 

@@ -191,6 +191,8 @@ class CloseIntent(msgspec.Struct, omit_defaults=True):
 
     why: dict[str, Any]
     since: int
+    expires_ms: int = 60_000
+    verify_ms: int = 15_000
 
 
 class BreakerTwin(msgspec.Struct, omit_defaults=True):

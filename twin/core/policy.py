@@ -75,6 +75,7 @@ class SitePolicy:
         self.guard_windows = {
             rule.id: rule.guard.per_ms for ruleset in self.rulesets for rule in ruleset.rules if rule.guard is not None
         }
+        self._shared: dict[str, dict[str, Any]] = {}
         self._params: dict[tuple[int, int, int], tuple[object, object, dict[str, Any]]] = {}
 
     def bound(self, scope: str, rule_id: str) -> BoundRule | None:
@@ -90,8 +91,14 @@ class SitePolicy:
     ) -> dict[str, Any]:
         """A ruleset's parameters in force: defaults, then site, tenant and device overrides on top.
 
-        Cached by the identity of the contracts, which are shared and never changed in place.
+        Twins without overrides of their own share one mapping; the others are cached by the identity of the
+        contracts, which are shared and never changed in place.
         """
+        if _overrides_nothing(contract) and (meter is None or not meter.params):
+            shared = self._shared.get(ruleset.name)
+            if shared is None:
+                shared = self._shared[ruleset.name] = resolve_params(ruleset, self.params)
+            return shared
         key = (id(ruleset), id(contract), id(meter))
         known = self._params.get(key)
         if known is not None and known[0] is contract and known[1] is meter:
@@ -110,6 +117,10 @@ class SitePolicy:
         for ruleset in reversed(self.rulesets):
             params.update(self.params_for(ruleset, contract))
         return params
+
+
+def _overrides_nothing(contract: Contract | None) -> bool:
+    return contract is None or not (contract.params or contract.emergency_credit_nano)
 
 
 def _tenant_layer(contract: Contract | None) -> dict[str, str | int | bool]:

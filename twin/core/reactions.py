@@ -240,7 +240,9 @@ def _carry_out(draft: Draft, view: View, bound: BoundRule, outcome: Step, action
         _lock(draft, view, bound, action, now)
     elif isinstance(action, actions.Unlock):
         for breaker in _targets(draft, view, action.target):
-            locks.release(draft, breaker, action.lock, "rule", rule.id, now, {"rule": rule.id, "ver": rule.version})
+            timing = {"expires_ms": action.expires_ms, "verify_ms": action.verify_within_ms}
+            why = {"rule": rule.id, "ver": rule.version}
+            locks.release(draft, breaker, action.lock, "rule", rule.id, now, why, timing)
             draft.supply_dirty = True
     elif isinstance(action, actions.Notify):
         tenant = draft.group.tenant

@@ -66,7 +66,10 @@ class CommandDispatcher:
         await self._applier.apply(site, {group: [CommandSent(effect.device, effect.cmd, self._clock.now())]})
 
     async def _still_wanted(self, site: str, group: str, effect: CommandChanged) -> bool:
+        """Not when the twin has moved on. What we see of the twin may be older than the effect, but never newer than it is."""
         groups = await self._store.load(site, [group])
         breaker = groups[group].breakers.get(effect.device) if group in groups else None
-        command = breaker.command if breaker is not None else None
-        return command is not None and command.id == effect.cmd and command.state == "created"
+        if breaker is None or breaker.fence > effect.fence:
+            return False
+        command = breaker.command
+        return command is None or command.id != effect.cmd or command.state == "created"

@@ -1,0 +1,93 @@
+"""Which commands go out: those that the twin still waits for, even when what we see of the twin is older than the command."""
+
+from __future__ import annotations
+
+import msgspec
+import orjson
+import pytest
+
+from tests.unit.twin.scene import MINUTE, Scene
+from twin.core.effects import CommandChanged
+from twin.core.messages import CommandSent
+from twin.flows.dispatch_commands import CommandDispatcher
+from twin.ports import Entry
+
+
+class World:
+    """Store, applier, publisher and clock in one: what the dispatcher sees and does."""
+
+    def __init__(self, seen, now):
+        self.seen = seen
+        self.time = now
+        self.published = []
+        self.applied = []
+
+    def now(self):
+        return self.time
+
+    async def load(self, site, groups):
+        return {self.seen.id: self.seen}
+
+    async def publish(self, topic, payload, **properties):
+        self.published.append((topic, orjson.loads(payload), properties))
+
+    async def apply(self, site, messages):
+        self.applied += [message for wanted in messages.values() for message in wanted]
+
+
+def locked() -> tuple[Scene, object, CommandChanged]:
+    scene = Scene()
+    scene.now += MINUTE
+    scene.sample(1)
+    before = scene.group
+    scene.lock()
+    return scene, before, scene.caused(CommandChanged)[-1]
+
+
+async def dispatch(world: World, effect: CommandChanged) -> None:
+    dispatcher = CommandDispatcher(None, world, world, world, world)
+    await dispatcher.consume("park-1", [Entry("1-0", "t-001", (effect,))])
+
+
+async def test_a_created_command_goes_out_with_its_expiry_and_is_marked_sent():
+    scene, _, effect = locked()
+    world = World(scene.group, scene.now)
+    await dispatch(world, effect)
+    [(topic, body, properties)] = world.published
+    assert topic == "twinmeter/v1/park-1/em-001/cmd"
+    assert (body["target"], body["op"], body["fence"], body["exp"]) == ("open", "breaker.set", 1, effect.exp)
+    assert properties["expiry_s"] == 60
+    assert not properties.get("retain")
+    assert world.applied == [CommandSent("em-001", effect.cmd, scene.now)]
+
+
+async def test_a_view_older_than_the_command_does_not_hold_it_back():
+    scene, before, effect = locked()
+    world = World(before, scene.now)
+    await dispatch(world, effect)
+    assert len(world.published) == 1
+
+
+@pytest.mark.parametrize("state", ["sent", "executed", "verified", "expired", "superseded"])
+async def test_a_command_that_moved_on_is_not_sent_again(state):
+    scene, _, effect = locked()
+    moved = msgspec.structs.replace(scene.breaker.command, state=state)
+    scene.group.breakers = {"em-001": msgspec.structs.replace(scene.breaker, command=moved)}
+    world = World(scene.group, scene.now)
+    await dispatch(world, effect)
+    assert world.published == []
+
+
+async def test_a_command_with_an_overtaken_fence_is_not_sent():
+    scene, _, effect = locked()
+    scene.unlock()
+    world = World(scene.group, scene.now)
+    await dispatch(world, effect)
+    assert world.published == []
+
+
+async def test_an_expired_command_is_not_sent():
+    scene, _, effect = locked()
+    world = World(scene.group, effect.exp)
+    await dispatch(world, effect)
+    assert world.published == []
