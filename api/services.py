@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,6 +25,9 @@ ALL = ("ingest", "ledger", "commands", "scheduler", "api")
 NEW_SITES_EVERY_S = 2.0
 REFRESH_EVERY_S = 5.0
 RESTART_PAUSE_S = 1.0
+COLLECT_AFTER = (20_000, 20, 20)
+"""Thresholds of Python's garbage collector. Every reading makes objects that live on and none that needs collecting:
+with the default of 700 the collector takes about a sixth of a reading's CPU time."""
 
 
 class Services:
@@ -41,6 +46,7 @@ class Services:
         self, serve_http: Callable[[Platform, asyncio.Event], Coroutine[None, None, None]] | None = None
     ) -> None:
         """Run until `stop` is set."""
+        gc.set_threshold(*COLLECT_AFTER)
         platform = self.platform
         await platform.prepare()
         self.loops = platform.consumers()
@@ -76,10 +82,8 @@ class Services:
             while not self.stop.is_set():
                 for site in await self.platform.registry.sites():
                     if site not in running:
-                        loop = self.loops[name]
-                        running[site] = asyncio.create_task(
-                            self._keep(f"{name}:{site}", lambda s=site, r=loop: r.run(s, self.stop))
-                        )  # type: ignore[misc]
+                        start = partial(self.loops[name].run, site, self.stop)
+                        running[site] = asyncio.create_task(self._keep(f"{name}:{site}", start))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.stop.wait(), NEW_SITES_EVERY_S)
         finally:
