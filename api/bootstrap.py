@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from adapters.clock.clocks import open_clock
@@ -41,13 +42,15 @@ from twin.flows.notify_people import NoticeSender
 from twin.flows.policies import CompiledPolicies
 from twin.flows.pump_timers import TimerPump
 from twin.flows.rebuild_twins import rebuild_where_needed
+from twin.ports import StoreLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from adapters.clock.clocks import RealClock, ScaledClock, TelemetryClock
     from adapters.embedded.processes import RunningServer
     from api.settings import Settings
+    from twin.ports import Delivery
 
 log = structlog.get_logger(__name__)
 
@@ -86,8 +89,6 @@ def start_embedded(settings: Settings, progress: Callable[[str], object] | None 
 
     Raises EmbeddedServerError with the end of the server's log.
     """
-    import msgspec
-
     data = settings.data_dir.resolve()
     data.mkdir(parents=True, exist_ok=True)
     servers: list[RunningServer] = []
@@ -105,14 +106,25 @@ def start_embedded(settings: Settings, progress: Callable[[str], object] | None 
 
 
 class Platform:
-    """Everything wired together; services are started from it, all in one process or one by one."""
+    """Everything wired together; services are started from it, all in one process or one by one.
 
-    def __init__(self, settings: Settings, clock: RealClock | ScaledClock | TelemetryClock, database: Database) -> None:
+    `remember` keeps twins in the memory of this process: right where it decides on readings, wrong where others do and
+    this one would go on showing, or deciding on, what it read first.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: RealClock | ScaledClock | TelemetryClock,
+        database: Database,
+        *,
+        remember: bool = True,
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.database = database
         self.redis = connect(settings.redis_url)
-        self.store = RedisTwinStore(self.redis)
+        self.store = RedisTwinStore(self.redis) if remember else RedisTwinStore(self.redis, cache_groups=0)
         self.stream = RedisEffectStream(connect(settings.redis_url, retries=0))
         self.ledger = SqlLedger(database)
         self.registry = SqlRegistry(database)
@@ -130,6 +142,9 @@ class Platform:
         self.notifier = LogNotifier()
         self.subscriber: MqttSubscriber | None = None
         self.rebuilt: dict[str, str] = {}
+        self.replay_retained = False
+        """The next session must ask for every retained message."""
+        self._preparing = asyncio.Lock()
         self.service_failures: Counter[str] = Counter()
         self.http_url = ""
         """Where the API listens, once it does."""
@@ -139,19 +154,45 @@ class Platform:
         return who_listens(port)
 
     async def prepare(self) -> None:
-        """Bring the twins in line with SQL before anything listens."""
-        self.rebuilt = await rebuild_where_needed(self.registry, self.store, self.stream, self.clock)
-        await self.delivery.sweep()
+        """Bring the twins in line with SQL before anything listens; several services may ask for it at once."""
+        async with self._preparing:
+            rebuilt = await rebuild_where_needed(self.registry, self.store, self.stream, self.clock)
+            self.rebuilt |= rebuilt
+            self.replay_retained = self.replay_retained or bool(rebuilt)
+            await self.delivery.sweep()
 
     async def ingest_until(self, stop: asyncio.Event) -> None:
-        """Subscribe and decide until told to stop. The handler is ready before the session connects."""
-        self.subscriber = MqttSubscriber(
+        """Subscribe and decide until told to stop. The handler is ready before the session connects.
+
+        Raises StoreLostError when the twins must be rebuilt; the next session then asks for every retained message,
+        because what devices reported of themselves was lost with the twins.
+        """
+        done = asyncio.Event()
+        lost: list[StoreLostError] = []
+
+        async def handle(deliveries: Sequence[Delivery]) -> None:
+            try:
+                await self.ingest.handle(deliveries)
+            except StoreLostError as error:
+                lost.append(error)
+                done.set()
+                raise
+
+        subscriber = self.subscriber = MqttSubscriber(
             self.settings.mqtt_url,
             f"twinmeter-ingest-{self.settings.ingest_shard:02d}",
             [topic_filter(verb) for verb in VERBS_UP],
-            replay_retained=bool(self.rebuilt),
+            replay_retained=self.replay_retained,
         )
-        await self.subscriber.run(self.ingest.handle, stop)
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: done.set())
+        try:
+            await subscriber.run(handle, done)
+        finally:
+            stopping.cancel()
+        if lost:
+            raise lost[0]
+        self.replay_retained = False
 
     def consumers(self) -> dict[str, ConsumerLoop]:
         """The consumers of the effect stream by the service they belong to."""
@@ -175,14 +216,16 @@ class Platform:
         await self.database.close()
 
 
-async def open_platform(settings: Settings, progress: Callable[[str], object] | None = None) -> Platform:
+async def open_platform(
+    settings: Settings, progress: Callable[[str], object] | None = None, *, remember: bool = True
+) -> Platform:
     """Open clock, database (migrated) and connections for settings in which every URL is set."""
     say = progress or (lambda _text: None)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     clock = open_clock(settings.clock, settings.data_dir)
     say("migrating the database")
     await migrate(settings.database_url, progress)
-    return Platform(settings, clock, await open_database(settings.database_url))
+    return Platform(settings, clock, await open_database(settings.database_url), remember=remember)
 
 
 async def probe_session(url: str, client_id: str) -> bool:

@@ -337,9 +337,20 @@ class Policies(Protocol):
 class Delivery(Protocol):
     """One message from the broker, not yet acknowledged."""
 
-    topic: str
-    payload: bytes
-    retain: bool
+    @property
+    def topic(self) -> str:
+        """Where it was published."""
+        ...
+
+    @property
+    def payload(self) -> bytes:
+        """Its bytes, unchecked."""
+        ...
+
+    @property
+    def retain(self) -> bool:
+        """Whether the broker had kept it."""
+        ...
 
 
 class Publisher(Protocol):

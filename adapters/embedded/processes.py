@@ -32,7 +32,7 @@ import msgspec
 
 from adapters.embedded.ports import command_of, free_port, is_free, who_listens
 
-Progress = Callable[[str], None]
+Progress = Callable[[str], object]
 DEPLOY: Final = Path(__file__).resolve().parents[2] / "deploy"
 _ATTEMPTS: Final = 3
 _DYING_S: Final = 1.0

@@ -19,7 +19,11 @@ CLOCKS = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "perf_counte
 
 def tracked(pattern: str) -> list[Path]:
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", pattern],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).exists()]
 
@@ -49,7 +53,9 @@ def test_pure_rooms_await_nothing_open_nothing_and_read_no_clock(path: Path):
         if isinstance(node, ast.Call):
             called = node.func
             if isinstance(called, ast.Name):
-                assert called.id not in ("open", "__import__", "eval", "exec", "input", "print"), f"{path}:{node.lineno}"
+                assert called.id not in ("open", "__import__", "eval", "exec", "input", "print"), (
+                    f"{path}:{node.lineno}"
+                )
             if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
                 owner = called.value.id
                 assert not (owner in ("datetime", "date", "time") and called.attr in CLOCKS), f"{path}:{node.lineno}"

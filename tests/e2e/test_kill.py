@@ -1,4 +1,5 @@
-"""kill -9 of `twinmeter up` again and again in the middle of a day, and a Redis that forgets everything: the money does not notice."""
+"""kill -9 of `twinmeter up` again and again in the middle of a day, and a Redis that forgets everything: the
+money does not notice."""
 
 from __future__ import annotations
 
@@ -79,8 +80,9 @@ async def publish(url: str, readings) -> None:
 
 def wait_for_charges(url: str, expected: dict[str, int], within_s: float = 90.0) -> dict[str, int]:
     """Charges of all tenants as Redis has them, once they are what is expected or time is up."""
-    from adapters.twins.store import RedisTwinStore
     from redis.asyncio import Redis
+
+    from adapters.twins.store import RedisTwinStore
 
     async def read() -> dict[str, int]:
         store = RedisTwinStore(Redis.from_url(url))

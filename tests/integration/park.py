@@ -1,12 +1,15 @@
-"""A park for the integration tests: a site document made in code, a platform in this process, and an independent calculation.
+"""A park for the integration tests: a site document made in code, a platform in this process, and an independent
+calculation.
 
-The calculation (`expected_charges`) knows nothing of the product: plain Python over the same series of register values and a price table.
+The calculation (`expected_charges`) knows nothing of the product: plain Python over the same series of register
+values and a price table.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
@@ -146,12 +149,12 @@ def _price_at(moment: datetime) -> int:
     hour = moment.hour
     if hour < 8 or hour >= 22:
         return VALLEY_MICRO
-    return PEAK_MICRO if hour < 12 or 18 <= hour else FLAT_PERIOD_MICRO
+    return PEAK_MICRO if hour < 12 or hour >= 18 else FLAT_PERIOD_MICRO
 
 
 def _time_of_use(points: list[tuple[int, int]]) -> int:
     total = 0
-    for (t0, r0), (t1, r1) in zip(points, points[1:], strict=False):
+    for (t0, r0), (t1, r1) in itertools.pairwise(points):
         total += sum(wh * price for wh, price in _shares(t0, t1, r1 - r0))
     return total
 

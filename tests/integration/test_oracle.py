@@ -1,6 +1,7 @@
 """The oracle: a day of 220 real load profiles, charged by the platform and by a calculation that knows nothing of it.
 
-Both trios of servers: the embedded one (the wheel's Redis and broker, SQLite) and Debian's (Mosquitto, Redis, PostgreSQL).
+Both trios of servers: the embedded one (the wheel's Redis and broker, SQLite) and Debian's (Mosquitto, Redis,
+PostgreSQL).
 """
 
 from __future__ import annotations

@@ -129,7 +129,8 @@ def start_rules(draft: Draft, now: int) -> None:
 
 
 def release_rule(draft: Draft, rule_id: str, breaker: str, now: int) -> None:
-    """A person took off what a rule had locked: the rule starts anew, with its grace, instead of locking again at once."""
+    """A person took off what a rule had locked: the rule starts anew, with its grace, instead of locking again
+    at once."""
     owners: list[tuple[str | None, MeterTwin | TenantTwin | None]] = [(None, draft.group.tenant)]
     owners += [(name, draft.group.meters[name]) for name in draft.group.breaker_contracts[breaker].meters]
     for meter_id, owner in owners:

@@ -66,7 +66,8 @@ class CommandDispatcher:
         await self._applier.apply(site, {group: [CommandSent(effect.device, effect.cmd, self._clock.now())]})
 
     async def _still_wanted(self, site: str, group: str, effect: CommandChanged) -> bool:
-        """Not when the twin has moved on. What we see of the twin may be older than the effect, but never newer than it is."""
+        """Not when the twin has moved on. What we see of the twin may be older than the effect, but never newer
+        than it is."""
         groups = await self._store.load(site, [group])
         breaker = groups[group].breakers.get(effect.device) if group in groups else None
         if breaker is None or breaker.fence > effect.fence:

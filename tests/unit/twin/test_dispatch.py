@@ -1,4 +1,5 @@
-"""Which commands go out: those that the twin still waits for, even when what we see of the twin is older than the command."""
+"""Which commands go out: those that the twin still waits for, even when what we see of the twin is older than
+the command."""
 
 from __future__ import annotations
 
