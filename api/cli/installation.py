@@ -95,12 +95,15 @@ def installation(
         embedded.stop()
 
 
-async def opened(settings: Settings, progress: Callable[[str], None] = quiet) -> Platform:
-    """The platform behind settings in which every URL is set; raises CommandError where something does not answer."""
+async def opened(settings: Settings, progress: Callable[[str], None] = quiet, *, remember: bool = True) -> Platform:
+    """The platform behind settings in which every URL is set; raises CommandError where something does not answer.
+
+    `remember`: this process decides on readings, so it may keep twins in its memory.
+    """
     from api.bootstrap import DatabaseURLError, open_platform
 
     try:
-        platform = await open_platform(settings, progress)
+        platform = await open_platform(settings, progress, remember=remember)
     except DatabaseURLError as error:
         raise WrongUsageError(str(error)) from None
     except OSError as error:
@@ -123,7 +126,7 @@ def run_on_platform(
     """Run one piece of work on the platform's data, whether or not it is running."""
 
     async def whole(found: Installation) -> Result:
-        platform = await opened(found.settings)
+        platform = await opened(found.settings, remember=False)
         try:
             return await work(platform, found)
         finally:

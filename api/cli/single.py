@@ -104,7 +104,7 @@ def _run(name: str, settings: Settings) -> None:
 async def _serve(name: str, settings: Settings) -> None:
     from api.services import Services
 
-    platform = await opened(settings, say)
+    platform = await opened(settings, say, remember=name == "ingest")
     services = Services(platform, (name,))
     stop_on_signals(services.stop)
     say(f"{name}: running; Ctrl-C stops")
