@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -66,20 +67,22 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSe
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """One PostgreSQL; `fresh_database()` gives each test its own database."""
-    with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
+    with PostgresServer() as server:
         yield server
 
 
 class PostgresServer:
     """Debian's PostgreSQL with fsync on, run by an unprivileged user, without a password on 127.0.0.1.
 
-    `url` is `asyncpg://postgres@127.0.0.1:PORT/postgres`. Skips the test where PostgreSQL is not installed.
+    `url` is `asyncpg://postgres@127.0.0.1:PORT/postgres`. Skips the test where PostgreSQL is not installed. The data lies
+    in a directory of its own under /tmp and is removed at the end: pytest closes its directories to other users again
+    and again, and PostgreSQL must be run by another user than root.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="twinmeter-postgres-"))
         self.data_dir = folder / "data"
         self.log_path = folder / "postgres.log"
         self._bin = _postgres_bin()
@@ -93,6 +96,7 @@ class PostgresServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def port(self) -> int:
@@ -158,12 +162,6 @@ class PostgresServer:
 
     def _initialise(self) -> None:
         if self._user is not None:
-            # pytest keeps its directories to its own user; the server's user must be able to pass through them.
-            for parent in (self.folder, *self.folder.parents):
-                if parent == Path("/tmp"):
-                    break
-                with contextlib.suppress(PermissionError):
-                    parent.chmod(parent.stat().st_mode | 0o011)
             shutil.chown(self.folder, self._user)
         subprocess.run(
             [

@@ -144,6 +144,8 @@ async def test_messages_survive_the_restart_of_the_broker_under_them(tmp_path):
     try:
         async with listening(server.url, "q/#", seen), publisher(server.url, within_s=15) as out:
             await out.publish("q/x", b"before")
+            # deploy/mosquitto saves once a second: only then does the listener's session outlive the kill.
+            await asyncio.sleep(2.2)
             kill9(server)
             waiting = [asyncio.create_task(out.publish("q/x", b"%d" % n)) for n in range(20)]
             await asyncio.sleep(0.3)

@@ -10,8 +10,8 @@ def test_postgres_has_a_database_for_each_test_and_syncs_to_disk(postgres_server
     assert postgres_server.sql("SELECT 1", first.rpartition("/")[2]) == "1"
 
 
-def test_postgres_keeps_what_was_committed_over_a_kill(tmp_path):
-    with PostgresServer(tmp_path) as server:
+def test_postgres_keeps_what_was_committed_over_a_kill():
+    with PostgresServer() as server:
         server.sql("CREATE TABLE t (n int); INSERT INTO t VALUES (7)")
         port = server.port
         server.kill9()
