@@ -76,17 +76,17 @@ def postgres_server() -> Iterator[PostgresServer]:
 class PostgresServer:
     """Debian's PostgreSQL with fsync on, run by an unprivileged user, without a password on 127.0.0.1.
 
-    `url` is `asyncpg://postgres@127.0.0.1:PORT/postgres`. Skips the test where PostgreSQL is not installed. The data lies
-    in a directory of its own under /tmp and is removed at the end: pytest closes its directories to other users again
-    and again, and PostgreSQL must be run by another user than root.
+    `url` is `asyncpg://postgres@127.0.0.1:PORT/postgres`. Skips the test where PostgreSQL is not installed. The
+    data lies in a directory of its own under /tmp and is removed at the end: pytest closes its directories to
+    other users again and again, and PostgreSQL must be run by another user than root.
     """
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="twinmeter-postgres-"))
-        self.data_dir = folder / "data"
-        self.log_path = folder / "postgres.log"
         self._bin = _postgres_bin()
         self._user = _unprivileged_user()
+        self.folder = Path(tempfile.mkdtemp(prefix="twinmeter-postgres-"))
+        self.data_dir = self.folder / "data"
+        self.log_path = self.folder / "postgres.log"
         self._server: RunningServer | None = None
         self._initialise()
 
