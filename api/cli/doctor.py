@@ -18,7 +18,7 @@ from api.cli.options import Config, Data, DatabaseUrl, Http, Json, Language, Mqt
 if TYPE_CHECKING:
     from api.settings import Settings
 
-MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]![/]", "failed": "[red]X[/]"}
+MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]! [/]", "failed": "[red]X [/]"}
 
 
 def doctor(
@@ -96,13 +96,15 @@ def _start_missing(settings: Settings, stack: ExitStack) -> tuple[Settings, list
 
 
 def _show(checks: list[Check]) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.markup import escape
 
     console = Console(highlight=False, soft_wrap=True)
-    width = max(len(check.name) for check in checks)
+    width = max(cell_len(check.name) for check in checks)
     for check in checks:
-        console.print(f"{MARKS[check.state]:<12} {check.name:<{width}}  {escape(check.found)}")
+        pad = " " * (width - cell_len(check.name))
+        console.print(f"{MARKS[check.state]} {check.name}{pad}  {escape(check.found)}")
         if check.remedy:
             console.print(f"   -> {escape(check.remedy)}")
     failed = sum(check.state == "failed" for check in checks)

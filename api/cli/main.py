@@ -40,7 +40,7 @@ app.command("doctor")(doctor.doctor)
 def main() -> None:
     """Run the command line; never shows a traceback unless TWINMETER_DEBUG=1 asks for it."""
     try:
-        app()
+        app(prog_name="twinmeter")
     except Exception as error:
         if debugging():
             raise
