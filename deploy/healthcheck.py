@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -112,7 +111,7 @@ def main() -> int:
     """0 healthy, 1 not; the sentence goes to stdout, where `docker inspect` shows it."""
     try:
         seen = check(sys.argv[1] if len(sys.argv) == 2 else "")
-    except (UnhealthyError, RedisError, OSError, LookupError, urllib.error.URLError) as error:
+    except (UnhealthyError, RedisError, OSError, LookupError, ValueError) as error:
         print(f"unhealthy: {error}")  # noqa: T201
         return 1
     print(f"healthy: {seen}")  # noqa: T201

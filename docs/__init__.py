@@ -1,0 +1,1 @@
+"""The documentation, and the program that makes those of its pages that follow from code."""
