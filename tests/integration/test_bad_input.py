@@ -1,4 +1,4 @@
-"""Bad input at the running door: each message is put aside with a reason and a place, and the next good one is charged."""
+"""Bad input at the running door: put aside with a reason and a place; the next good message is charged."""
 
 from __future__ import annotations
 
