@@ -35,6 +35,7 @@ METERS = spread_meters(220, seed=2016)
 OPENINGS = {meter.device: meter.opening for meter in METERS}
 MIXED = {meter.device: ("flat", "tou", "tiers")[number % 3] for number, meter in enumerate(METERS)}
 TRIOS = ("embedded", "debian")
+DEBIAN_REDIS = "/usr/bin/redis-server"
 
 
 class Trio(msgspec.Struct):
@@ -56,7 +57,7 @@ def bundled_redis() -> str:
 def trio(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trio]:
     """Fresh servers of one kind."""
     embedded = request.param == "embedded"
-    redis = start_redis(tmp_path / "redis", executable=bundled_redis() if embedded else None)
+    redis = start_redis(tmp_path / "redis", executable=bundled_redis() if embedded else DEBIAN_REDIS)
     broker = broker_at(tmp_path / "broker", "iotcore" if embedded else "mosquitto")
     try:
         if embedded:

@@ -15,6 +15,8 @@ from billing.money import format_nano
 from billing.posting import PostingGrid
 from billing.tariff import Tariff
 from rules.actions import Charge, Lock
+from rules.errors import ParamError
+from rules.params import param_value
 from rules.rule import Rule, Ruleset
 from rules.ruleset import resolve_params
 
@@ -103,7 +105,8 @@ class SitePolicy:
         known = self._params.get(key)
         if known is not None and known[0] is contract and known[1] is meter:
             return known[2]
-        params = resolve_params(ruleset, self.params, _tenant_layer(contract), dict(meter.params) if meter else {})
+        layers = (self.params, _tenant_layer(contract), meter.params if meter else {})
+        params = resolve_params(ruleset, *(_valid(ruleset, layer) for layer in layers))
         if len(self._params) >= MOST_CACHED_PARAMS:
             self._params.clear()
         self._params[key] = (contract, meter, params)
@@ -121,6 +124,22 @@ class SitePolicy:
 
 def _overrides_nothing(contract: Contract | None) -> bool:
     return contract is None or not (contract.params or contract.emergency_credit_nano)
+
+
+def _valid(ruleset: Ruleset, layer: Mapping[str, str | int | bool]) -> dict[str, Any]:
+    """The overrides that fit their declarations. An import refuses the others; one that slips through (the ruleset changed
+    its mind about a type) must not stop a tenant's readings, so it counts as not given."""
+    valid: dict[str, Any] = {}
+    for name, raw in layer.items():
+        param = ruleset.params.get(name)
+        if param is None:
+            continue
+        try:
+            param_value(param, raw)
+        except ParamError:
+            continue
+        valid[name] = raw
+    return valid
 
 
 def _tenant_layer(contract: Contract | None) -> dict[str, str | int | bool]:

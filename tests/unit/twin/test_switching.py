@@ -264,3 +264,11 @@ def test_a_person_who_releases_a_rules_lock_is_not_overruled_at_once():
     scene.wait(11 * MINUTE)
     scene.sample(1)
     assert "credit" in scene.breaker.locks
+
+
+def test_an_override_that_does_not_fit_its_parameter_counts_as_not_given():
+    scene = running(credit="60.00", params={"low1": "a lot", "limit_w": "5000"})
+    ruleset = scene.policy.rulesets[0]
+    params = scene.policy.params_for(ruleset, scene.group.contract)
+    assert params["low1"] == ruleset.params["low1"].default
+    assert params["limit_w"] == 5_000
