@@ -31,9 +31,11 @@ _TENANTS = (
     " ORDER BY id LIMIT ?"
 )
 _FREE_DEVICES = (
-    "SELECT d.id, d.device, d.settings FROM device d WHERE d.site = ? AND d.id > ? AND NOT EXISTS"
-    " (SELECT 1 FROM supply s WHERE s.site = d.site AND (s.meter = d.device OR s.breaker = d.device)"
-    " AND (s.to_ts IS NULL OR s.to_ts > ?)) ORDER BY d.id LIMIT ?"
+    # Joined and not asked per device: a question for each would read every supply for each.
+    "SELECT d.id, d.device, d.settings FROM device d LEFT JOIN"
+    " (SELECT meter AS device FROM supply WHERE site = ? AND (to_ts IS NULL OR to_ts > ?)"
+    " UNION SELECT breaker FROM supply WHERE site = ? AND (to_ts IS NULL OR to_ts > ?)) supplied"
+    " ON supplied.device = d.device WHERE d.site = ? AND d.id > ? AND supplied.device IS NULL ORDER BY d.id LIMIT ?"
 )
 _CHAINS = (
     "SELECT meter, epoch, opening, head_qty, head_ts, month, month_use FROM register_epoch"
@@ -60,18 +62,18 @@ async def rebuilt_groups(database: Database, site: str) -> AsyncIterator[Group]:
         if not rows:
             raise LookupError(f"site {site!r} is not in the database; import its site file first")
         settings, at = msgspec.json.decode(rows[0][0]), rows[0][1]
-        async for page in _pages(tx, _TENANTS, site):
+        async for page in _pages(tx, _TENANTS, (site,)):
             for group in await _tenant_groups(tx, site, settings, at, page):
                 yield group
-        async for page in _pages(tx, _FREE_DEVICES, site, at):
+        async for page in _pages(tx, _FREE_DEVICES, (site, at, site, at, site)):
             contracts = [device_contracts(settings, msgspec.json.decode(row[2])) for row in page]
             for group in await _groups(tx, site, contracts, {}):
                 yield group
 
 
-async def _pages(tx: Transaction, sql: str, site: str, *values: Any) -> AsyncIterator[Sequence[Row]]:
+async def _pages(tx: Transaction, sql: str, values: tuple[Any, ...]) -> AsyncIterator[Sequence[Row]]:
     after = 0
-    while page := await tx.fetch(sql, site, after, *values, PAGE):
+    while page := await tx.fetch(sql, *values, after, PAGE):
         yield page
         after = page[-1][0]
 
