@@ -61,7 +61,7 @@ def create_app(platform: Backend) -> Litestar:
             "feed": feed,
             "open_feeds": events.OpenFeeds(),
             "lag_watch": LagWatch(),
-            "metrics": Metrics(platform),
+            "metrics": Metrics(platform, feed),
         }
     )
     areas = [Router("/", route_handlers=list(handlers), tags=[tag]) for tag, handlers in TAGS.items()]
@@ -102,7 +102,7 @@ def _openapi() -> OpenAPIConfig:
                 "bearer": SecurityScheme(type="http", scheme="bearer", description="A named token with a role.")
             }
         ),
-        openapi_router=Router("/schema", route_handlers=[], opt={"operation": "readSchema"}),
+        openapi_router=Router("/schema", route_handlers=[], opt={"operation": "readSchema"}, include_in_schema=False),
         # No browsable page: the usual ones load their scripts from outside.
         render_plugins=[JsonRenderPlugin(path=["/", "/openapi.json"]), YamlRenderPlugin()],
     )

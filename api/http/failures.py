@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from api.http.language import preferred_language
-from api.http.problems import MEDIA_TYPE, Problem, body_of
+from api.http.problems import CATALOGUE, MEDIA_TYPE, Problem, body_of
 from twin.flows.apply_messages import ContendedError
 from twin.ports import MoneyRefusedError, StoreFullError, StoreLostError
 
@@ -57,7 +57,7 @@ def on_money_refused(request: AnyRequest, error: MoneyRefusedError) -> Response[
     """The ledger refused; its codes are ours, or name the field at fault."""
     field = MONEY_FIELDS.get(error.code)
     if field is None:
-        return answer(request, Problem(error.code, error.detail))
+        return answer(request, Problem(error.code if error.code in CATALOGUE else "validation", error.detail))
     code = "amount" if field == "amount" else "validation"
     return answer(request, Problem(code, error.detail, errors=[{"field": field, "message": error.detail}]))
 

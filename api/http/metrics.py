@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from api.http.backend import Backend, SiteCounts
+    from api.stream.feed import LiveFeed
 
 log = structlog.get_logger(__name__)
 
@@ -41,10 +42,10 @@ class SiteNumbers(msgspec.Struct, frozen=True):
 class PlatformCollector(Collector):
     """Tells what was gathered last, and what the objects of this process count by themselves."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, feed: LiveFeed) -> None:
         self._backend = backend
+        self._feed = feed
         self.sites: dict[str, SiteNumbers] = {}
-        self.feeds = 0
 
     def collect(self) -> Iterator[Metric]:
         """All families of one scrape."""
@@ -63,7 +64,8 @@ class PlatformCollector(Collector):
         yield _gauge("timer_lateness_seconds", "How late the last timers were.", backend.pump.late_ms / 1000)
         yield _counter("published", "Messages that the broker confirmed.", backend.publisher.published)
         yield _gauge("publisher_connected", "1 while commands can go out.", int(backend.publisher.connected))
-        yield _gauge("live_feeds", "Live feeds that are open.", self.feeds)
+        yield _gauge("live_feeds", "Live feeds that are open.", self._feed.followers)
+        yield _counter("live_feeds_let_go", "Live feeds that were read too slowly.", self._feed.counters.let_go)
         failures = CounterMetricFamily("twinmeter_service_failures", "Services started again.", labels=["service"])
         for service, count in backend.service_failures.items():
             failures.add_metric([service], count)
@@ -108,10 +110,10 @@ class PlatformCollector(Collector):
 class Metrics:
     """The registry of one platform, and the times of its HTTP requests."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, feed: LiveFeed) -> None:
         self._backend = backend
         self.registry = CollectorRegistry()
-        self.collector = PlatformCollector(backend)
+        self.collector = PlatformCollector(backend, feed)
         self.registry.register(self.collector)
         self.requests = Histogram(
             "twinmeter_http_request_seconds",

@@ -15,6 +15,7 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 QUEUE_MAX: Final = 1_000
 """Entries a follower may be behind before it is let go."""
+BREATH: Final = 100
+"""Entries after which everybody else gets a turn."""
 CATCH_UP_S: Final = 5.0
 """Longest wait for an entry that must already be in the stream."""
 BEGINNING: Final = "0-0"
@@ -39,14 +42,22 @@ def order(entry_id: str) -> tuple[int, int]:
     return int(ms), int(serial or 0)
 
 
+class FeedCounters(msgspec.Struct):
+    """What the feeds of a process count, for metrics."""
+
+    let_go: int = 0
+    """Followers that were too slow."""
+
+
 class Subscription:
     """What one follower has still to see."""
 
-    def __init__(self, reader: SiteReader, queue_max: int) -> None:
+    def __init__(self, reader: SiteReader, queue_max: int, counters: FeedCounters) -> None:
         self.reader = reader
         self.joined_at = reader.position
         """Everything behind this entry comes by the queue."""
         self._queue_max = queue_max
+        self._counters = counters
         self._entries: deque[Entry] = deque()
         self._changed = asyncio.Event()
         self.ended = False
@@ -56,6 +67,7 @@ class Subscription:
         if self.ended:
             return
         if len(self._entries) >= self._queue_max:
+            self._counters.let_go += 1
             self._entries.clear()
             self.end()
             return
@@ -67,14 +79,14 @@ class Subscription:
         self.ended = True
         self._changed.set()
 
-    async def take(self) -> Entry | None:
-        """The next entry, None when the feed has ended. May be cancelled without losing an entry."""
-        while not self._entries:
-            if self.ended:
-                return None
+    async def take(self) -> list[Entry]:
+        """Everything that waits, or the next that comes; empty when the feed has ended. Cancelling loses nothing."""
+        while not self._entries and not self.ended:
             self._changed.clear()
             await self._changed.wait()
-        return self._entries.popleft()
+        taken = list(self._entries)
+        self._entries.clear()
+        return taken
 
 
 class SiteReader:
@@ -86,7 +98,9 @@ class SiteReader:
         self.followers: set[Subscription] = set()
         self._site = site
         self._stream = stream
+        self._handed = 0
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._end_all)  # also where it is cancelled before it ever ran
 
     @property
     def alive(self) -> bool:
@@ -100,11 +114,15 @@ class SiteReader:
                     self.position = entry.id
                     for follower in tuple(self.followers):
                         follower.offer(entry)
+                    self._handed += 1
+                    if self._handed % BREATH == 0:
+                        await asyncio.sleep(0)  # a burst must not outrun followers that do read
         except Exception as error:
             log.warning("the live feed ends, followers will resume", site=self._site, error=repr(error)[:500])
-        finally:
-            for follower in self.followers:
-                follower.end()
+
+    def _end_all(self, _task: asyncio.Task[None]) -> None:
+        for follower in self.followers:
+            follower.end()
 
     def stop(self) -> None:
         """Stop reading; every follower's feed ends."""
@@ -115,6 +133,7 @@ class LiveFeed:
     """Live entries of all sites for any number of followers."""
 
     def __init__(self, stream: EffectStream, store: TwinStore, *, queue_max: int = QUEUE_MAX) -> None:
+        self.counters = FeedCounters()
         self._stream = stream
         self._store = store
         self._queue_max = queue_max
@@ -145,7 +164,7 @@ class LiveFeed:
                 known = await self._store.generation(site)
                 reader = SiteReader(self._stream, site, known[1] if known is not None else BEGINNING)
                 self._readers[site] = reader
-            subscription = Subscription(reader, self._queue_max)
+            subscription = Subscription(reader, self._queue_max, self.counters)
             reader.followers.add(subscription)
             if self._closed:
                 subscription.end()

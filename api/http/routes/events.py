@@ -149,9 +149,9 @@ async def _events(feed: LiveFeed, feeds: OpenFeeds, name: str, follower: Followe
                 except TimeoutError:
                     yield HEARTBEAT
                     continue
-                if live is None:
+                if not live:
                     return
-                if shown := follower.shown(live):
+                if shown := b"".join(follower.shown(entry) for entry in live):
                     yield shown
         finally:
             feed.leave(subscription)

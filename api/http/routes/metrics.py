@@ -6,13 +6,10 @@ from litestar import Response, get
 from litestar.datastructures import State
 
 from api.http.metrics import CONTENT_TYPE, Metrics
-from api.stream.feed import LiveFeed
 
 
 @get("/metrics", operation_id="readMetrics", summary="Metrics", tags=["health"], media_type="text/plain")
 async def read_metrics(state: State) -> Response[bytes]:
     """Counters and gauges in the text format of Prometheus."""
     metrics: Metrics = state.metrics
-    feed: LiveFeed = state.feed
-    metrics.collector.feeds = feed.followers
     return Response(await metrics.text(), media_type=CONTENT_TYPE)

@@ -94,6 +94,7 @@ async def list_ledger(
     "/sites/{site:str}/tenants/{tenant:str}/topups",
     operation_id="topUpTenant",
     summary="Top up",
+    response_description="The receipt.",
     responses=refusals(400, 404, 409, 422),
     response_headers=[IDEMPOTENCY_HIT],
 )

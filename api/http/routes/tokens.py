@@ -22,7 +22,13 @@ _naming = asyncio.Lock()
 """Looking whether a name is free, and taking it, must not be interleaved."""
 
 
-@post("/tokens", operation_id="createToken", summary="Create a token", responses=refusals(400, 404, 409, 422))
+@post(
+    "/tokens",
+    operation_id="createToken",
+    summary="Create a token",
+    response_description="The token with its secret.",
+    responses=refusals(400, 404, 409, 422),
+)
 async def create_token(backend: Platform, person: Person, data: TokenRequest) -> NewTokenBody:
     """Create a token. The secret is in this answer and nowhere else."""
     await _check_scope(backend, person, data)

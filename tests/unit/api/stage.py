@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from httpx import ASGITransport, AsyncClient
 
+from adapters.embedded.ports import who_listens
 from adapters.mqtt.publisher import MqttPublisher
 from adapters.store.answers import SqlAnswers
 from adapters.store.database import Database, open_database
@@ -90,7 +91,12 @@ class Stage:
         self.publisher = MqttPublisher("mqtt://127.0.0.1:1", "stage")
         self.subscriber = None
         self.service_failures: Counter[str] = Counter()
+        self.http_url = ""
         self.writer = LedgerWriter(self.stream, self.ledger)
+
+    def who_listens(self, port: int) -> str:
+        """The process that holds a port."""
+        return who_listens(port)
 
     async def play(self, group: str, *messages: Message) -> None:
         """Let something happen to a group of the park."""
