@@ -13,13 +13,14 @@ from litestar.params import Parameter
 
 from api.http.acts import deliver
 from api.http.backend import Platform, group_of_device
-from api.http.bodies import CommandBody, CommandRequest, LockKind, LockRequest, Wanted
+from api.http.bodies import CommandBody, Wanted
 from api.http.etags import etag_of, matches
 from api.http.identity import Person, require
 from api.http.params import Device, IdempotencyKey, IfMatch, Site
 from api.http.permissions import PERMISSIONS
 from api.http.problems import Problem, invalid, unknown_device
 from api.http.repeats import Call, once
+from api.http.requests import CommandRequest, LockKind, LockRequest
 from api.http.specs import IDEMPOTENCY_HIT, refusals
 from api.http.twin_views import command_towards, wanted_view
 from twin.core.model import BreakerTwin, Group, Relay

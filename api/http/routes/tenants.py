@@ -16,13 +16,13 @@ from api.http.bodies import (
     TenantBody,
     TenantPage,
     TenantRow,
-    TopUpRequest,
 )
 from api.http.etags import etag_of, matches
 from api.http.identity import Person
 from api.http.paging import DEFAULT_LIMIT, Cursor, Limit, page_of
 from api.http.params import IdempotencyKey, IfNoneMatch, Site, Tenant
 from api.http.problems import unknown_site, unknown_tenant
+from api.http.requests import TopUpRequest
 from api.http.specs import ETAG, IDEMPOTENCY_HIT, not_modified, refusals
 from api.http.twin_views import tenant_view
 from billing.money import format_nano

@@ -9,10 +9,11 @@ from litestar import delete, get, post
 from litestar.params import Parameter
 
 from api.http.backend import Platform, Token, group_of_tenant
-from api.http.bodies import NewTokenBody, TokenBody, TokenPage, TokenRequest
+from api.http.bodies import NewTokenBody, TokenBody, TokenPage
 from api.http.identity import Person, new_secret
 from api.http.permissions import TENANT
 from api.http.problems import Problem, invalid, unknown_site, unknown_tenant
+from api.http.requests import TokenRequest
 from api.http.routes.tenants import must_exist
 from api.http.specs import refusals
 

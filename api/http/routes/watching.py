@@ -8,14 +8,7 @@ from litestar import get
 from litestar.params import Parameter
 
 from api.http.backend import Platform
-from api.http.bodies import (
-    AlarmPage,
-    AlarmRow,
-    DeadLetterBody,
-    DeadLetterPage,
-    IncidentPage,
-    IncidentRow,
-)
+from api.http.bodies import AlarmPage, AlarmRow, DeadLetterBody, DeadLetterPage, IncidentPage, IncidentRow
 from api.http.paging import DEFAULT_LIMIT, Cursor, Limit, page_of
 from api.http.params import Site
 from api.http.routes.tenants import must_exist
