@@ -31,6 +31,7 @@ async def test_commit_moves_devices_with_their_contracts(backend: Backend, site:
     store = await built(backend, site, a_group(site, "t-1", gateway="gw-1"), Group(site=site, id="t-2"))
     one_before, two_before = (await store.load(site, ["t-1", "t-2"])).values()
     assert await backend.store().group_of(site, "em-new") is None
+    assert [await store.group_of(site, device) for device in ("em-t-1-0", "br-t-1-0")] == ["t-1", "t-1"]
     two_after = msgspec.structs.replace(
         two_before,
         meter_contracts={"em-new": MeterContract(id="em-new", gateway="gw-2"), **one_before.meter_contracts},
