@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-]
 Money = Annotated[
     str,
     msgspec.Meta(
