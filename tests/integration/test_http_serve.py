@@ -22,8 +22,9 @@ from api.http.serve import serve_http
 from api.stream.feed import QUEUE_MAX
 from tests.integration.park import import_document, running_platform, settled
 from tests.integration.servers import broker, fresh_name, redis_server  # noqa: F401
-from tests.unit.adapters.store import park
-from tests.unit.api.stage import ADMIN, ADMIN_SECRET, SITE, Stage, bearer, migrated_database, open_stage
+from tests.unit.api import parks
+from tests.unit.api.parks import SITE
+from tests.unit.api.stage import ADMIN, ADMIN_SECRET, Stage, bearer, migrated_database, open_stage
 from twin.core.effects import NotificationWanted
 from twin.ports import Entry
 
@@ -233,7 +234,7 @@ async def test_the_whole_platform(tmp_path: Path, broker: Any, redis_server: Any
     )
     async with running as (platform, services):
         platform.settings = msgspec.structs.replace(platform.settings, admin_token=ADMIN_SECRET)
-        await import_document(platform, park.document(site=site))
+        await import_document(platform, parks.document(site))
         async with served(platform) as (client, _):
             base = f"/api/v1/sites/{site}"
             keyed = {**ADMIN, "Idempotency-Key": "k-1"}

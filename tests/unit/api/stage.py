@@ -24,7 +24,8 @@ from adapters.store.tokens import SqlTokens
 from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
 from api.http.app import create_app
 from api.settings import Settings
-from tests.unit.adapters.store import park
+from tests.unit.api import parks
+from tests.unit.api.parks import SITE
 from twin.core.messages import Birth, ConnectionChanged, StateReported, Telemetry
 from twin.flows.apply_messages import Applier
 from twin.flows.consume_effects import LedgerWriter
@@ -33,18 +34,15 @@ from twin.flows.import_site import import_site
 from twin.flows.ingest_batch import Ingest
 from twin.flows.policies import CompiledPolicies
 from twin.flows.pump_timers import TimerPump
-from twin.ports import SiteDocument
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from twin.core.messages import Message
 
-SITE = park.SITE
-OTHER_SITE = "park-2"
 ADMIN_SECRET = "an administrator's secret"
-START = park.NOW + 86_400_000
-"""A working day inside the supplies of the park."""
+START = 1_767_312_000_000
+"""2026-01-02T00:00:00Z, inside the supplies of the parks."""
 
 
 class HandClock:
@@ -134,19 +132,6 @@ class Stage:
         return secret
 
 
-def other_site() -> SiteDocument:
-    """A second site, with ids of its own and one that the first site has as well."""
-    return park.document(
-        site=OTHER_SITE,
-        gateways=[],
-        devices=[{"id": "em-900", "kind": "electricity_meter", "relay": True, "opening_wh": 0}],
-        tenants=[
-            {"id": "t-900", "name": "Elsewhere", "mode": "prepaid", "opening_credit": "7.00",
-             "supplies": [{"meter": "em-900", "breaker": "em-900", "tariff": "shop-flat"}]},
-        ],
-    )  # fmt: skip
-
-
 @contextlib.asynccontextmanager
 async def open_stage(folder: Path, migrated: Path) -> AsyncIterator[Stage]:
     """A platform with both sites imported, on a copy of a migrated database."""
@@ -155,7 +140,7 @@ async def open_stage(folder: Path, migrated: Path) -> AsyncIterator[Stage]:
     database = await open_database(url)
     stage = Stage(Settings(admin_token=ADMIN_SECRET, database_url=url, data=str(folder)), database)
     try:
-        for document in (park.document(), other_site()):
+        for document in (parks.document(), parks.elsewhere()):
             await import_site(stage, document, who="test")
         yield stage
     finally:

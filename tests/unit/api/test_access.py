@@ -12,7 +12,8 @@ from litestar.handlers import HTTPRouteHandler
 from api.http.app import create_app
 from api.http.identity import ensure_admin, operation_of
 from api.http.permissions import PERMISSIONS, ROLES, TENANT, is_public, may
-from tests.unit.api.stage import ADMIN, OTHER_SITE, SITE, Stage, bearer
+from tests.unit.api.parks import OTHER_SITE, SITE
+from tests.unit.api.stage import ADMIN, Stage, bearer
 
 BODIES = {
     "topUpTenant": {"amount": "1.00", "channel": "cash", "reference": "R-9"},

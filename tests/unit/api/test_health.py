@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.mqtt.subscriber import SubscriberCounters
 from api.http.lag import STUCK_S, LagWatch
-from tests.unit.api.stage import ADMIN, SITE, Stage
+from tests.unit.api.parks import SITE
+from tests.unit.api.stage import ADMIN, Stage
 from twin.ports import StoreLostError
 
 

@@ -7,7 +7,8 @@ from httpx import AsyncClient
 
 from api.http.language import preferred_language
 from api.http.problems import CATALOGUE
-from tests.unit.api.stage import ADMIN, SITE, Stage
+from tests.unit.api.parks import SITE
+from tests.unit.api.stage import ADMIN, Stage
 from twin.ports import StoreLostError
 
 MEMBERS = {"type", "code", "title", "status", "detail", "instance"}

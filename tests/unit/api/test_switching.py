@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from httpx import AsyncClient, Response
 
-from tests.unit.api.stage import ADMIN, SITE, Stage, bearer
+from tests.unit.api.parks import SITE
+from tests.unit.api.stage import ADMIN, Stage, bearer
 from twin.core.messages import CommandAnswered, CommandSent, StateReported
 
 DEVICES = f"/api/v1/sites/{SITE}/devices"

@@ -6,7 +6,8 @@ import asyncio
 
 from httpx import AsyncClient
 
-from tests.unit.api.stage import ADMIN, SITE, Stage, bearer
+from tests.unit.api.parks import SITE
+from tests.unit.api.stage import ADMIN, Stage, bearer
 
 TENANT = f"/api/v1/sites/{SITE}/tenants/t-001"
 TOP_UP = {"amount": "50.00", "channel": "cash", "reference": "R-1"}
