@@ -126,7 +126,7 @@ class OperationsPosting:
         """A rule moved."""
         key = (effect.rule, effect.twin, effect.ts, effect.transition)
         values = (effect.rule, effect.rule_version, effect.twin, effect.ts, effect.state, effect.transition)
-        self.put("rule_change", key, *values, as_json(effect.record))
+        self.put("rule_change", key, *values, as_json({**effect.record, "memory": effect.memory}))
 
     def lock(self, effect: fx.LockChanged) -> None:
         """A lock was placed or released."""

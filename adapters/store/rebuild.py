@@ -1,6 +1,7 @@
 """Twins from SQL alone: what every group would be if Redis had never been.
 
-Each register stands at the end of its chain, each tenant at the posted totals, each breaker with its standing locks.
+Each register stands at the end of its chain, each tenant at the posted totals, each breaker with its standing locks,
+each rule with what it last remembered, so that a grace that was running runs on.
 What Redis alone knew since the last posting is charged again by the next reading, because the chain goes on exactly
 here. Groups are read in pages from one instant of the database, so memory does not grow with the site.
 """
@@ -15,6 +16,7 @@ import msgspec
 from adapters.store.accounts import wallet
 from adapters.store.contracts import device_contracts, tenant_contracts
 from adapters.store.site_state import load_supplies
+from rules.state import RuleState
 from twin.core.model import BreakerTwin, GatewayTwin, Group, Incident, Lock, MeterTwin, Register, TenantTwin
 
 if TYPE_CHECKING:
@@ -53,6 +55,11 @@ _INCIDENTS = (
     " AND resolved_ts IS NULL AND kind <> 'ledger_refused' ORDER BY since"
 )
 """Open incidents of devices; those of the ledger are no twin's to heal."""
+_RULES = (
+    "SELECT r.rule, r.twin, r.record FROM rule_change r JOIN"
+    " (SELECT rule, twin, max(id) AS id FROM rule_change WHERE site = ? AND twin {names} GROUP BY rule, twin) newest"
+    " ON newest.id = r.id"
+)
 
 
 async def rebuilt_groups(database: Database, site: str) -> AsyncIterator[Group]:
@@ -131,6 +138,11 @@ class _Facts:
         self.incidents: defaultdict[str, dict[str, Incident]] = defaultdict(dict)
         for device, kind, since, count, detail in await _named(tx, _INCIDENTS, site, {*meters, *breakers, *gateways}):
             self.incidents[device][kind] = Incident(kind, since, count, detail)
+        self.rules: defaultdict[str, dict[str, RuleState]] = defaultdict(dict)
+        for rule, twin, record in await _named(tx, _RULES, site, {*meters, *groups}):
+            memory = msgspec.json.decode(record).get("memory")
+            if memory:
+                self.rules[twin][rule] = msgspec.convert(memory, RuleState)
 
     def group(self, site: str, contracts: Contracts, state: tuple[str, int] | None) -> Group:
         group = Group(site, contracts.group, contracts.contract, acts_seq=self.act_heads.get(contracts.group, 0))
@@ -153,7 +165,7 @@ class _Facts:
         return group
 
     def _meter(self, name: str, modulus: int) -> MeterTwin:
-        meter = MeterTwin(name, incidents=self.incidents.get(name, {}))
+        meter = MeterTwin(name, incidents=self.incidents.get(name, {}), rules=self.rules.get(name, {}))
         if name in self.chains:
             _, epoch, opening, head, head_ts, month, month_use = self.chains[name]
             register = Register(epoch=epoch, opening=opening, seen=head, head=head, posted=head, opened=True)
@@ -164,7 +176,7 @@ class _Facts:
         return meter
 
     def _tenant(self, name: str, state: tuple[str, int]) -> TenantTwin:
-        twin = TenantTwin(name, state=state[0], state_since=state[1])
+        twin = TenantTwin(name, state=state[0], state_since=state[1], rules=self.rules.get(name, {}))
         if wallet(name) in self.accounts:
             _, twin.credits_nano, twin.credits_seq, twin.charges_nano = self.accounts[wallet(name)]
         return twin

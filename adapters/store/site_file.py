@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from adapters.store.contracts import can_switch, local_instant
+from adapters.store.money_acts import HOARDING_PARAM
 from adapters.store.site_state import GATEWAY, LISTS, METERS, SiteState, SupplyRow
 from billing.money import MoneyError, parse_money
 from billing.tariff import TariffError, compile_tariff
-from rules.errors import RuleError
+from rules.errors import ParamError, RuleError, did_you_mean
+from rules.params import Param, param_value
 from rules.ruleset import compile_ruleset
 from schemas.durations import DurationError, parse_duration
 from twin.core.view import TWIN_MODEL
@@ -49,6 +51,7 @@ class _Reading:
         self.timezone: str = self.site["timezone"]
         self.tariffs = {tariff["tariff"]: tariff for tariff in document.tariffs.values()}
         self.rulesets = {ruleset["ruleset"]: ruleset for ruleset in document.rulesets.values()}
+        self.params: dict[str, Param] = {}
         self.devices: dict[str, dict[str, Any]] = {}
         self.tenants: dict[str, dict[str, Any]] = {}
         self.supplies: list[tuple[str, SupplyRow]] = []
@@ -56,6 +59,7 @@ class _Reading:
     def state(self) -> SiteState:
         self._settings()
         self._documents()
+        self._overrides("params", self.site)
         self._devices()
         self._tenants()
         self._occupancy()
@@ -85,7 +89,7 @@ class _Reading:
                 self.wrong(f"tariffs[{name}]", str(error))
         for name, ruleset in self.rulesets.items():
             try:
-                compile_ruleset(ruleset, TWIN_MODEL)
+                self.params |= compile_ruleset(ruleset, TWIN_MODEL).params
             except RuleError as error:
                 self.problems += [f"rulesets[{name}]: {line}" for line in str(error).splitlines()]
 
@@ -103,6 +107,7 @@ class _Reading:
             if gateway is not None and gateway not in known_gateways:
                 self.wrong(f"{path}.gateway", f"unknown gateway {gateway!r}; known: {_named(known_gateways)}")
             self._duration(f"{path}.interval", entry)
+            self._overrides(f"{path}.params", entry)
 
     def _tenants(self) -> None:
         for i, entry in enumerate(self.site.get("tenants", ())):
@@ -113,6 +118,7 @@ class _Reading:
             for key in ("opening_credit", "emergency_credit"):
                 self._money(f"{path}.{key}", entry.get(key))
             self._instant(f"{path}.protected_until", entry.get("protected_until"))
+            self._overrides(f"{path}.params", entry)
             for j, supply in enumerate(entry.get("supplies", ())):
                 self._supply(f"{path}.supplies[{j}]", entry["id"], supply)
 
@@ -193,6 +199,24 @@ class _Reading:
                 self.wrong(path, "an interval must be longer than nothing")
         except DurationError as error:
             self.wrong(path, str(error))
+
+    def _overrides(self, path: str, entry: dict[str, Any]) -> None:
+        """Overrides of rule parameters must fit their declarations; an unknown one that looks like a known one is a
+        slip.
+
+        Others may belong to a ruleset that is activated later.
+        """
+        for name, value in entry.get("params", {}).items():
+            param = self.params.get(name)
+            if param is None:
+                hint = did_you_mean(name, self.params)
+                if hint and name != HOARDING_PARAM:
+                    self.wrong(f"{path}.{name}", f"no ruleset here has this parameter; {hint}")
+                continue
+            try:
+                param_value(param, value)
+            except ParamError as error:
+                self.wrong(f"{path}.{name}", str(error))
 
 
 def _overlap(one: SupplyRow, other: SupplyRow) -> bool:

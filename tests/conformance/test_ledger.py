@@ -10,6 +10,7 @@ from adapters.store.database import Database
 from adapters.store.ledger import SqlLedger, SqlNoticeBook
 from adapters.store.registry import SqlRegistry
 from adapters.store.verify import verify_sql
+from rules.state import RuleState
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE, charge, document, entry, opened
 from twin.core.effects import (
@@ -19,6 +20,7 @@ from twin.core.effects import (
     IncidentResolved,
     LockChanged,
     NotificationWanted,
+    RuleChanged,
     SupplyStateChanged,
 )
 from twin.core.messages import ContractsChanged, CreditsPosted, LockPlaced, LockReleased
@@ -378,6 +380,24 @@ async def test_groups_are_rebuilt_as_sql_knows_them(park: Database, ledger: SqlL
     assert other.breaker_contracts["wm-001"].op == "valve.set"
     assert other.breaker_contracts["em-001"].meters == ("em-001",)
     assert groups["@gw-01"].gateway is not None
+
+
+async def test_a_rule_goes_on_from_what_it_remembered(park: Database, ledger: SqlLedger, registry: SqlRegistry) -> None:
+    pending = {"s": "pending", "t": NOW, "due": NOW + 60_000, "fp": "abc"}
+    moves = [
+        RuleChanged("arrears-cutoff", 7, "t-002", NOW - 1, "unknown", "unknown", {}, {"s": "unknown"}),
+        RuleChanged("arrears-cutoff", 7, "t-002", NOW, "pending", "pending", {"gate": "pending"}, pending),
+        RuleChanged("meter-offline", 7, "em-002", NOW, "fired", "fired", {}, {"s": "fired", "f": NOW}),
+        RuleChanged("meter-offline", 7, "em-002", NOW + 1, "normal", "cleared", {}, {}),
+    ]
+    await ledger.post(SITE, [entry(1, *moves)])
+    groups = {group.id: group async for group in registry.rebuilt_groups(SITE)}
+    tenant = groups["t-002"].tenant
+    assert tenant is not None
+    assert tenant.rules == {
+        "arrears-cutoff": RuleState("pending", since_ms=NOW, due_ms=NOW + 60_000, fingerprint="abc")
+    }
+    assert groups["t-002"].meters["em-002"].rules == {}
 
 
 async def test_a_new_epoch_keeps_the_use_of_the_month(park: Database, ledger: SqlLedger, registry: SqlRegistry) -> None:

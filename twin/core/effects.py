@@ -105,6 +105,9 @@ class RuleChanged(Effect, frozen=True, omit_defaults=True, tag="rule", tag_field
     state: str
     transition: str
     record: dict[str, Any] = {}
+    memory: dict[str, Any] = {}
+    """What the rule remembers about the twin from now on (a RuleState), so that a rebuild can go on from it;
+    empty: nothing."""
 
 
 class LockChanged(Effect, frozen=True, omit_defaults=True, tag="lock", tag_field="t"):

@@ -127,7 +127,8 @@ def _overrides_nothing(contract: Contract | None) -> bool:
 
 
 def _valid(ruleset: Ruleset, layer: Mapping[str, str | int | bool]) -> dict[str, Any]:
-    """The overrides that fit their declarations. An import refuses the others; one that slips through (the ruleset changed
+    """The overrides that fit their declarations. An import refuses the others; one that slips through (the ruleset
+    changed
     its mind about a type) must not stop a tenant's readings, so it counts as not given."""
     valid: dict[str, Any] = {}
     for name, raw in layer.items():

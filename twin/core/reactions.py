@@ -152,7 +152,9 @@ def settle_supply(draft: Draft, now: int) -> None:
 
 
 def _run_due_rules(draft: Draft, scope: str, meter_id: str | None, owner: MeterTwin | TenantTwin, now: int) -> None:
+    """Rules whose wake has come, and rules that watch the clock but have no wake yet, as after a rebuild."""
     due = [rule_id for rule_id, wake in owner.wakes.items() if wake <= now]
+    due += [bound.rule.id for bound in draft.policy.by_trigger.of(scope, "clock") if bound.rule.id not in owner.wakes]
     if not due:
         return
     view = View(draft, now, meter_id)
@@ -201,7 +203,8 @@ def _record(draft: Draft, view: View, bound: BoundRule, before: RuleState | None
     after = outcome.state if outcome.changed else before
     record = msgspec.to_builtins(explain(rule, view, after, now))
     state = after.state if after else "normal"
-    draft.emit(RuleChanged(rule.id, rule.version, view.twin_id, now, state, outcome.transition, record))
+    memory = msgspec.to_builtins(after) if after is not None else {}
+    draft.emit(RuleChanged(rule.id, rule.version, view.twin_id, now, state, outcome.transition, record, memory))
     _alarm(draft, view, bound, before, outcome, record, now)
     if outcome.transition == "fired" and rule.guard is not None:
         draft.guards_spent[rule.id] = draft.guards_spent.get(rule.id, 0) + 1
