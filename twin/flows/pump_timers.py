@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from twin.flows.apply_messages import Applier
     from twin.ports import Clock, Registry, TwinStore
 
-BATCH = 500
+BATCH = 100
+"""Small, because readings and commands of the site wait meanwhile, and at the end of an interval every twin is due."""
 IDLE_S = 0.1
 
 
