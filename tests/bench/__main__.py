@@ -1,0 +1,51 @@
+"""`make bench`: what a reading costs, how fast a breach becomes a command, what a meter weighs, how long a rebuild is.
+
+Nothing is asserted. Every figure is the median of repeated runs, with the lowest and highest beside it, and stands
+next to something simpler that was run in the same minute, because machines differ and are busy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.bench.measure import Plan, measure
+from tests.bench.report import show, write_docs
+
+WIDTH = 160
+DOCS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+FULL = Plan(small=1_000, large=100_000, runs=5, large_runs=3, small_rounds=30, latency_slots=200, latency_runs=3)
+QUICK = Plan(small=1_000, large=5_000, runs=3, large_runs=3, small_rounds=8, latency_slots=50, latency_runs=3)
+
+
+def main() -> int:
+    """Parse options, measure, print, and write what was asked for."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under two minutes: 5 000 twins instead of 100 000")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write every run, not only the medians")
+    parser.add_argument("--update-docs", action="store_true", help=f"write {DOCS.relative_to(DOCS.parents[1])}")
+    options = parser.parse_args()
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="twinmeter-bench-") as folder:
+        results = measure(QUICK if options.quick else FULL, Path(folder), lambda text: console.log(text))
+    results["took_s"] = round(time.monotonic() - began)
+    show(results, console)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    if options.update_docs:
+        write_docs(results, DOCS)
+        console.print(f"wrote {DOCS}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

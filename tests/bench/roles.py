@@ -1,0 +1,257 @@
+"""The two sides of a throughput run: the platform with all its services, and the publisher; and the bare subscriber
+that the platform is compared with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import cProfile
+import pstats
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from adapters.mqtt.subscriber import MqttSubscriber
+from api.bootstrap import open_platform
+from api.services import Services
+from api.settings import Settings
+from tests.bench.child import Counter
+from tests.bench.gateway import Gateway, connect
+from tests.bench.load import START_MS, frames, site_document
+from twin.flows.import_site import import_site
+from twin.flows.rebuild_twins import rebuild
+
+SERVICES = ("ingest", "ledger", "commands", "scheduler")
+TELL_EVERY_S = 0.002
+READY_WITHIN_S = 120.0
+
+
+class PlatformRole:
+    """One platform in its process, as `twinmeter up` runs it, without the HTTP API."""
+
+    def __init__(self, settings: Settings, acked: Counter) -> None:
+        self._settings = settings
+        self._acked = acked
+        self._platform: Any = None
+        self._services: Services | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._profile: cProfile.Profile | None = None
+
+    async def open(self) -> None:
+        """Open the database and the connections; nothing is subscribed yet. Time starts before the first reading."""
+        self._platform = await open_platform(self._settings)
+        self._platform.clock.observe(START_MS - 1_800_000)
+
+    async def import_site(self, site: str, meters: int) -> dict[str, float]:
+        """Import a site as the command line does; returns seconds of the registry and of the whole."""
+        document = site_document(site, meters)
+        began = time.monotonic()
+        marks: dict[str, float] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            marks.setdefault(f"{what} {'done' if done == total else 'begun'}", time.monotonic() - began)
+
+        imported = await import_site(self._platform, document, who="bench", progress=progress)
+        return {
+            "registry_s": marks.get("registry done", 0.0),
+            "total_s": time.monotonic() - began,
+            "built": imported.built,
+            "delivered": imported.delivered,
+        }
+
+    async def import_directly(self, site: str, meters: int) -> float:
+        """Import a large site without telling each twin of its acts one by one; returns seconds.
+
+        The registry writes SQL as always. The twins are then built from SQL, which holds every act already, so the acts
+        are marked as delivered in one statement instead of one transaction a group.
+        """
+        began = time.monotonic()
+        platform = self._platform
+        await platform.registry.apply(site_document(site, meters), who="bench", now=platform.clock.now())
+        async with platform.database.write() as tx:
+            await tx.execute("UPDATE act SET delivered = TRUE WHERE site = ?", site)
+        await platform.policies.refresh(site)
+        taken_s = time.monotonic() - began
+        await self.rebuild(site)
+        return taken_s
+
+    async def postings(self, site: str) -> int:
+        """Charges that SQL has of a site."""
+        rows = await self._platform.database.fetch("SELECT count(*) FROM rating WHERE site = ?", site)
+        return int(rows[0][0])
+
+    async def rebuild(self, site: str) -> float:
+        """Make all twins of a site anew from SQL; returns seconds."""
+        began = time.monotonic()
+        platform = self._platform
+        await rebuild(platform.registry, platform.store, platform.clock, site)
+        return time.monotonic() - began
+
+    async def start(self) -> None:
+        """Start the services and wait until the session at the broker is up."""
+        self._services = Services(self._platform, SERVICES)
+        self._tasks.append(asyncio.create_task(self._services.run()))
+        async with asyncio.timeout(READY_WITHIN_S):
+            await self._services.ready.wait()
+            while self._platform.subscriber is None or not self._platform.subscriber.counters.connected:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        self._tasks.append(asyncio.create_task(self._tell()))
+
+    async def wait_acked(self, total: int) -> int:
+        """Wait until so many messages are committed and acknowledged since the start; the instant, monotonic ns."""
+        while self._platform.subscriber.counters.acked < total:  # noqa: ASYNC110 - a counter has no event
+            await asyncio.sleep(TELL_EVERY_S)
+        return time.monotonic_ns()
+
+    async def wait_drained(self, site: str) -> int:
+        """Wait until SQL has every effect of a site; the instant, monotonic ns."""
+        while await self._platform.stream.lag(site, "ledger"):  # noqa: ASYNC110 - another process may be the writer
+            await asyncio.sleep(0.01)
+        return time.monotonic_ns()
+
+    async def wait_idle(self, site: str) -> float:
+        """Wait until no timer of a site is due and SQL has every effect; returns seconds."""
+        began = time.monotonic()
+        platform = self._platform
+        while await platform.store.due(site, now=platform.clock.now(), limit=1):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        await self.wait_drained(site)
+        return time.monotonic() - began
+
+    async def counters(self) -> dict[str, int]:
+        """Messages, readings, dead letters and failures so far."""
+        counters = self._platform.ingest.counters
+        return {name: getattr(counters, name) for name in ("messages", "readings", "dead", "unknown", "failed")}
+
+    async def profile(self) -> None:
+        """Begin to profile this process."""
+        self._profile = cProfile.Profile(time.process_time)
+        self._profile.enable()
+
+    async def profiled(self, most: int) -> list[tuple[str, float, int]]:
+        """End the profile: (function, share of the CPU time by itself, calls) of the most costly functions."""
+        assert self._profile is not None
+        self._profile.disable()
+        stats: Any = pstats.Stats(self._profile).stats  # type: ignore[attr-defined]
+        whole = sum(entry[2] for entry in stats.values())
+        ranked = sorted(stats.items(), key=lambda item: item[1][2], reverse=True)[:most]
+        return [(_function_name(place), entry[2] / whole, entry[1]) for place, entry in ranked]
+
+    async def stop(self) -> None:
+        """Stop the services and close everything."""
+        if self._services is not None:
+            self._services.stop.set()
+            await asyncio.wait_for(self._tasks[0], 60)
+            for task in self._tasks[1:]:
+                task.cancel()
+            self._services = None
+        elif self._platform is not None:
+            await self._platform.close()
+        self._platform = None
+
+    async def close(self) -> None:
+        """Stop what still runs."""
+        with contextlib.suppress(Exception):
+            await self.stop()
+
+    async def _tell(self) -> None:
+        while True:
+            self._acked.value = self._platform.subscriber.counters.acked
+            await asyncio.sleep(TELL_EVERY_S)
+
+
+class BareRole:
+    """The platform's own subscriber with a handler that does nothing: what receiving and acknowledging costs."""
+
+    def __init__(self, url: str, acked: Counter) -> None:
+        self._url = url
+        self._acked = acked
+        self._stop = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._subscriber: MqttSubscriber | None = None
+
+    async def start(self) -> None:
+        """Subscribe."""
+        self._subscriber = MqttSubscriber(self._url, "bare-subscriber", ["twinmeter/v1/+/+/tele"])
+        self._tasks = [
+            asyncio.create_task(self._subscriber.run(_ignore, self._stop)),
+            asyncio.create_task(self._tell()),
+        ]
+        async with asyncio.timeout(READY_WITHIN_S):
+            while not self._subscriber.counters.connected:  # noqa: ASYNC110 - a counter has no event
+                await asyncio.sleep(0.01)
+
+    async def wait_acked(self, total: int) -> int:
+        """Wait until so many messages are acknowledged since the start; the instant, monotonic ns."""
+        assert self._subscriber is not None
+        while self._subscriber.counters.acked < total:  # noqa: ASYNC110 - a counter has no event
+            await asyncio.sleep(TELL_EVERY_S)
+        return time.monotonic_ns()
+
+    async def close(self) -> None:
+        """End the subscription."""
+        self._stop.set()
+        if self._tasks:
+            await self._tasks[0]
+            self._tasks[1].cancel()
+
+    async def _tell(self) -> None:
+        while True:
+            assert self._subscriber is not None
+            self._acked.value = self._subscriber.counters.acked
+            await asyncio.sleep(TELL_EVERY_S)
+
+
+class PublisherRole:
+    """Several gateways in one process, with readings encoded before the clock starts."""
+
+    def __init__(self, url: str, connections: int, acked: Counter) -> None:
+        self._url = url
+        self._connections = connections
+        self._acked = acked
+        self._gateways: list[Gateway] = []
+        self._packets: list[list[bytes]] = []
+
+    async def prepare(self, site: str, meters: int, rounds: Sequence[int]) -> int:
+        """Connect and encode; returns how many readings wait."""
+        if not self._gateways:
+            self._gateways = [await connect(self._url, f"bench-gw-{number}") for number in range(self._connections)]
+        self._packets = frames(site, meters, rounds, self._connections)
+        return sum(map(len, self._packets))
+
+    async def go(self, window: int) -> tuple[int, int]:
+        """Publish all, with at most `window` readings between us and the platform's commits.
+
+        Returns the instants of the first byte and of the last PUBACK, monotonic ns.
+        """
+        acked_before = self._acked.value
+        sent_before = sum(gateway.sent for gateway in self._gateways)
+
+        def room() -> int:
+            sent = sum(gateway.sent for gateway in self._gateways) - sent_before
+            return window - sent + self._acked.value - acked_before
+
+        began = time.monotonic_ns()
+        in_flight = window // self._connections
+        async with asyncio.TaskGroup() as group:
+            for gateway, packets in zip(self._gateways, self._packets, strict=True):
+                group.create_task(gateway.publish_all(packets, in_flight, room))
+        return began, time.monotonic_ns()
+
+    async def close(self) -> None:
+        """Say goodbye to the broker."""
+        for gateway in self._gateways:
+            gateway.close()
+
+
+async def _ignore(_batch: object) -> None:
+    """The handler of a subscriber that only acknowledges."""
+
+
+def _function_name(place: tuple[str, int, str]) -> str:
+    path, line, name = place
+    if path == "~":
+        return name.strip("<>")
+    parts = path.split("/")
+    parts = parts[parts.index("site-packages") + 1 :] if "site-packages" in parts else parts[-3:]
+    return f"{'/'.join(parts)}:{line} {name}"
