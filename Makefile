@@ -22,10 +22,10 @@ demo: $(READY)
 	@$(BIN)/twinmeter demo $(DEMO_ARGS)
 
 test: setup-dev system lint
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m "not bench and not soak"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not bench and not soak"
 
 check: setup-dev lint
-	$(BIN)/python -m pytest -q -n $(WORKERS) tests/arch tests/unit
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/arch tests/unit
 
 .PHONY: lint
 lint: setup-dev
@@ -40,7 +40,7 @@ fmt: setup-dev
 	$(BIN)/ruff format .
 
 unit: setup-dev
-	$(BIN)/python -m pytest -q -n $(WORKERS) tests/unit
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/unit
 
 integration: setup-dev system
 	$(BIN)/python -m pytest -q tests/integration tests/conformance

@@ -138,12 +138,12 @@ class Platform:
         self.delivery = ActDelivery(self.store, self.ledger, self.applier)
         self.ingest = Ingest(self.store, self.applier, clock)
         self.pump = TimerPump(self.store, self.registry, self.applier, clock)
-        self.publisher = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}", host=settings.host)
+        self.publisher = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}-commands")
+        self.presence = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}-presence", host=settings.host)
+        """Tells gateways that somebody listens; kept by whoever ingests, so that they buffer when nobody does."""
         self.notifier = LogNotifier()
         self.subscriber: MqttSubscriber | None = None
         self.rebuilt: dict[str, str] = {}
-        self.replay_retained = False
-        """The next session must ask for every retained message."""
         self._preparing = asyncio.Lock()
         self.service_failures: Counter[str] = Counter()
         self.http_url = ""
@@ -158,14 +158,13 @@ class Platform:
         async with self._preparing:
             rebuilt = await rebuild_where_needed(self.registry, self.store, self.stream, self.clock)
             self.rebuilt |= rebuilt
-            self.replay_retained = self.replay_retained or bool(rebuilt)
             await self.delivery.sweep()
 
     async def ingest_until(self, stop: asyncio.Event) -> None:
         """Subscribe and decide until told to stop. The handler is ready before the session connects.
 
-        Raises StoreLostError when the twins must be rebuilt; the next session then asks for every retained message,
-        because what devices reported of themselves was lost with the twins.
+        Raises StoreLostError when the twins must be rebuilt. Each session that is opened here asks for every retained
+        message: whoever rebuilt the twins, and wherever, what devices reported of themselves comes back with it.
         """
         done = asyncio.Event()
         lost: list[StoreLostError] = []
@@ -182,7 +181,7 @@ class Platform:
             self.settings.mqtt_url,
             f"twinmeter-ingest-{self.settings.ingest_shard:02d}",
             [topic_filter(verb) for verb in VERBS_UP],
-            replay_retained=self.replay_retained,
+            replay_retained=True,
         )
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: done.set())
@@ -192,7 +191,6 @@ class Platform:
             stopping.cancel()
         if lost:
             raise lost[0]
-        self.replay_retained = False
 
     def consumers(self) -> dict[str, ConsumerLoop]:
         """The consumers of the effect stream by the service they belong to."""
@@ -210,6 +208,7 @@ class Platform:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.presence.stop()
         await self.publisher.stop()
         await self.store.close()
         await self.stream.close()

@@ -25,6 +25,8 @@ ALL = ("ingest", "ledger", "commands", "scheduler", "api")
 NEW_SITES_EVERY_S = 2.0
 REFRESH_EVERY_S = 5.0
 RESTART_PAUSE_S = 1.0
+DOUBTED_ACTS = 1_000
+"""More acts than people can make in the second that Redis may lose with the power."""
 COLLECT_AFTER = (20_000, 20, 20)
 """Thresholds of Python's garbage collector. Every reading makes objects that live on and none that needs collecting:
 with the default of 700 the collector takes about a sixth of a reading's CPU time."""
@@ -48,10 +50,11 @@ class Services:
         """Run until `stop` is set."""
         gc.set_threshold(*COLLECT_AFTER)
         platform = self.platform
+        await platform.ledger.doubt_deliveries(DOUBTED_ACTS)
         await platform.prepare()
         self.loops = platform.consumers()
         tasks: list[Coroutine[None, None, None]] = []
-        if "commands" in self.names or "scheduler" in self.names:
+        if "commands" in self.names:
             await platform.publisher.start()
         if "ledger" in self.names:
             tasks.append(self._consume("ledger"))
@@ -66,6 +69,7 @@ class Services:
         if "api" in self.names and serve_http is not None:
             tasks.append(self._keep("api", lambda: serve_http(platform, self.stop)))
         if "ingest" in self.names:
+            await platform.presence.start()
             tasks.append(self._keep("ingest", lambda: platform.ingest_until(self.stop)))
         self.ready.set()
         try:

@@ -29,12 +29,13 @@ class RatingError(ValueError):
     """A delta that no meter can have used: the register or the time runs backwards, or a quantity is no integer."""
 
 
-class Slice(msgspec.Struct, frozen=True, gc=False):
+class Slice(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A charge at one price for the register interval [from_qty, to_qty), used in [from_ts, to_ts).
 
-    Quantities in Wh or litres, instants in Unix ms, `month` local (202601), `version` the start of the price version
-    (Unix ms), `tier` counted from 0, `price_micro` the full price with tier and surcharges. `estimated` says that
-    the quantity is a share by time of a delta that crossed a boundary.
+    Stored by position: new fields go to the end. Quantities in Wh or litres, instants in Unix ms, `month` local
+    (202601), `version` the start of the price version (Unix ms), `tier` counted from 0, `price_micro` the full
+    price with tier and surcharges. `estimated` says that the quantity is a share by time of a delta that crossed a
+    boundary.
     """
 
     from_ts: int

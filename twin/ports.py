@@ -256,6 +256,10 @@ class Ledger(Protocol):
         """Acts not yet confirmed by their twin, in order of sequence within each group."""
         ...
 
+    async def doubt_deliveries(self, newest: int) -> None:
+        """Count the newest acts as undelivered again: at a start Redis may have lost its last second of them."""
+        ...
+
     async def delivered(self, site: str, group: str, seq: int) -> None:
         """The twin has every act up to this sequence number."""
         ...

@@ -49,6 +49,10 @@ class SqlLedger:
         """Acts not yet confirmed by their twin, oldest first."""
         return await outbox.undelivered(self._database, site, limit=limit)
 
+    async def doubt_deliveries(self, newest: int) -> None:
+        """Count the newest acts as undelivered again."""
+        await outbox.doubt(self._database, newest)
+
     async def delivered(self, site: str, group: str, seq: int) -> None:
         """The twin has every act up to this sequence number."""
         await outbox.delivered(self._database, site, group, seq)

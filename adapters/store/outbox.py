@@ -54,6 +54,15 @@ async def delivered(database: Database, site: str, group: str, seq: int) -> None
         )
 
 
+async def doubt(database: Database, newest: int) -> None:
+    """Count the newest acts as undelivered again: a Redis that lost its last second may have forgotten them.
+
+    Delivering an act to a twin that has it changes nothing.
+    """
+    async with database.write() as tx:
+        await tx.execute("UPDATE act SET delivered = FALSE WHERE id > (SELECT max(id) FROM act) - ?", newest)
+
+
 def encode_act(act: Act) -> str:
     """An act as JSON text with its tag."""
     return msgspec.json.encode(act).decode()

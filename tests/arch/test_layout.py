@@ -57,9 +57,9 @@ def impurities(path: Path):
         called = node.func
         if isinstance(called, ast.Name) and called.id in ("open", "__import__", "eval", "exec", "input", "print"):
             yield f"{name(path)}:{node.lineno} {called.id}()"
-        if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name):
-            if called.value.id in ("datetime", "date", "time") and called.attr in CLOCKS:
-                yield f"{name(path)}:{node.lineno} {called.value.id}.{called.attr}()"
+        on_name = isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name)
+        if on_name and called.value.id in ("datetime", "date", "time") and called.attr in CLOCKS:
+            yield f"{name(path)}:{node.lineno} {called.value.id}.{called.attr}()"
 
 
 def test_pure_rooms_await_nothing_open_nothing_and_read_no_clock():

@@ -1,6 +1,7 @@
 """A tenant runs dry, is cut off, pays, and is supplied again: API, ledger, twin, command, simulated breaker, verified.
 
-Everything is real: `twinmeter up` with its embedded servers, the simulators as a process of their own, HTTP from outside.
+Everything is real: `twinmeter up` with its embedded servers, the simulators as a process of their own, HTTP from
+outside.
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@ A *group* is the unit of decision and of atomic commit: one tenant with the mete
 decides about a device (its *contract*) is kept apart from what happens to it (its *state*): contracts change
 rarely and are written by an import, states change with every reading.
 
-Everything here is a plain value. `twin.core.decide` never changes a value that it was given: it copies what it touches.
-Field names are written once for every twin in Redis, so long names cost memory; the encoder leaves out defaults.
+Structs that are `array_like` are stored by position, which saves a third of Redis' memory: add fields to them at
+the end only. Everything here is a plain value. `twin.core.decide` never changes a value that it was given: it
+copies what it touches. Field names are written once for every twin in Redis, so long names cost memory; the encoder
+leaves out defaults.
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ class BreakerContract(msgspec.Struct, omit_defaults=True, frozen=True):
     gateway: str | None = None
 
 
-class Suspects(msgspec.Struct, omit_defaults=True):
+class Suspects(msgspec.Struct, array_like=True, omit_defaults=True):
     """A run of quarantined readings that agree with each other; long enough, a falling run opens a new epoch."""
 
     reason: str
@@ -76,7 +78,7 @@ class Suspects(msgspec.Struct, omit_defaults=True):
     last_ts: int
 
 
-class Register(msgspec.Struct, omit_defaults=True):
+class Register(msgspec.Struct, array_like=True, omit_defaults=True):
     """Cumulative register of one meter in its current epoch. Quantities are Wh or litres, unwrapped over rollovers.
 
     Three marks climb it: `seen` (last accepted reading) >= `head` (charged in the twin) >= `posted` (sent to the
@@ -103,7 +105,7 @@ class Register(msgspec.Struct, omit_defaults=True):
     suspects: Suspects | None = None
 
 
-class Incident(msgspec.Struct, omit_defaults=True):
+class Incident(msgspec.Struct, array_like=True, omit_defaults=True):
     """Something a person should know about a device; open until it heals or somebody closes it."""
 
     kind: str
@@ -112,7 +114,7 @@ class Incident(msgspec.Struct, omit_defaults=True):
     detail: str = ""
 
 
-class Connection(msgspec.Struct, omit_defaults=True):
+class Connection(msgspec.Struct, array_like=True, omit_defaults=True):
     """Connection state as the broker's conn topic tells it; offline counts only for the current session id."""
 
     state: Literal["unknown", "online", "offline"] = "unknown"
@@ -120,7 +122,7 @@ class Connection(msgspec.Struct, omit_defaults=True):
     since: int = 0
 
 
-class Sequence(msgspec.Struct, omit_defaults=True):
+class Sequence(msgspec.Struct, array_like=True, omit_defaults=True):
     """Duplicate window over the last 64 sequence numbers of one device session."""
 
     sid: str = ""
