@@ -5,7 +5,8 @@ sample, and in between to every instant at which a rule asks to be woken. What t
 itself or its beginning (`conn` for `conn.state`); an event such as `reading.registers` is triggered by every sample
 below its first word (`reading.`), unless the test gives the event a series of its own, whose samples are the
 occurrences. `clock` counts at every sample. A missing sample (`_`) is an evaluation with an unknown input. `X.at`
-follows the newest sample below `X.` by itself.
+follows the newest sample below `X.` by itself. `guard.RULE` (with `_` for `-`) stands for the rest of the site: the
+firings that other twins have spent of the rule's guard.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,8 +17,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from rules.actions import Alarm
+from rules.coverage import Coverage, CoverageReport
 from rules.errors import ParamError, did_you_mean
-from rules.language.kinds import Type
+from rules.language.kinds import INT, Type
 from rules.language.values import MISSING, PathSpec, TwinModel, Unknown
 from rules.literals import EPOCH, print_duration, read_duration
 from rules.rule import CLOCK, Rule, Ruleset
@@ -29,6 +31,7 @@ from rules.step import step
 DEFAULT_START = "2026-01-05T00:00:00"
 DEFAULT_INTERVAL = "1m"
 MAX_WAKES = 10_000
+GUARD = "guard."
 
 
 class TestResult(msgspec.Struct, frozen=True):
@@ -39,6 +42,18 @@ class TestResult(msgspec.Struct, frozen=True):
     name: str
     passed: bool
     failures: tuple[str, ...] = ()
+
+
+class Suite(msgspec.Struct, frozen=True):
+    """All tests of a rule file: their results in file order, and what they have exercised."""
+
+    results: tuple[TestResult, ...]
+    coverage: CoverageReport
+
+    @property
+    def passed(self) -> bool:
+        """Whether every test passed."""
+        return all(result.passed for result in self.results)
 
 
 class _Moment(msgspec.Struct, frozen=True):
@@ -70,10 +85,17 @@ class PlainEnv:
         return state is not None and state.state in (FIRED, RECOVERING)
 
     def guard_used(self, rule_id: str) -> int:
-        """How many times the rule has fired in this test inside its guard's window."""
+        """How many times the rule has fired inside its guard's window: in this test, and elsewhere at the site."""
         guard = self.ruleset.by_id[rule_id].guard
         window = guard.per_ms if guard is not None else 0
-        return sum(1 for instant in self.fired_at.get(rule_id, ()) if instant > self.now - window)
+        here = sum(1 for instant in self.fired_at.get(rule_id, ()) if instant > self.now - window)
+        elsewhere = self.values.get(guard_path(rule_id), 0)
+        return here + (elsewhere if isinstance(elsewhere, int) else 0)
+
+
+def guard_path(rule_id: str) -> str:
+    """The path by which a test says how much of a rule's guard other twins have used."""
+    return GUARD + rule_id.replace("-", "_").lower()
 
 
 def plain_model(model: TwinModel) -> dict[str, PathSpec]:
@@ -101,14 +123,21 @@ def _age_reader(name: str) -> Callable[[PlainEnv], int | None]:
 
 def run_tests(ruleset: Ruleset, document: Mapping[str, Any], zone: tzinfo | None = None) -> list[TestResult]:
     """Run every test of a rule file that compiles; `zone` is that of the calendars where a test names none."""
+    return list(run_suite(ruleset, document, zone).results)
+
+
+def run_suite(ruleset: Ruleset, document: Mapping[str, Any], zone: tzinfo | None = None) -> Suite:
+    """`run_tests`, together with the coverage of the rules by them."""
     plain = compile_ruleset(document, plain_model(ruleset.model))
-    return [run_test(plain, test, zone or ZoneInfo("UTC")) for test in document.get("tests", ())]
+    coverage = Coverage(plain.name, plain.version, plain.rules)
+    results = [run_test(plain, test, zone or ZoneInfo("UTC"), coverage) for test in document.get("tests", ())]
+    return Suite(tuple(results), coverage.report)
 
 
-def run_test(plain: Ruleset, test: Mapping[str, Any], zone: tzinfo) -> TestResult:
-    """Run one test against a ruleset compiled over a `plain_model`."""
+def run_test(plain: Ruleset, test: Mapping[str, Any], zone: tzinfo, coverage: Coverage | None = None) -> TestResult:
+    """Run one test against a ruleset compiled over a `plain_model`; `coverage` counts what it exercises."""
     try:
-        failures = _TestRun(plain, test, zone).failures()
+        failures = _TestRun(plain, test, zone, coverage).failures()
     except (ValueError, ZoneInfoNotFoundError, ParamError) as error:
         failures = [str(error)]
     return TestResult(test["name"], not failures, tuple(failures))
@@ -117,15 +146,17 @@ def run_test(plain: Ruleset, test: Mapping[str, Any], zone: tzinfo) -> TestResul
 class _TestRun:
     """One test on its way: the environment, the samples to come, and what each rule did."""
 
-    def __init__(self, plain: Ruleset, test: Mapping[str, Any], zone: tzinfo) -> None:
+    def __init__(self, plain: Ruleset, test: Mapping[str, Any], zone: tzinfo, coverage: Coverage | None) -> None:
         self.plain = plain
         self.test = test
+        self.coverage = coverage
         zone = ZoneInfo(test["timezone"]) if "timezone" in test else zone
         self.interval = read_duration(test.get("interval", DEFAULT_INTERVAL))
         if self.interval <= 0:
             raise ValueError("the interval must be longer than nothing")
         params = resolve_params(plain, test.get("params", {}))
         self.env = PlainEnv(_start(test.get("start", DEFAULT_START), zone), zone, plain, params)
+        self.guards = {guard_path(rule.id) for rule in plain.rules if rule.guard is not None}
         self.events = {trigger for rule in plain.rules for trigger in rule.on} - set(plain.model)
         self.series = {path: read_series(self.type_of(path), text) for path, text in test.get("series", {}).items()}
         for path, raw in test.get("given", {}).items():
@@ -141,7 +172,10 @@ class _TestRun:
             return spec.type
         if path in self.events:
             return EVENT
-        raise ValueError(f"unknown path {path} {did_you_mean(path, self.plain.model)}".rstrip())
+        if path in self.guards:
+            return INT
+        known = [*self.plain.model, *self.guards, *self.events]
+        raise ValueError(f"unknown path {path} {did_you_mean(path, known)}".rstrip())
 
     def chosen_rules(self) -> list[Rule]:
         """The enabled rules of the test's twin, and those that can inhibit them."""
@@ -192,7 +226,7 @@ class _TestRun:
                 continue
             value = series[index]
             present = not isinstance(value, Unknown)
-            if path in self.plain.model:
+            if path in self.plain.model or path in self.guards:
                 self.env.values[path] = value
                 touched.add(path)
             if present:
@@ -221,7 +255,10 @@ class _TestRun:
 
     def evaluate(self, rule: Rule, trigger: str | None) -> None:
         env = self.env
-        outcome: Step = step(rule, env, env.states.get(rule.id), env.now, trigger)
+        before = env.states.get(rule.id)
+        outcome: Step = step(rule, env, before, env.now, trigger)
+        if self.coverage is not None:
+            self.coverage.count(rule, env, before, outcome)
         if outcome.changed:
             env.states[rule.id] = outcome.state
         if outcome.transition == FIRED:
@@ -274,4 +311,4 @@ def _start(text: str, zone: tzinfo) -> int:
     return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
-__all__ = ["PlainEnv", "TestResult", "plain_model", "run_test", "run_tests"]
+__all__ = ["PlainEnv", "Suite", "TestResult", "guard_path", "plain_model", "run_suite", "run_test", "run_tests"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -11,14 +12,14 @@ from api.cli.errors import FAILED, CommandError
 from api.cli.options import InputFile, InputFiles, TimeZone
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from rules.rule import Ruleset
     from schemas.documents import Document
 
 app = typer.Typer(help="Check rule files and run their tests.", no_args_is_help=True)
 
 Format = Annotated[Literal["text", "json"], typer.Option("--format", help="text or json.")]
+Coverage = Annotated[bool, typer.Option("--coverage", help="Say which rules, clauses and gates the tests never try.")]
+JUnit = Annotated[Path | None, typer.Option("--junit", help="Also write the results as JUnit XML.", dir_okay=False)]
 
 
 @app.command()
@@ -38,22 +39,36 @@ def check(files: InputFiles, format: Format = "text") -> None:
 
 
 @app.command("test")
-def run_tests_of(file: InputFile, timezone: TimeZone = "Asia/Shanghai") -> None:
+def run_tests_of(
+    file: InputFile, timezone: TimeZone = "Asia/Shanghai", coverage: Coverage = False, junit: JUnit = None
+) -> None:
     """Run the tests in a rule file with the evaluator that runs live."""
     from zoneinfo import ZoneInfo
 
-    from rules.testing import run_tests
+    from rules.coverage import render
+    from rules.junit import junit_xml
+    from rules.testing import run_suite
 
     document, ruleset = _load(file)
-    results = run_tests(ruleset, document.data, ZoneInfo(timezone))
-    for result in results:
+    suite = run_suite(ruleset, document.data, ZoneInfo(timezone))
+    for result in suite.results:
         print(f"{'ok    ' if result.passed else 'FAILED'} {result.name}")
         for failure in result.failures:
             print(f"       {failure}")
-    passed = sum(result.passed for result in results)
-    print(f"{file}: {passed} of {len(results)} tests passed")
-    if passed != len(results):
+    if coverage:
+        print(render(suite.coverage))
+    if junit is not None:
+        _write(junit, junit_xml([(str(file), ruleset.name, suite.results)]))
+    print(f"{file}: {sum(result.passed for result in suite.results)} of {len(suite.results)} tests passed")
+    if not suite.passed:
         raise typer.Exit(FAILED)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _load(file: Path) -> tuple[Document, Ruleset]:

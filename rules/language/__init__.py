@@ -18,7 +18,7 @@ from rules.language.flips import Flip, flip_of
 from rules.language.kinds import BOOL, Type
 from rules.language.parser import parse
 from rules.language.syntax import UNTYPED
-from rules.language.tracer import Tracing, traced
+from rules.language.tracer import Tracing, clause_texts, traced
 from rules.language.values import TwinModel
 
 __all__ = ["Expression", "compile_expression"]
@@ -28,7 +28,8 @@ class Expression(msgspec.Struct, frozen=True, eq=False):
     """One compiled expression.
 
     `run(env)` gives the value, an `Unknown` or a `Failure`; `trace(env, trace)` the same with a record; `flip(env)`
-    the next instant at which time alone may change it (`flip` is None when it does not read `now`).
+    the next instant at which time alone may change it (`flip` is None when it does not read `now`). `clauses` are the
+    texts of the clauses that a trace can record.
     """
 
     text: str
@@ -37,6 +38,7 @@ class Expression(msgspec.Struct, frozen=True, eq=False):
     run: Run
     trace: Tracing
     flip: Flip | None
+    clauses: tuple[str, ...]
 
 
 def compile_expression(
@@ -55,4 +57,4 @@ def compile_expression(
         raise InvalidExpressionError(checker.errors)
     names = tuple(syntax.paths(root))
     tree = (compiled(root, model), traced(root, text, model), flip_of(root, model))
-    return Expression(text, root.type, names, *tree)
+    return Expression(text, root.type, names, *tree, clause_texts(root, text))

@@ -175,9 +175,18 @@ class Checker:
             if kinds[0].kind not in ("list", "string") and kinds[0] != UNTYPED:
                 self.fail(node, f"size() takes a list or a string, found {kinds[0]}")
         elif UNTYPED not in kinds:
-            node.type = self.common(node, kinds, f"{node.name}()")
+            node.type = self.extreme_of_list(node) if len(kinds) == 1 else self.common(node, kinds, f"{node.name}()")
             if node.type != UNTYPED and node.type.kind not in ORDERED - {"string"}:
                 node.type = self.fail(node, f"{node.name}() takes numbers, money, durations or instants")
+
+    def extreme_of_list(self, node: syntax.Call) -> Type:
+        """The type of `min` or `max` with one argument, which must be a list: `max(reading.voltage_mv)`."""
+        kind = node.args[0].type
+        if kind.item is None:
+            return self.fail(node, f"{node.name}() takes a list, or 2 to 16 values, found one {kind}")
+        if kind.item == UNTYPED:
+            return self.fail(node, f"{node.name}() of an empty list has no value")
+        return kind.item
 
     def list_of_items(self, node: syntax.ListOf) -> None:
         node.items = tuple(self.check(item) for item in node.items)

@@ -15,6 +15,7 @@ from rules.language.values import (
     ARITHMETIC,
     INT64_MAX,
     INT64_MIN,
+    MISSING,
     TOO_LARGE,
     Failure,
     TwinModel,
@@ -294,8 +295,11 @@ def _size(of: Run) -> Run:
     return run
 
 
-def _extreme(pick: Callable[[list[Any]], Any]) -> Callable[..., Run]:
+def _extreme(pick: Callable[[Any], Any]) -> Callable[..., Run]:
     def build(*parts: Run) -> Run:
+        if len(parts) == 1:
+            return _extreme_of_list(pick, parts[0])
+
         def run(env: Any) -> Any:
             values = [part(env) for part in parts]
             absent = any(value.__class__ in ABSENT for value in values)
@@ -304,6 +308,18 @@ def _extreme(pick: Callable[[list[Any]], Any]) -> Callable[..., Run]:
         return run
 
     return build
+
+
+def _extreme_of_list(pick: Callable[[Any], Any], items: Run) -> Run:
+    def run(env: Any) -> Any:
+        found = items(env)
+        if found.__class__ in ABSENT:
+            return absent_of(found)
+        if any(item.__class__ in ABSENT for item in found):
+            return absent_of(*found)
+        return pick(found) if found else MISSING
+
+    return run
 
 
 _CALLS: dict[str, Callable[..., Run]] = {"has": _has, "size": _size, "min": _extreme(min), "max": _extreme(max)}

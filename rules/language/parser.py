@@ -37,7 +37,7 @@ LITERAL_FUNCTIONS: dict[str, tuple[Type, Callable[[object], int]]] = {
     "duration": (DURATION, read_duration),
     "timestamp": (TIMESTAMP, read_timestamp),
 }
-FUNCTIONS = {"has": (1, 1), "size": (1, 1), "min": (2, 16), "max": (2, 16)}
+FUNCTIONS = {"has": (1, 1), "size": (1, 1), "min": (1, 16), "max": (1, 16)}
 KNOWN_FUNCTIONS = (*FUNCTIONS, *LITERAL_FUNCTIONS)
 
 _BINDING = {"?": 1, "||": 2, "&&": 3, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}

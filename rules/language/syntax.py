@@ -62,7 +62,7 @@ class Choice(Node):
 
 
 class Call(Node):
-    """`has(path)`, `size(list)`, `min(a, b)`, `max(a, b)`."""
+    """`has(path)`, `size(list)`, `min(a, b)`, `max(a, b)`; `min` and `max` also of one list."""
 
     name: str
     args: tuple[Node, ...]

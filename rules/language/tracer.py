@@ -44,6 +44,19 @@ class Trace(msgspec.Struct):
 Tracing = Callable[[Any, Trace], Any]
 
 
+def clause_texts(node: Node, text: str) -> tuple[str, ...]:
+    """The text of every clause that a traced evaluation can record, each once, in the order of the text."""
+    if isinstance(node, syntax.Logic):
+        parts: tuple[Node, ...] = (node.left, node.right)
+    elif isinstance(node, syntax.Unary) and node.op == "!":
+        parts = (node.operand,)
+    elif isinstance(node, syntax.Choice) and node.type.kind == "bool":
+        parts = syntax.children(node)
+    else:
+        return (text[node.start : node.end],)
+    return tuple(dict.fromkeys(found for part in parts for found in clause_texts(part, text)))
+
+
 def traced(node: Node, text: str, model: TwinModel) -> Tracing:
     """The tracing closure of a checked tree whose expression is `text`."""
     if isinstance(node, syntax.Logic):

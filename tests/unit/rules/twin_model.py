@@ -48,15 +48,21 @@ MODEL = plain_model(
 
 
 def example() -> dict[str, Any]:
-    """The document of the example pack, fresh at every call."""
-    return deepcopy(_example_as_read())
+    """The document of the example pack without its own tests but the first, fresh at every call."""
+    document = pack("residential-prepaid")
+    return {**document, "tests": document["tests"][:1]}
+
+
+def pack(name: str) -> dict[str, Any]:
+    """The document of a pack, fresh at every call."""
+    return deepcopy(_pack_as_read(name))
 
 
 @cache
-def _example_as_read() -> dict[str, Any]:
+def _pack_as_read(name: str) -> dict[str, Any]:
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 2)
-    return yaml.load((PACKS / "residential-prepaid.yaml").read_text(encoding="utf-8"))
+    return yaml.load((PACKS / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def one_rule(**parts: Any) -> dict[str, Any]:
