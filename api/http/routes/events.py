@@ -85,7 +85,9 @@ class Follower(msgspec.Struct, frozen=True):
     summary="Live feed",
     media_type="text/event-stream",
     responses={
-        200: ResponseSpec(str, description="Server-sent events.", media_type="text/event-stream"),
+        200: ResponseSpec(
+            str, description="Server-sent events.", media_type="text/event-stream", generate_examples=False
+        ),
         **refusals(404, 422, 429),
     },
 )

@@ -31,7 +31,9 @@ async def check_live() -> HealthBody:
     operation_id="checkReady",
     summary="Ready",
     tags=["health"],
-    responses={503: ResponseSpec(HealthBody, description="Something is missing; `checks` says what.")},
+    responses={
+        503: ResponseSpec(HealthBody, description="Something is missing; `checks` says what.", generate_examples=False)
+    },
 )
 async def check_ready(backend: Platform, state: State) -> Response[HealthBody]:
     """Database, twins, broker, and how far the ledger is behind."""
