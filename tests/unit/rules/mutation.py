@@ -50,9 +50,10 @@ SECOND = 1_000
 
 
 class Mutant(msgspec.Struct):
-    """One changed document, and what was changed in words."""
+    """One changed document, what was changed in words, and in which rule (empty for a parameter)."""
 
     change: str
+    rule: str
     document: dict[str, Any]
 
 
@@ -74,11 +75,13 @@ class Score(msgspec.Struct):
 
 
 def score(name: str) -> Score:
-    """Mutate a pack in every way and run its tests on each mutant."""
+    """Mutate a pack in every way and run its tests on each mutant. Raises `ValueError` if it fails them unmutated."""
     document = pack(name)
+    if is_caught(document) is not False:
+        raise ValueError(f"{name} fails its own tests")
     found = Score(name, 0, [])
     for mutant in mutants(document):
-        verdict = is_caught(mutant.document)
+        verdict = is_caught(mutant.document, mutant.rule)
         if verdict is None:
             continue
         found.mutants += 1
@@ -87,13 +90,17 @@ def score(name: str) -> Score:
     return found
 
 
-def is_caught(document: Mapping[str, Any]) -> bool | None:
-    """Whether a test of the changed pack fails; None when the change does not compile."""
+def is_caught(document: Mapping[str, Any], rule: str = "") -> bool | None:
+    """Whether a test of the changed pack fails; None when the change does not compile.
+
+    Tests that expect something of the changed rule run first, as they are the ones that will notice.
+    """
     try:
         plain = compile_ruleset(document, PLAIN)
     except RulesetError:
         return None
-    return any(not run_test(plain, test, ZONE).passed for test in document["tests"])
+    tests = sorted(document["tests"], key=lambda test: all(expected["rule"] != rule for expected in test["expect"]))
+    return any(not run_test(plain, test, ZONE).passed for test in tests)
 
 
 def mutants(document: dict[str, Any]) -> Iterator[Mutant]:
@@ -192,9 +199,9 @@ def changed(document: dict[str, Any], path: tuple[Any, ...], value: Any) -> Muta
     for key in path[:-1]:
         part = part[key]
     before, part[path[-1]] = part[path[-1]], value
-    where = document["rules"][path[1]]["id"] if path[0] == "rules" else path[1]
-    rest = ".".join(str(key) for key in path[2:])
-    return Mutant(f"{where} {rest}: {before} -> {value}", copy)
+    rule = document["rules"][path[1]]["id"] if path[0] == "rules" else ""
+    place = ".".join(str(key) for key in path[2:])
+    return Mutant(f"{rule or path[1]} {place}: {before} -> {value}", rule, copy)
 
 
 def main(names: list[str], show: Callable[[str], object] = print) -> int:
