@@ -27,6 +27,7 @@ def check(files: InputFiles, format: Format = "text") -> None:
     """Check rule files: schema, paths, types, units, calendars, contradictions. Every mistake is told at once."""
     results = [_examine(file) for file in files]
     failed = any(result["problems"] for result in results)
+    _warn(results)
     if format == "json":
         print(json.dumps({"ok": not failed, "files": results}, ensure_ascii=False, indent=2))
         raise typer.Exit(FAILED if failed else 0)
@@ -34,6 +35,8 @@ def check(files: InputFiles, format: Format = "text") -> None:
         if not result["problems"]:
             found = f"ruleset {result['ruleset']} version {result['version']}, {result['rules']} rules"
             print(f"{result['file']}: ok: {found}")
+        for item in result["warnings"]:
+            print(_line(result["file"], {**item, "message": f"warning: {item['message']}"}))
     if failed:
         raise CommandError("\n".join(_line(result["file"], item) for result in results for item in result["problems"]))
 
@@ -96,20 +99,37 @@ def _examine(file: Path) -> dict[str, Any]:
     from schemas.documents import DocumentError
 
     try:
-        _, ruleset = _load(file)
+        document, ruleset = _load(file)
     except DocumentError as error:
         problems = [
             {"line": item.line, "column": item.column, "path": item.path, "message": item.message}
             for item in error.problems
         ]
-        return {"file": str(file), "problems": problems}
+        return {"file": str(file), "problems": problems, "warnings": []}
     return {
         "file": str(file),
         "ruleset": ruleset.name,
         "version": ruleset.version,
         "rules": len(ruleset.rules),
         "problems": [],
+        "warnings": [],
+        "loaded": (document, ruleset),
     }
+
+
+def _warn(results: list[dict[str, Any]]) -> None:
+    """Add to each file the conflicts its rules take part in; those between files as well, as they run together."""
+    from rules.conflicts import find_conflicts
+
+    whole = [(result, *result.pop("loaded")) for result in results if "loaded" in result]
+    for conflict in find_conflicts([ruleset for _, _, ruleset in whole]):
+        place = conflict.places[0]
+        result, document, _ = whole[place.ruleset]
+        line, column = document.locate(place.path)
+        path = f"rules[{place.path[1]}]"
+        others = [f"{whole[other.ruleset][0]['file']}: {other.rule}" for other in conflict.places[1:]]
+        warning = {"line": line, "column": column, "path": path, "kind": conflict.kind, "message": conflict.message}
+        result["warnings"].append({**warning, "with": others})
 
 
 def _line(file: str, problem: dict[str, Any]) -> str:
