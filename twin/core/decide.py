@@ -93,14 +93,12 @@ def decide_all(
 
 
 def _move_wake(draft: Draft, now: int) -> bool:
-    """Let the group's wake follow what is due. An entry that is merely too early is left: moving it would cost a
-    write a reading."""
+    """Let the group's wake follow what is due, also to a later instant: that costs a write an interval, and leaving an
+    entry that is too early would wake every twin of the site at the end of every interval, all at once."""
     group = draft.group
     due = earliest_due(draft)
     if due is not None and due <= now:
         due = now + RETRY_DUE_MS
-    if group.wake is not None and group.wake > now and due is not None and due >= group.wake:
-        return False
     if due == group.wake:
         return False
     group.wake = due
