@@ -62,7 +62,7 @@ class RedisTwinStore:
         client: Redis,
         *,
         stream_max: int = 1_000_000,
-        cache_groups: int = 50_000,
+        cache_groups: int = 200_000,
         cache_devices: int = 500_000,
         absent_s: float = 2.0,
         seconds: Callable[[], float] = time.monotonic,
