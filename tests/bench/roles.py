@@ -17,7 +17,7 @@ from api.services import Services
 from api.settings import Settings
 from tests.bench.child import Counter
 from tests.bench.gateway import Gateway, connect
-from tests.bench.load import START_MS, frames, site_document
+from tests.bench.load import MINUTE_MS, START_MS, frames, site_document
 from twin.flows.import_site import import_site
 from twin.flows.rebuild_twins import rebuild
 
@@ -118,10 +118,16 @@ class PlatformRole:
         await self.wait_drained(site)
         return time.monotonic() - began
 
+    async def advance(self, site: str, round_number: int) -> None:
+        """Let time come to a round, and wait until what became due by that is done."""
+        self._platform.clock.observe(START_MS + round_number * MINUTE_MS)
+        await self.wait_idle(site)
+
     async def counters(self) -> dict[str, int]:
-        """Messages, readings, dead letters and failures so far."""
+        """Messages, readings, dead letters and failures so far, and how many twins were woken by a timer."""
         counters = self._platform.ingest.counters
-        return {name: getattr(counters, name) for name in ("messages", "readings", "dead", "unknown", "failed")}
+        found = {name: getattr(counters, name) for name in ("messages", "readings", "dead", "unknown", "failed")}
+        return {**found, "woken": self._platform.pump.woken}
 
     async def profile(self) -> None:
         """Begin to profile this process."""
