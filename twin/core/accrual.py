@@ -9,7 +9,6 @@ every reading; the ledger gets at most a few rows an interval.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING
 
 from billing.posting import can_extend, cut_for_posting, extend
@@ -39,7 +38,7 @@ def charge(draft: Draft, meter: MeterTwin, now: int) -> int:
     to_ts = register.seen_ts if register.seen_ts is not None else now
     from_ts = register.head_ts if register.head_ts is not None else to_ts
     rated = rate(tariff, from_ts, to_ts, register.head, register.seen, register.month, register.month_use)
-    register = meter.register = copy(register)
+    register = meter.register = register.__copy__()
     if register.row is not None and register.row_tariff != tariff_name:
         post(draft, meter)
     register.row_tariff = tariff_name
@@ -66,7 +65,7 @@ def post(draft: Draft, meter: MeterTwin) -> bool:
 
 def _advance_idle(draft: Draft, meter: MeterTwin, seen_ts: int) -> None:
     """Time passed without use: what comes next was used after this instant, and a finished interval can be posted."""
-    register = meter.register = copy(meter.register)
+    register = meter.register = meter.register.__copy__()
     row = register.row
     if row is not None and draft.policy.grid.bounds(seen_ts)[0] >= draft.policy.grid.bounds(row.to_ts - 1)[1]:
         post(draft, meter)
@@ -123,7 +122,7 @@ def _post_row(draft: Draft, meter: MeterTwin, register: Register, row: Slice) ->
 def open_epoch(draft: Draft, meter: MeterTwin, opening: int, ts: int, reason: str) -> None:
     """Start a register chain: the first of a meter, or the next after a reset. What is not yet posted is posted
     first."""
-    register = meter.register = copy(meter.register)
+    register = meter.register = meter.register.__copy__()
     if register.opened:
         post(draft, meter)
     epoch = register.epoch + 1 if register.opened else register.epoch

@@ -195,13 +195,18 @@ def end(draft: Draft, breaker: BreakerTwin, state: str, now: int, reason: str = 
 def fail(draft: Draft, breaker: BreakerTwin, state: str, now: int, reason: str) -> None:
     """End the command without success and plan the next attempt with back-off, if it is still wanted then."""
     end(draft, breaker, state, now, reason)
-    breaker.failures += 1
-    wait_ms = min(FIRST_RETRY_MS << min(breaker.failures - 1, 10), LONGEST_RETRY_MS)
-    breaker.retry_at = now + wait_ms
+    _back_off(draft, breaker, now)
     if breaker.failures >= 3:
         open_incident(
             draft, breaker, "command_failing", now, f"{breaker.failures} attempts, last: {state} {reason}".strip()
         )
+
+
+def _back_off(draft: Draft, breaker: BreakerTwin, now: int) -> None:
+    breaker.failures += 1
+    wait_ms = min(FIRST_RETRY_MS << min(breaker.failures - 1, 10), LONGEST_RETRY_MS)
+    breaker.retry_at = now + wait_ms
+    draft.wake_dirty = True
 
 
 def _send_if_queued(draft: Draft, breaker: BreakerTwin, command: Command, now: int) -> None:
@@ -295,6 +300,8 @@ def _give_up_on_evidence(draft: Draft, breaker: BreakerTwin, command: Command, n
     if command.attempt <= MOST_REISSUES_UNVERIFIED and _still_wanted(draft, breaker, command.target, now):
         timing = (command.exp - command.issued, command.verify_within_ms)
         issue(draft, breaker, command.target, command.why, now, timing=timing, attempt=command.attempt + 1)
+    elif breaker.close is not None:  # the wish still stands, and each reading would send it again at once
+        _back_off(draft, breaker, now)
 
 
 def _still_wanted(draft: Draft, breaker: BreakerTwin, target: Relay, now: int) -> bool:

@@ -55,10 +55,10 @@ def plausible_growth(contract: MeterContract, policy: SitePolicy, span_ms: int) 
 
 def judge(register: Register, contract: MeterContract, policy: SitePolicy, raw: int, ts: int) -> Verdict:
     """Judge a raw register value (Wh or litres, `0 <= raw < modulus`) sampled at `ts` (Unix ms)."""
-    if not register.opened:
-        return Verdict("opening", raw)
     if not 0 <= raw < contract.modulus:
         return Verdict("quarantined", reason="beyond_register", suspects=register.suspects)
+    if not register.opened:
+        return Verdict("opening", raw)
     candidate = register.turns * contract.modulus + raw
     if register.seen_ts is not None and ts < register.seen_ts:
         return _judge_late(register, contract, candidate)
@@ -72,7 +72,8 @@ def judge(register: Register, contract: MeterContract, policy: SitePolicy, raw: 
             "quarantined", reason="implausible_rise", suspects=_suspect(register, "implausible_rise", raw, ts)
         )
     wrapped = rise + contract.modulus
-    if wrapped * 2 < contract.modulus and (wrapped * 100 < contract.modulus if limit is None else wrapped <= limit):
+    believable = wrapped * 100 < contract.modulus if limit is None else wrapped <= limit
+    if 0 <= wrapped * 2 < contract.modulus and believable:
         return Verdict("rollover", candidate + contract.modulus, register.turns + 1)
     return _judge_fall(register, contract, policy, raw, ts)
 

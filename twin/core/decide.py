@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from twin.core import acts, evidence
-from twin.core.commands import learn_fence, on_answer, on_sent
+from twin.core.commands import BEFORE_EXECUTION, in_flight, learn_fence, on_answer, on_sent
 from twin.core.draft import Draft
 from twin.core.dues import earliest_due, run_due
 from twin.core.effects import AnyEffect
@@ -111,9 +111,15 @@ def _on_tick(draft: Draft, _message: Tick, now: int) -> None:
 
 def _on_answer(draft: Draft, message: CommandAnswered, now: int) -> None:
     _require_breaker(draft, message.device)
+    known = draft.group.breakers[message.device]
+    command = in_flight(known)
+    first = command is not None and command.id == message.cmd and command.state in BEFORE_EXECUTION
     executed = on_answer(draft, message, now)
     if executed and message.relay is not None:
-        evidence.on_relay(draft, message.device, message.relay, min(message.ts, now), "command", now)
+        ts = min(message.ts, now)
+        if first:  # it follows its command, and what was known before that, whatever the device's clock says
+            ts = max(ts, known.relay_at or ts)
+        evidence.on_relay(draft, message.device, message.relay, ts, "command", now, answers=first)
 
 
 def _on_sent(draft: Draft, message: CommandSent, now: int) -> None:

@@ -7,7 +7,6 @@ the store writes only what was copied.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING
 
 from twin.core.model import Group
@@ -26,7 +25,7 @@ class Draft:
     __slots__ = ("_copied", "effects", "group", "guards", "guards_spent", "policy", "supply_dirty", "wake_dirty")
 
     def __init__(self, group: Group, policy: SitePolicy, guards: Mapping[str, int]) -> None:
-        self.group = copy(group)
+        self.group = group.__copy__()
         self.policy = policy
         self.effects: list[AnyEffect] = []
         self.guards = guards
@@ -40,7 +39,7 @@ class Draft:
         tenant = self.group.tenant
         if tenant is not None and "t" not in self._copied:
             self._copied.add("t")
-            tenant = self.group.tenant = copy(tenant)
+            tenant = self.group.tenant = tenant.__copy__()
         return tenant
 
     def meter(self, device: str) -> MeterTwin:
@@ -48,7 +47,7 @@ class Draft:
         key = "m" + device
         if key in self._copied:
             return self.group.meters[device]
-        meter = copy(self.group.meters[device])
+        meter = self.group.meters[device].__copy__()
         if "M" not in self._copied:
             self._copied.add("M")
             self.group.meters = dict(self.group.meters)
@@ -61,7 +60,7 @@ class Draft:
         key = "b" + device
         if key in self._copied:
             return self.group.breakers[device]
-        breaker = copy(self.group.breakers[device])
+        breaker = self.group.breakers[device].__copy__()
         if "B" not in self._copied:
             self._copied.add("B")
             self.group.breakers = dict(self.group.breakers)
@@ -74,7 +73,7 @@ class Draft:
         gateway = self.group.gateway
         if gateway is not None and "g" not in self._copied:
             self._copied.add("g")
-            gateway = self.group.gateway = copy(gateway)
+            gateway = self.group.gateway = gateway.__copy__()
         return gateway
 
     def emit(self, effect: AnyEffect) -> None:

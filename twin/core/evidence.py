@@ -19,7 +19,7 @@ from twin.core.incidents import open_incident, resolve_incident
 
 if TYPE_CHECKING:
     from twin.core.draft import Draft
-    from twin.core.model import BreakerTwin, MeterTwin, Relay
+    from twin.core.model import BreakerTwin, Relay
 
 STILL_W = 5
 """Below this many watts nothing flows: the meter's own consumption and noise."""
@@ -27,8 +27,9 @@ SETTLE_MS = 2_000
 """A contactor travels and a load decays; power measured sooner after the report proves nothing."""
 
 
-def on_relay(draft: Draft, device: str, relay: Relay, ts: int, cause: str, now: int) -> None:
-    """The device reported its relay (or valve) position at `ts`."""
+def on_relay(draft: Draft, device: str, relay: Relay, ts: int, cause: str, now: int, *, answers: bool = False) -> None:
+    """The device reported its relay (or valve) position at `ts`. `answers`: in its answer to the command in flight, so
+    it cannot be a word from before that command, even where the device's clock lags behind ours."""
     known = draft.group.breakers[device]
     if known.relay_at is not None and ts < known.relay_at:
         return  # a retained or reordered report from before what we know
@@ -50,16 +51,16 @@ def on_relay(draft: Draft, device: str, relay: Relay, ts: int, cause: str, now: 
         breaker.relay_since = ts
         draft.supply_dirty = True
         draft.emit(RelayReported(device, relay, ts, cause))
-    _hold_against_command(draft, breaker, relay, ts, now, cause, moved and not first_word)
+    _hold_against_command(draft, breaker, relay, ts, now, cause, moved=moved and not first_word, answers=answers)
     if first_word or not breaker.locks:
         reconcile(draft, device, now)
 
 
 def _hold_against_command(
-    draft: Draft, breaker: BreakerTwin, relay: Relay, ts: int, now: int, cause: str, moved: bool
+    draft: Draft, breaker: BreakerTwin, relay: Relay, ts: int, now: int, cause: str, *, moved: bool, answers: bool
 ) -> None:
     command = in_flight(breaker)
-    if command is not None and command.target == relay and ts >= command.issued:
+    if command is not None and command.target == relay and (answers or ts >= command.issued):
         if command.state in BEFORE_EXECUTION:  # the ack was lost, the report is better than it
             move(draft, breaker, "executed", now, "by the reported relay").executed_at = ts
         if relay != "open" or not _has_metering(draft, breaker):
@@ -82,13 +83,13 @@ def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, c
         breaker.close = None
 
 
-def on_power(draft: Draft, device: str, meter: MeterTwin, ts: int, now: int, *, still: bool) -> None:
-    """A live sample of a meter behind this breaker. `still`: its register did not move since the sample before.
+def on_power(draft: Draft, device: str, power: object, ts: int, now: int, *, still: bool) -> None:
+    """A live sample of a meter behind this breaker. `power` is what this very sample says (W), None where it is silent:
+    what an older one said proves nothing. `still`: the register did not move since the sample before.
 
     Called for each live sample, so it returns early in the quiet case.
     """
     known = draft.group.breakers[device]
-    power = meter.values.get("power_w")
     flowing = isinstance(power, int) and abs(power) >= STILL_W
     if known.relay != "open":
         if "open_but_power_flows" in known.incidents:

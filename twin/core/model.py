@@ -67,7 +67,7 @@ class BreakerContract(msgspec.Struct, omit_defaults=True, frozen=True):
     gateway: str | None = None
 
 
-class Suspects(msgspec.Struct, array_like=True, omit_defaults=True):
+class Suspects(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """A run of quarantined readings that agree with each other; long enough, a falling run opens a new epoch."""
 
     reason: str
@@ -78,7 +78,7 @@ class Suspects(msgspec.Struct, array_like=True, omit_defaults=True):
     last_ts: int
 
 
-class Register(msgspec.Struct, array_like=True, omit_defaults=True):
+class Register(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """Cumulative register of one meter in its current epoch. Quantities are Wh or litres, unwrapped over rollovers.
 
     Three marks climb it: `seen` (last accepted reading) >= `head` (charged in the twin) >= `posted` (sent to the
@@ -105,7 +105,7 @@ class Register(msgspec.Struct, array_like=True, omit_defaults=True):
     suspects: Suspects | None = None
 
 
-class Incident(msgspec.Struct, array_like=True, omit_defaults=True):
+class Incident(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """Something a person should know about a device; open until it heals or somebody closes it."""
 
     kind: str
@@ -114,7 +114,7 @@ class Incident(msgspec.Struct, array_like=True, omit_defaults=True):
     detail: str = ""
 
 
-class Connection(msgspec.Struct, array_like=True, omit_defaults=True):
+class Connection(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """Connection state as the broker's conn topic tells it; offline counts only for the current session id."""
 
     state: Literal["unknown", "online", "offline"] = "unknown"
@@ -122,7 +122,7 @@ class Connection(msgspec.Struct, array_like=True, omit_defaults=True):
     since: int = 0
 
 
-class Sequence(msgspec.Struct, array_like=True, omit_defaults=True):
+class Sequence(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """Duplicate window over the last 64 sequence numbers of one device session."""
 
     sid: str = ""

@@ -99,7 +99,7 @@ class SitePolicy:
         if _overrides_nothing(contract) and (meter is None or not meter.params):
             shared = self._shared.get(ruleset.name)
             if shared is None:
-                shared = self._shared[ruleset.name] = resolve_params(ruleset, self.params)
+                shared = self._shared[ruleset.name] = resolve_params(ruleset, _valid(ruleset, self.params))
             return shared
         key = (id(ruleset), id(contract), id(meter))
         known = self._params.get(key)
@@ -127,9 +127,11 @@ def _overrides_nothing(contract: Contract | None) -> bool:
 
 
 def _valid(ruleset: Ruleset, layer: Mapping[str, str | int | bool]) -> dict[str, Any]:
-    """The overrides that fit their declarations. An import refuses the others; one that slips through (the ruleset
-    changed
-    its mind about a type) must not stop a tenant's readings, so it counts as not given."""
+    """The overrides that fit their declarations.
+
+    An import refuses the others; one that slips through (the ruleset changed its mind about a type) must not stop a
+    tenant's readings, so it counts as not given.
+    """
     valid: dict[str, Any] = {}
     for name, raw in layer.items():
         param = ruleset.params.get(name)
@@ -167,6 +169,7 @@ class TriggerIndex:
         self.registers = self.named.get(("meter", "reading.registers"), ())
         self.any_reading = self.named.get(("meter", "reading"), ())
         self.balance = self.named.get(("tenant", "account.balance"), ()) + self.named.get(("tenant", "account"), ())
+        self.watches = self.named.get(("meter", "clock"), ())
         self.credited = self.named.get(("tenant", "account.credited"), ())
         self.channels = {
             trigger.removeprefix("reading."): found

@@ -58,14 +58,22 @@ def react_to_reading(
                 _evaluate(draft, view, bound, f"reading.{channel}", now)
     for bound in index.any_reading:
         _evaluate(draft, view, bound, "reading", now)
-    for bound in index.of("meter", "clock"):
-        # A rule that watches the clock takes up its watch with the first reading, and sets its own due times from
-        # then on.
-        if bound.rule.id not in draft.group.meters[meter_id].wakes:
-            _evaluate(draft, view, bound, "clock", now)
+    _renew_watches(draft, view, meter_id, now)
     tenant = draft.group.tenant
     if tenant is not None and tenant.unseen_charges:
         react_to_balance(draft, now)
+
+
+def _renew_watches(draft: Draft, view: View, meter_id: str, now: int) -> None:
+    """Rules that watch the clock look again with a reading when their due time is near, and move it.
+
+    So a meter that reports regularly is never woken by a timer: that would cost as much as a reading.
+    """
+    near = now + draft.group.meter_contracts[meter_id].interval_ms * 3 // 2
+    for bound in draft.policy.by_trigger.watches:
+        due = draft.group.meters[meter_id].wakes.get(bound.rule.id)
+        if due is None or due < near:
+            _evaluate(draft, view, bound, "clock", now)
 
 
 def react_to_balance(draft: Draft, now: int) -> None:
@@ -167,22 +175,24 @@ def _run_due_rules(draft: Draft, scope: str, meter_id: str | None, owner: MeterT
 
 
 def _evaluate(draft: Draft, view: View, bound: BoundRule, trigger: str, now: int) -> None:
+    """Step one rule for the view's twin and carry out what it asks. In most calls nothing changes, so that comes first."""
     rule = bound.rule
-    group = draft.group
     meter_id = view.meter_id
-    view.params = draft.policy.params_for(
-        bound.ruleset, group.contract, None if meter_id is None else group.meter_contracts[meter_id]
-    )
+    group = draft.group
+    if view.ruleset is not bound.ruleset:
+        meter_contract = None if meter_id is None else group.meter_contracts[meter_id]
+        view.params = draft.policy.params_for(bound.ruleset, group.contract, meter_contract)
+        view.ruleset = bound.ruleset
     view.fresh_only = bound.locks_credit
     owner: Any = group.tenant if meter_id is None else group.meters[meter_id]
     before: RuleState | None = owner.rules.get(rule.id)
     outcome = step(rule, view, before, now, trigger)
     if outcome.wake_ms != owner.wakes.get(rule.id):
         _set_wake(draft, _private(draft, meter_id), rule.id, outcome.wake_ms)
+    if bound.locks_credit and (outcome.gate in HOLDING_GATES or (group.tenant is not None and group.tenant.held)):
+        _show_waiting(draft, rule.id, outcome, before)
     if outcome.changed or (outcome.transition and not bound.charges):
         _record(draft, view, bound, before, outcome, now)
-    if bound.locks_credit:
-        _show_waiting(draft, rule.id, outcome, before)
     for action in outcome.actions:
         _carry_out(draft, view, bound, outcome, action, now)
     for lock in outcome.assert_actions:
@@ -327,6 +337,7 @@ def _targets(draft: Draft, view: View, target: str) -> Iterable[str]:
 def _set_param(draft: Draft, view: View, action: actions.SetParam) -> None:
     """A rule changes a parameter of its own twin; the contract is replaced, so cached parameters are looked up anew."""
     group = draft.group
+    view.ruleset = None  # its parameters are looked up anew
     if view.meter_id is not None:
         contract = group.meter_contracts[view.meter_id]
         changed = msgspec.structs.replace(contract, params={**contract.params, action.name: action.value})

@@ -68,15 +68,18 @@ def update(draft: Draft, params: Mapping[str, Any], now: int) -> None:
 
 
 def band_moved(draft: Draft, charged_nano: int) -> bool:
-    """Whether a charge took the balance over one of the thresholds the facts look at; much cheaper than
-    gathering them."""
+    """Whether a charge took the balance over one of the thresholds the facts look at; cheaper than gathering them."""
     tenant = draft.group.tenant
     assert tenant is not None
-    after = tenant.balance_nano
+    after = tenant.credits_nano - tenant.charges_nano
+    edges = _edges(draft.policy.tenant_params(draft.group.contract))
+    if after > edges[-1]:
+        return False
     before = after + charged_nano
-    params = draft.policy.tenant_params(draft.group.contract)
-    return any(after < edge <= before or after <= edge < before for edge in _edges(params))
+    return any(after < edge <= before or after <= edge < before for edge in edges)
 
 
-def _edges(params: Mapping[str, Any]) -> tuple[int, ...]:
-    return (params.get("low1", 0), params.get("low2", 0), 0, -params.get("emergency_credit", 0))
+def _edges(params: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    """The thresholds of a balance; the first alarm is the highest of them in every sensible set."""
+    low1, low2 = params.get("low1", 0), params.get("low2", 0)
+    return (-params.get("emergency_credit", 0), 0, low2, max(low1, low2, 0))

@@ -44,9 +44,9 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
         return
     contract = group.meter_contracts[meter.id]
     ts = _believed_time(draft, meter, sample, now)
-    live = not sample.hist and (meter.at is None or ts >= meter.at)
     was_seen_at = meter.register.seen_ts
-    delta = _apply_register(draft, meter, contract, sample, ts, now, follows=arrival == "next")
+    delta, ts = _apply_register(draft, meter, contract, sample, ts, now, follows=arrival == "next")
+    live = not sample.hist and (meter.at is None or ts >= meter.at)
     if live:
         meter.at = ts
         meter.device_ts = sample.ts if sample.ts != ts else None
@@ -59,7 +59,7 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
             evidence.on_relay(draft, meter.id, relay, ts, "telemetry", now)
         opened = group.breakers[contract.breaker].relay_since or 0
         still = delta == 0 and was_seen_at is not None and was_seen_at >= opened
-        evidence.on_power(draft, contract.breaker, meter, ts, now, still=still)
+        evidence.on_power(draft, contract.breaker, sample.d.get("power_w"), ts, now, still=still)
 
 
 def _believed_time(draft: Draft, meter: MeterTwin, sample: Telemetry, now: int) -> int:
@@ -80,11 +80,13 @@ def _believed_time(draft: Draft, meter: MeterTwin, sample: Telemetry, now: int) 
 
 def _apply_register(
     draft: Draft, meter: MeterTwin, contract: MeterContract, sample: Telemetry, ts: int, now: int, *, follows: bool
-) -> int:
-    """Judge the register value of the sample, if it has one; returns the quantity that is now to be charged."""
+) -> tuple[int, int]:
+    """Judge the register value of the sample, if it has one; returns the quantity that is now to be charged, and the
+    instant the sample was really taken: the time of receipt where the register shows that the device's clock went back.
+    """
     raw = sample.d.get(REGISTER[contract.kind])
     if raw is None or sample.q == "bad":
-        return 0
+        return 0, ts
     verdict = judge(meter.register, contract, draft.policy, raw, ts)
     if verdict.reason == "ahead_of_its_time" and follows and not sample.hist:
         # The register grew while the clock went back: the register is physics, the clock is not.
@@ -95,11 +97,12 @@ def _apply_register(
         _accept(draft, meter, verdict, ts, now)
     elif verdict.kind == "opening":
         accrual.open_epoch(draft, meter, raw, ts, "first reading")
+        resolve_incident(draft, meter, "beyond_register", now)
     elif verdict.kind == "reset":
         _reset(draft, meter, verdict, raw, ts, now)
     elif verdict.kind == "quarantined":
         _quarantine(draft, meter, verdict, sample, raw, ts, now)
-    return meter.register.seen - meter.register.head
+    return meter.register.seen - meter.register.head, ts
 
 
 def _accept(draft: Draft, meter: MeterTwin, verdict: Verdict, ts: int, now: int) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from zoneinfo import ZoneInfo
 
+    from rules.rule import Ruleset
     from twin.core.draft import Draft
     from twin.core.messages import DeviceEvent, Telemetry
     from twin.core.model import Contract, Group, MeterContract, MeterTwin
@@ -40,6 +41,7 @@ class View:
         "meter_id",
         "now",
         "params",
+        "ruleset",
         "sample",
         "zone",
     )
@@ -49,6 +51,8 @@ class View:
         self.now = now
         self.zone: ZoneInfo = draft.policy.zone
         self.params: Mapping[str, Any] = {}
+        self.ruleset: Ruleset | None = None
+        """The ruleset whose parameters `params` holds."""
         self.meter_id = meter_id
         self.sample: Telemetry | None = None
         self.device_event: DeviceEvent | None = None
