@@ -7,8 +7,8 @@ import pytest
 from rules.ruleset import compile_ruleset
 from rules.testing import run_suite
 from schemas.documents import load_checked
-from tests.unit.rules.mutation import main, score
-from tests.unit.rules.twin_model import PACKS, SHANGHAI
+from tests.unit.rules.mutation import is_caught, main, mutants, mutated_expression, score
+from tests.unit.rules.twin_model import PACKS, SHANGHAI, pack
 from twin.core.locks import KINDS
 from twin.core.view import TWIN_MODEL
 
@@ -51,6 +51,28 @@ def test_a_pack_locks_with_names_that_the_platform_weighs(name):
 def test_packs_can_be_loaded_together():
     ids = {name: {(rule.scope_twin, rule.id) for rule in loaded(name)[1].rules} for name in NAMES}
     assert [(one, other) for one, other in combinations(NAMES, 2) if ids[one] & ids[other]] == []
+
+
+def test_what_is_mutated_in_an_expression():
+    assert list(mutated_expression('-a.x >= 2 && a.m == money("5.00")')) == [
+        'a.x >= 2 && a.m == money("5.00")',
+        '-a.x > 2 && a.m == money("5.00")',
+        '-a.x < 2 && a.m == money("5.00")',
+        '-a.x <= 2 && a.m == money("5.00")',
+        '-a.x >= 1 && a.m == money("5.00")',
+        '-a.x >= 3 && a.m == money("5.00")',
+        '-a.x >= 2 || a.m == money("5.00")',
+        '-a.x >= 2 && a.m != money("5.00")',
+        '-a.x >= 2 && a.m == money("4.99")',
+        '-a.x >= 2 && a.m == money("5.01")',
+    ]
+
+
+def test_a_hole_in_the_tests_lets_mutants_live():
+    document = pack("device-health")
+    document["tests"] = [one for one in document["tests"] if one["name"] != "open, and yet power flows"]
+    alive = [mutant.change for mutant in mutants(document) if is_caught(mutant.document, mutant.rule) is False]
+    assert {change.partition(" ")[0] for change in alive} == {"device-relay-stuck", "seep_w"}
 
 
 def test_the_tests_of_the_smallest_pack_catch_every_mutant():
