@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from billing.posting import can_extend, cut_for_posting, extend
 from billing.rating import rate
 from twin.core.effects import ChargePosted, EpochOpened
+from twin.core.model import duplicate
 
 if TYPE_CHECKING:
     from billing.rating import Slice
@@ -38,7 +39,7 @@ def charge(draft: Draft, meter: MeterTwin, now: int) -> int:
     to_ts = register.seen_ts if register.seen_ts is not None else now
     from_ts = register.head_ts if register.head_ts is not None else to_ts
     rated = rate(tariff, from_ts, to_ts, register.head, register.seen, register.month, register.month_use)
-    register = meter.register = register.__copy__()
+    register = meter.register = duplicate(register)
     if register.row is not None and register.row_tariff != tariff_name:
         post(draft, meter)
     register.row_tariff = tariff_name
@@ -65,7 +66,7 @@ def post(draft: Draft, meter: MeterTwin) -> bool:
 
 def _advance_idle(draft: Draft, meter: MeterTwin, seen_ts: int) -> None:
     """Time passed without use: what comes next was used after this instant, and a finished interval can be posted."""
-    register = meter.register = meter.register.__copy__()
+    register = meter.register = duplicate(meter.register)
     row = register.row
     if row is not None and draft.policy.grid.bounds(seen_ts)[0] >= draft.policy.grid.bounds(row.to_ts - 1)[1]:
         post(draft, meter)
@@ -122,7 +123,7 @@ def _post_row(draft: Draft, meter: MeterTwin, register: Register, row: Slice) ->
 def open_epoch(draft: Draft, meter: MeterTwin, opening: int, ts: int, reason: str) -> None:
     """Start a register chain: the first of a meter, or the next after a reset. What is not yet posted is posted
     first."""
-    register = meter.register = meter.register.__copy__()
+    register = meter.register = duplicate(meter.register)
     if register.opened:
         post(draft, meter)
     epoch = register.epoch + 1 if register.opened else register.epoch

@@ -7,13 +7,12 @@ repeat could not credit twice.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING
 
 from twin.core import accrual
 from twin.core.commands import reconcile
 from twin.core.locks import place, release
-from twin.core.model import BreakerTwin, GatewayTwin, Group, Lock, MeterTwin, Register, TenantTwin
+from twin.core.model import BreakerTwin, GatewayTwin, Group, Lock, MeterTwin, Register, TenantTwin, duplicate
 from twin.core.reactions import react_to_credit, release_rule, start_rules
 
 if TYPE_CHECKING:
@@ -109,5 +108,5 @@ def _new_meter(name: str, act: ContractsChanged, supply_from: int | None) -> Met
 
 def _post_all(draft: Draft, name: str) -> None:
     meter = draft.meter(name)
-    meter.register = copy(meter.register)
+    meter.register = duplicate(meter.register)
     accrual.post(draft, meter)

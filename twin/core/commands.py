@@ -16,14 +16,13 @@ A command ends `verified` only when the reported relay agrees and, for an openin
 
 from __future__ import annotations
 
-from copy import copy
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from twin.core.connection import reachable
 from twin.core.effects import CommandChanged
 from twin.core.incidents import open_incident
-from twin.core.model import CloseIntent, Command
+from twin.core.model import CloseIntent, Command, duplicate
 
 if TYPE_CHECKING:
     from twin.core.draft import Draft
@@ -174,8 +173,8 @@ def report(draft: Draft, breaker: BreakerTwin, now: int) -> None:
 
 def move(draft: Draft, breaker: BreakerTwin, state: str, now: int, reason: str = "") -> Command:
     """Move the current command on and report it; returns the private copy."""
-    command = copy(breaker.command)
-    assert command is not None
+    assert breaker.command is not None
+    command = duplicate(breaker.command)
     command.state = state
     command.reason = reason or command.reason
     breaker.command = command

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core.model import Group
+from twin.core.model import Group, duplicate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Draft:
     __slots__ = ("_copied", "effects", "group", "guards", "guards_spent", "policy", "supply_dirty", "wake_dirty")
 
     def __init__(self, group: Group, policy: SitePolicy, guards: Mapping[str, int]) -> None:
-        self.group = group.__copy__()
+        self.group = duplicate(group)
         self.policy = policy
         self.effects: list[AnyEffect] = []
         self.guards = guards
@@ -39,7 +39,7 @@ class Draft:
         tenant = self.group.tenant
         if tenant is not None and "t" not in self._copied:
             self._copied.add("t")
-            tenant = self.group.tenant = tenant.__copy__()
+            tenant = self.group.tenant = duplicate(tenant)
         return tenant
 
     def meter(self, device: str) -> MeterTwin:
@@ -47,7 +47,7 @@ class Draft:
         key = "m" + device
         if key in self._copied:
             return self.group.meters[device]
-        meter = self.group.meters[device].__copy__()
+        meter = duplicate(self.group.meters[device])
         if "M" not in self._copied:
             self._copied.add("M")
             self.group.meters = dict(self.group.meters)
@@ -60,7 +60,7 @@ class Draft:
         key = "b" + device
         if key in self._copied:
             return self.group.breakers[device]
-        breaker = self.group.breakers[device].__copy__()
+        breaker = duplicate(self.group.breakers[device])
         if "B" not in self._copied:
             self._copied.add("B")
             self.group.breakers = dict(self.group.breakers)
@@ -73,7 +73,7 @@ class Draft:
         gateway = self.group.gateway
         if gateway is not None and "g" not in self._copied:
             self._copied.add("g")
-            gateway = self.group.gateway = gateway.__copy__()
+            gateway = self.group.gateway = duplicate(gateway)
         return gateway
 
     def emit(self, effect: AnyEffect) -> None:

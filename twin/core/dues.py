@@ -7,12 +7,12 @@ twins. An index entry may be early, never late: after an early wake-up nothing h
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING
 
 from twin.core import accrual
 from twin.core.commands import next_due, on_due
 from twin.core.locks import release_ended
+from twin.core.model import duplicate
 from twin.core.reactions import react_to_clock
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def run_due(draft: Draft, now: int) -> None:
         due = _silence_due(draft, meter)
         if due is not None and due <= now:
             private = draft.meter(name)
-            private.register = copy(private.register)
+            private.register = duplicate(private.register)
             accrual.post(draft, private)
     react_to_clock(draft, now)
 

@@ -13,12 +13,21 @@ leaves out defaults.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from billing.rating import Slice
 from rules.step import RuleState
+
+AnyStruct = TypeVar("AnyStruct", bound=msgspec.Struct)
+
+
+def duplicate(value: AnyStruct) -> AnyStruct:
+    """A shallow copy of a twin or a part of one; several times quicker than `copy.copy`, which asks around first."""
+    copied: AnyStruct = value.__copy__()  # type: ignore[attr-defined]
+    return copied
+
 
 MeterKind = Literal["electricity", "water"]
 Relay = Literal["open", "armed", "closed"]

@@ -175,7 +175,7 @@ def _run_due_rules(draft: Draft, scope: str, meter_id: str | None, owner: MeterT
 
 
 def _evaluate(draft: Draft, view: View, bound: BoundRule, trigger: str, now: int) -> None:
-    """Step one rule for the view's twin and carry out what it asks. In most calls nothing changes, so that comes first."""
+    """Step one rule for the view's twin and carry out what it asks; in most calls that is nothing."""
     rule = bound.rule
     meter_id = view.meter_id
     group = draft.group

@@ -8,14 +8,13 @@ receipt counts, and an incident says so.
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING
 
 from twin.core import accrual, evidence
 from twin.core.continuity import Verdict, judge
 from twin.core.effects import ReadingQuarantined
 from twin.core.incidents import open_incident, resolve_incident
-from twin.core.model import Suspects
+from twin.core.model import Suspects, duplicate
 from twin.core.reactions import react_to_reading
 from twin.core.sequence import admit
 
@@ -106,7 +105,7 @@ def _apply_register(
 
 
 def _accept(draft: Draft, meter: MeterTwin, verdict: Verdict, ts: int, now: int) -> None:
-    register = meter.register = copy(meter.register)
+    register = meter.register = duplicate(meter.register)
     register.seen = verdict.quantity
     register.seen_ts = ts
     register.turns = verdict.turns
@@ -129,7 +128,7 @@ def _reset(draft: Draft, meter: MeterTwin, verdict: Verdict, raw: int, ts: int, 
     accrual.open_epoch(draft, meter, run.first_raw, run.first_ts, "reset")
     detail = f"register fell from {before} to {run.first_raw}; what was used until then was charged to nobody"
     open_incident(draft, meter, "register_reset", now, detail)
-    register = meter.register = copy(meter.register)
+    register = meter.register = duplicate(meter.register)
     register.seen = raw
     register.seen_ts = ts
 
@@ -137,7 +136,7 @@ def _reset(draft: Draft, meter: MeterTwin, verdict: Verdict, raw: int, ts: int, 
 def _quarantine(
     draft: Draft, meter: MeterTwin, verdict: Verdict, sample: Telemetry, raw: int, ts: int, now: int
 ) -> None:
-    register = meter.register = copy(meter.register)
+    register = meter.register = duplicate(meter.register)
     register.suspects = verdict.suspects or Suspects(verdict.reason, 1, raw, ts, raw, ts)
     draft.emit(
         ReadingQuarantined(meter.id, register.epoch, raw, ts, sample.sid, sample.seq, verdict.reason, register.seen)
