@@ -17,7 +17,18 @@ from adapters.store.accounts import wallet
 from adapters.store.contracts import device_contracts, tenant_contracts
 from adapters.store.site_state import load_supplies
 from rules.state import RuleState
-from twin.core.model import BreakerTwin, GatewayTwin, Group, Incident, Lock, MeterTwin, Register, TenantTwin
+from twin.core.incidents import OF_BREAKERS
+from twin.core.model import (
+    BreakerTwin,
+    CloseIntent,
+    GatewayTwin,
+    Group,
+    Incident,
+    Lock,
+    MeterTwin,
+    Register,
+    TenantTwin,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -49,7 +60,12 @@ _LOCKS = (
     "SELECT breaker, lock, who, why, ts, until, rule, rule_version FROM standing_lock"
     " WHERE site = ? AND breaker {names} AND active ORDER BY breaker, lock"
 )
-_FENCES = "SELECT device, max(fence) FROM command WHERE site = ? AND device {names} GROUP BY device"
+_COMMANDS = (
+    "SELECT c.device, c.fence, c.target, c.state, c.ts, EXISTS (SELECT 1 FROM relay_report r WHERE r.site = c.site"
+    " AND r.breaker = c.device AND r.relay = 'closed' AND r.ts >= c.issued) AS closed_since FROM command c JOIN"
+    " (SELECT device, max(fence) AS fence FROM command WHERE site = ? AND device {names} GROUP BY device) newest"
+    " ON newest.device = c.device AND newest.fence = c.fence WHERE c.site = ?"
+)
 _INCIDENTS = (
     "SELECT device, kind, since, count, detail FROM incident WHERE site = ? AND device {names}"
     " AND resolved_ts IS NULL AND kind <> 'ledger_refused' ORDER BY since"
@@ -131,7 +147,10 @@ class _Facts:
         self.chains = {row[0]: row for row in await _named(tx, _CHAINS, site, meters)}
         self.accounts = {row[0]: row for row in await _named(tx, _ACCOUNTS, site, accounts)}
         self.act_heads = {row[0]: row[1] for row in await _named(tx, _ACT_HEADS, site, groups)}
-        self.fences = {row[0]: row[1] for row in await _named(tx, _FENCES, site, breakers)}
+        names, values = in_list(tx, breakers)
+        self.commands = {
+            row["device"]: row for row in await tx.fetch(_COMMANDS.format(names=names), site, values, site)
+        }
         self.locks: defaultdict[str, dict[str, Lock]] = defaultdict(dict)
         for breaker, lock, who, why, since, until, rule, version in await _named(tx, _LOCKS, site, breakers):
             self.locks[breaker][lock] = Lock(who, why, since, until, rule, version)
@@ -149,23 +168,31 @@ class _Facts:
         group.meter_contracts = {meter.id: meter for meter in contracts.meters}
         group.breaker_contracts = {breaker.id: breaker for breaker in contracts.breakers}
         group.meters = {meter.id: self._meter(meter.id, meter.modulus) for meter in contracts.meters}
-        group.breakers = {
-            name: BreakerTwin(
-                name,
-                locks=self.locks.get(name, {}),
-                fence=self.fences.get(name, 0),
-                incidents={} if name in group.meters else self.incidents.get(name, {}),
-            )
-            for name in group.breaker_contracts
-        }
+        group.breakers = {name: self._breaker(name, combined=name in group.meters) for name in group.breaker_contracts}
         if contracts.gateway:
             group.gateway = GatewayTwin(contracts.gateway, incidents=self.incidents.get(contracts.gateway, {}))
         if contracts.contract is not None:
             group.tenant = self._tenant(contracts.contract.id, state or ("NORMAL", 0))
         return group
 
+    def _breaker(self, name: str, *, combined: bool) -> BreakerTwin:
+        breaker = BreakerTwin(name, locks=self.locks.get(name, {}))
+        known = self.incidents.get(name, {})
+        breaker.incidents = {kind: known[kind] for kind in known if not combined or kind in OF_BREAKERS}
+        last = self.commands.get(name)
+        if last is None:
+            return breaker
+        breaker.fence = last["fence"]
+        waits = last["target"] == "open" or last["state"] != "verified"
+        if waits and not breaker.locks and not last["closed_since"]:
+            # We opened it, or were about to close it, and no lock is left: the wish to close outlives the store. One
+            # that has been closed since is left alone: if it is open now, somebody on site opened it.
+            breaker.close = CloseIntent({"reason": "the last lock was released"}, last["ts"])
+        return breaker
+
     def _meter(self, name: str, modulus: int) -> MeterTwin:
-        meter = MeterTwin(name, incidents=self.incidents.get(name, {}), rules=self.rules.get(name, {}))
+        known = {kind: one for kind, one in self.incidents.get(name, {}).items() if kind not in OF_BREAKERS}
+        meter = MeterTwin(name, incidents=known, rules=self.rules.get(name, {}))
         if name in self.chains:
             _, epoch, opening, head, head_ts, month, month_use = self.chains[name]
             register = Register(epoch=epoch, opening=opening, seen=head, head=head, posted=head, opened=True)

@@ -25,6 +25,12 @@ ALARMING = {
 """Kinds that raise an alarm of their own, with its severity."""
 
 
+OF_BREAKERS = frozenset(
+    {"command_failing", "command_unverified", "closed_locally_under_lock", "opened_locally", "open_but_power_flows"}
+)
+"""Kinds that belong to the breaker where one device is a meter and its breaker; the others are the meter's."""
+
+
 def open_incident(draft: Draft, twin: MeterTwin | BreakerTwin, kind: str, now: int, detail: str = "") -> None:
     """Open an incident on a twin that is private to the draft, or count one more of an open one."""
     known = twin.incidents.get(kind)

@@ -1,0 +1,53 @@
+"""A rebuild keeps what a tenant or a person is waiting for: a closing, an incident's end."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapters.store.database import Database
+from adapters.store.ledger import SqlLedger
+from adapters.store.registry import SqlRegistry
+from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
+from tests.unit.adapters.store.park import NOW, SITE, entry
+from twin.core.effects import CommandChanged, IncidentOpened, LockChanged, RelayReported
+
+
+@pytest.mark.parametrize(
+    ("target", "state", "locked", "wishes"),
+    [
+        ("open", "verified", False, True),
+        ("open", "verified", True, False),
+        ("closed", "sent", False, True),
+        ("closed", "verified", False, False),
+    ],
+)
+async def test_a_breaker_that_we_opened_and_nothing_locks_still_wants_to_close(
+    park: Database, ledger: SqlLedger, registry: SqlRegistry, target: str, state: str, locked: bool, wishes: bool
+) -> None:
+    older = CommandChanged("br-001", "c-1", "breaker.set", "open", 40, "verified", NOW, NOW, NOW + 1)
+    newest = CommandChanged("br-001", "c-2", "breaker.set", target, 41, state, NOW + 5, NOW + 4, NOW + 9)
+    lock = LockChanged("br-001", "manual", locked, "bob", "work", NOW)
+    await ledger.post(SITE, [entry(1, lock, older), entry(2, newest)])
+    groups = {group.id: group async for group in registry.rebuilt_groups(SITE)}
+    breaker = groups["t-002"].breakers["br-001"]
+    assert (breaker.fence, breaker.close is not None) == (41, wishes)
+
+
+async def test_a_breaker_closed_since_on_site_is_left_to_whoever_opened_it(
+    park: Database, ledger: SqlLedger, registry: SqlRegistry
+) -> None:
+    ours = CommandChanged("br-001", "c-1", "breaker.set", "open", 40, "verified", NOW + 2, NOW, NOW + 9)
+    moves = [RelayReported("br-001", relay, NOW + at) for relay, at in (("open", 1), ("closed", 5), ("open", 8))]
+    await ledger.post(SITE, [entry(1, ours, *moves)])
+    groups = {group.id: group async for group in registry.rebuilt_groups(SITE)}
+    assert groups["t-002"].breakers["br-001"].close is None
+
+
+async def test_incidents_of_a_meter_with_a_relay_go_where_they_heal(
+    park: Database, ledger: SqlLedger, registry: SqlRegistry
+) -> None:
+    opened_now = [IncidentOpened("em-001", kind, NOW, "") for kind in ("command_unverified", "clock_ahead")]
+    await ledger.post(SITE, [entry(1, *opened_now)])
+    group = {group.id: group async for group in registry.rebuilt_groups(SITE)}["t-001"]
+    assert list(group.breakers["em-001"].incidents) == ["command_unverified"]
+    assert list(group.meters["em-001"].incidents) == ["clock_ahead"]
