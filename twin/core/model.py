@@ -7,8 +7,7 @@ rarely and are written by an import, states change with every reading.
 
 Structs that are `array_like` are stored by position, which saves a third of Redis' memory: add fields to them at
 the end only. Everything here is a plain value. `twin.core.decide` never changes a value that it was given: it
-copies what it touches. Field names are written once for every twin in Redis, so long names cost memory; the encoder
-leaves out defaults.
+copies what it touches.
 """
 
 from __future__ import annotations
@@ -33,7 +32,91 @@ MeterKind = Literal["electricity", "water"]
 Relay = Literal["open", "armed", "closed"]
 
 
-class Contract(msgspec.Struct, omit_defaults=True, frozen=True):
+SHORT_NAMES: dict[str, dict[str, str]] = {
+    "Contract": {
+        "name": "n",
+        "mode": "m",
+        "account": "a",
+        "emergency_credit_nano": "e",
+        "params": "p",
+        "protected_until": "g",
+    },
+    "MeterContract": {
+        "kind": "k",
+        "tariff": "t",
+        "breaker": "b",
+        "gateway": "g",
+        "interval_ms": "i",
+        "modulus": "m",
+        "max_rate": "x",
+        "supply_from": "f",
+        "params": "p",
+    },
+    "BreakerContract": {
+        "op": "o",
+        "remote_close": "c",
+        "meters": "m",
+        "gateway": "g",
+    },
+    "MeterTwin": {
+        "register": "r",
+        "sequence": "s",
+        "conn": "c",
+        "link": "l",
+        "at": "a",
+        "device_ts": "d",
+        "received_at": "t",
+        "quality": "q",
+        "values": "v",
+        "rules": "u",
+        "wakes": "w",
+        "incidents": "n",
+        "versions": "b",
+    },
+    "Lock": {
+        "since": "s",
+        "until": "u",
+        "rule": "r",
+        "rule_version": "v",
+        "expires_ms": "x",
+        "verify_ms": "e",
+    },
+    "BreakerTwin": {
+        "locks": "k",
+        "fence": "f",
+        "command": "m",
+        "close": "x",
+        "retry_at": "y",
+        "failures": "z",
+        "relay": "r",
+        "relay_at": "a",
+        "relay_since": "s",
+        "conn": "c",
+        "link": "l",
+        "incidents": "n",
+    },
+    "GatewayTwin": {
+        "conn": "c",
+        "versions": "b",
+        "incidents": "n",
+    },
+    "TenantTwin": {
+        "credits_nano": "c",
+        "credits_seq": "q",
+        "charges_nano": "d",
+        "state": "s",
+        "state_since": "t",
+        "held": "h",
+        "held_told": "i",
+        "unseen_charges": "x",
+        "rules": "u",
+        "wakes": "w",
+    },
+}
+"""Field names as they are stored: every twin repeats them, and long ones would cost a sixth of a site's memory."""
+
+
+class Contract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SHORT_NAMES["Contract"]):
     """What is agreed about one tenant; changed by an import or by a person, never by a reading."""
 
     id: str
@@ -46,7 +129,7 @@ class Contract(msgspec.Struct, omit_defaults=True, frozen=True):
     """Supply guarantee (保电): until this instant (Unix ms) no arrears cutoff."""
 
 
-class MeterContract(msgspec.Struct, omit_defaults=True, frozen=True):
+class MeterContract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SHORT_NAMES["MeterContract"]):
     """What is agreed and installed at one metering point."""
 
     id: str
@@ -64,7 +147,7 @@ class MeterContract(msgspec.Struct, omit_defaults=True, frozen=True):
     params: dict[str, str | int | bool] = {}
 
 
-class BreakerContract(msgspec.Struct, omit_defaults=True, frozen=True):
+class BreakerContract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SHORT_NAMES["BreakerContract"]):
     """A relay inside a meter, a breaker of its own, or a water valve."""
 
     id: str
@@ -141,7 +224,7 @@ class Sequence(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     duplicates: int = 0
 
 
-class MeterTwin(msgspec.Struct, omit_defaults=True):
+class MeterTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["MeterTwin"]):
     """State of one electricity or water meter."""
 
     id: str
@@ -165,7 +248,7 @@ class MeterTwin(msgspec.Struct, omit_defaults=True):
     """Firmware, model and the like, as the birth message told them."""
 
 
-class Lock(msgspec.Struct, omit_defaults=True):
+class Lock(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Lock"]):
     """One reason for a breaker to stay open."""
 
     who: str
@@ -206,7 +289,7 @@ class CloseIntent(msgspec.Struct, omit_defaults=True):
     verify_ms: int = 15_000
 
 
-class BreakerTwin(msgspec.Struct, omit_defaults=True):
+class BreakerTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["BreakerTwin"]):
     """State of one breaker or valve: wanted (locks), commanded (command) and reported (relay) are three facts."""
 
     id: str
@@ -224,7 +307,7 @@ class BreakerTwin(msgspec.Struct, omit_defaults=True):
     incidents: dict[str, Incident] = {}
 
 
-class GatewayTwin(msgspec.Struct, omit_defaults=True):
+class GatewayTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["GatewayTwin"]):
     """State of one gateway: it has a connection and an identity, and meters behind it."""
 
     id: str
@@ -233,7 +316,7 @@ class GatewayTwin(msgspec.Struct, omit_defaults=True):
     incidents: dict[str, Incident] = {}
 
 
-class TenantTwin(msgspec.Struct, omit_defaults=True):
+class TenantTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["TenantTwin"]):
     """Money and supply state of one tenant. `balance = credits_nano - charges_nano`; each total has one writer.
 
     `credits_nano` and `credits_seq` are absolute and come from SQL; `charges_nano` is born here and reaches SQL as
