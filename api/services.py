@@ -29,7 +29,7 @@ DOUBTED_ACTS = 1_000
 """More acts than people can make in the second that Redis may lose with the power."""
 COLLECT_AFTER = (20_000, 20, 20)
 """Thresholds of Python's garbage collector. Every reading makes objects that live on and none that needs collecting:
-with the default of 700 the collector takes about a sixth of a reading's CPU time."""
+with the default of 700 the collector took a sixth to a third of a reading's CPU time."""
 
 
 class Services:
