@@ -78,6 +78,13 @@ class Embedded:
         self.settings = settings
         self.servers = servers
 
+    def lost(self) -> str:
+        """Which of the servers has died, with the end of its log; an empty text while all live."""
+        for server in self.servers:
+            if not server.is_running:
+                return f"{server!r} has died. The end of its log:\n{server.log_tail()}"
+        return ""
+
     def stop(self) -> None:
         """Stop the children, broker first, so that nothing arrives while Redis saves."""
         for server in reversed(self.servers):

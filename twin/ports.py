@@ -168,6 +168,10 @@ class EffectStream(Protocol):
         """Drop entries that the ledger has and no other consumer group still needs, keeping the newest `keep`."""
         ...
 
+    async def acknowledged_to(self, site: str, consumers: str) -> str:
+        """Id up to which a consumer group has acknowledged everything; '0-0' while anything is pending."""
+        ...
+
     async def trimmed_to(self, site: str) -> str:
         """Id up to which entries were dropped by `trim`; '0-0' when none were."""
         ...

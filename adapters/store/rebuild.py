@@ -173,6 +173,10 @@ class _Facts:
             group.gateway = GatewayTwin(contracts.gateway, incidents=self.incidents.get(contracts.gateway, {}))
         if contracts.contract is not None:
             group.tenant = self._tenant(contracts.contract.id, state or ("NORMAL", 0))
+            # Money may have come in while there was no twin, and what the twin made of it may be lost: look again.
+            group.tenant.unseen_credits = any(
+                lock.rule for one in group.breakers.values() for kind, lock in one.locks.items() if kind == "credit"
+            )
         return group
 
     def _breaker(self, name: str, *, combined: bool) -> BreakerTwin:

@@ -330,6 +330,11 @@ class MemoryEffectStream:
             del state.effects[:dropped]
         return dropped
 
+    async def acknowledged_to(self, site: str, consumers: str) -> str:
+        """Id up to which a consumer group has acknowledged everything; '0-0' while anything is pending."""
+        group = self.redis.site(site).consumers.get(consumers)
+        return BEGINNING if group is None or group.pending else group.delivered
+
     async def trimmed_to(self, site: str) -> str:
         """Id up to which entries were dropped by `trim`; '0-0' when none were since the last rebuild."""
         return self.redis.site(site).trimmed

@@ -158,6 +158,12 @@ class RedisEffectStream:
         """Id up to which entries were dropped by `trim`; '0-0' when none were since the last rebuild."""
         return await self._head(site_keys(site).generation, "trimmed")
 
+    async def acknowledged_to(self, site: str, consumers: str) -> str:
+        """Id up to which a consumer group has acknowledged everything; '0-0' while anything is pending."""
+        with self._reaching:
+            delivered, pending = await self._progress(site_keys(site).effects, consumers)
+        return BEGINNING if pending else delivered
+
     async def follow(self, site: str, after: str | None) -> AsyncIterator[Entry]:
         """Live feed of entries newer than `after`; None means from the first step of the iteration on. Never ends."""
         keys = site_keys(site)

@@ -31,6 +31,8 @@ class Installation(msgspec.Struct, frozen=True):
 
     settings: Settings
     alone: bool
+    lost: Callable[[], str] = lambda: ""
+    """Says which of our embedded servers has died, with the end of its log; an empty text while all live."""
 
 
 def say(text: str) -> None:
@@ -90,7 +92,7 @@ def installation(
     except OSError as error:
         raise CommandError(f"data folder {settings.data}: {error.strerror}; name another with --data") from None
     try:
-        yield Installation(embedded.settings, alone)
+        yield Installation(embedded.settings, alone, embedded.lost)
     finally:
         embedded.stop()
 

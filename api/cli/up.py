@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twin.flows.read_site import SiteFiles
 
 URL_POLL_S = 0.1
+CHILD_POLL_S = 1.0
 
 
 def up(
@@ -51,7 +52,7 @@ def up(
     if there is not None:
         raise CommandError(f"{settings.data} is in use by pid {there.pid} ({there.http_url}); stop it, or give --data")
     with installation(settings, broker=True) as found:
-        run_loop(_serve(found.settings, files))
+        run_loop(_serve(found.settings, files, found.lost))
 
 
 def run_loop(work: Coroutine[Any, Any, None]) -> None:
@@ -64,7 +65,7 @@ def run_loop(work: Coroutine[Any, Any, None]) -> None:
     uvloop.run(work)
 
 
-async def _serve(settings: Settings, files: SiteFiles | None) -> None:
+async def _serve(settings: Settings, files: SiteFiles | None, lost: Callable[[], str]) -> None:
     from api.cli.running import forget_running
     from api.cli.site import import_files, show_difference
     from api.services import Services
@@ -76,12 +77,24 @@ async def _serve(settings: Settings, files: SiteFiles | None) -> None:
     services = Services(platform)
     stop_on_signals(services.stop)
     telling = asyncio.create_task(_tell_when_ready(services, settings))
+    watching = asyncio.create_task(_stop_when_lost(services, lost))
     try:
         await run_services(services)
     finally:
         telling.cancel()
+        watching.cancel()
         forget_running(settings.data_dir)
+    if lost():
+        raise CommandError(f"stopped, because an embedded server was lost; start again. {lost()}")
     say("stopped")
+
+
+async def _stop_when_lost(services: Services, lost: Callable[[], str]) -> None:
+    """Without its servers nothing works: better to end, with the reason, than to look alive."""
+    while not lost():  # noqa: ASYNC110 - a child process is polled
+        await asyncio.sleep(CHILD_POLL_S)
+    say(f"an embedded server was lost, stopping: {lost()}")
+    services.stop.set()
 
 
 async def run_services(services: Services) -> None:
@@ -115,6 +128,8 @@ async def _tell_when_ready(services: Services, settings: Settings) -> None:
     say(f"redis     {shown['redis_url']}")
     say(f"database  {shown['database_url']}")
     say(f"sites     {', '.join(sites) or 'none yet: twinmeter site import FILE'}")
+    if not settings.admin_token and not await platform.tokens.tokens():
+        say("no token exists yet, so nobody can use the API: set TWINMETER_ADMIN_TOKEN and start again")
     say("ready; Ctrl-C stops")
 
 

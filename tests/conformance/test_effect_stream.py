@@ -9,6 +9,7 @@ import pytest
 
 from tests.conformance.backends import Backend
 from tests.conformance.twin_values import a_group, charge, notice, stream_of
+from twin.flows.rebuild_twins import why_rebuild
 from twin.ports import Entry
 
 NOW = 1_750_000_000_000
@@ -290,3 +291,41 @@ async def test_follow_from_now_on_and_over_a_rebuild(backend: Backend, site: str
     await writer.write(1)
     assert numbers(await _next(feed, 1)) == [3]
     await feed.aclose()
+
+
+async def test_what_a_group_has_acknowledged_is_known_once_nothing_is_pending(
+    backend: Backend, site: str, writer: Writer
+) -> None:
+    stream = backend.stream()
+    await stream.join(site, "ledger")
+    assert await stream.acknowledged_to(site, "ledger") == "0-0"
+    await writer.write(3)
+    entries = await stream.read(site, "ledger", "w", count=3, block_ms=0)
+    await stream.acknowledge(site, "ledger", ids(entries[:2]))
+    assert await stream.acknowledged_to(site, "ledger") == "0-0", "one is pending: it may be in SQL or not"
+    await stream.acknowledge(site, "ledger", ids(entries[2:]))
+    assert await stream.acknowledged_to(site, "ledger") == entries[2].id
+
+
+async def test_sql_that_lacks_what_the_ledger_once_acknowledged_is_older_than_the_store(
+    backend: Backend, site: str, writer: Writer
+) -> None:
+    stream = backend.stream()
+    await stream.join(site, "ledger")
+    await writer.write(3)
+    entries = await stream.read(site, "ledger", "w", count=3, block_ms=0)
+    await stream.acknowledge(site, "ledger", ids(entries))
+    assert await why_rebuild(Position(entries[2].id), writer.store, stream, site) == ""
+    assert "SQL is older" in await why_rebuild(Position(entries[1].id), writer.store, stream, site)
+    assert "older than SQL" in await why_rebuild(Position("9999999999999-0"), writer.store, stream, site)
+
+
+class Position:
+    """A registry that knows one thing: how far SQL is."""
+
+    def __init__(self, position: str) -> None:
+        self.position = position
+
+    async def generation(self, site: str) -> tuple[int, str]:
+        """Generation 1, and the position."""
+        return 1, self.position

@@ -13,7 +13,7 @@ from twin.core import accrual
 from twin.core.commands import next_due, on_due
 from twin.core.locks import release_ended
 from twin.core.model import duplicate
-from twin.core.reactions import react_to_clock
+from twin.core.reactions import react_to_clock, react_to_credit
 
 if TYPE_CHECKING:
     from twin.core.draft import Draft
@@ -33,6 +33,11 @@ def run_due(draft: Draft, now: int) -> None:
             private.register = duplicate(private.register)
             accrual.post(draft, private)
     react_to_clock(draft, now)
+    if draft.group.tenant is not None and draft.group.tenant.unseen_credits:
+        tenant = draft.tenant()
+        assert tenant is not None
+        tenant.unseen_credits = False
+        react_to_credit(draft, 0, now)
 
 
 def earliest_due(draft: Draft) -> int | None:

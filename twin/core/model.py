@@ -109,6 +109,7 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "held": "h",
         "held_told": "i",
         "unseen_charges": "x",
+        "unseen_credits": "y",
         "rules": "u",
         "wakes": "w",
     },
@@ -335,6 +336,8 @@ class TenantTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["TenantT
     """The reasons that were last reported."""
     unseen_charges: bool = False
     """Charged since the balance rules last looked, by samples that may not actuate anything."""
+    unseen_credits: bool = False
+    """Rebuilt under a rule's arrears lock: whether credits end it is asked again at the first wake."""
     rules: dict[str, RuleState] = {}
     wakes: dict[str, int] = {}
 

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+LEDGER = "ledger"
+"""The consumer group that acknowledges an effect only after SQL has it."""
+
 
 async def why_rebuild(registry: Registry, store: TwinStore, stream: EffectStream, site: str) -> str:
     """Why the store's twins may not be used as they are; an empty text when they may.
 
-    Three things must hold: the generation is the one SQL expects; the store is not older than SQL (its last effect
-    is at or behind SQL's position); and SQL is not older than the store (nothing that SQL lacks was trimmed away).
+    Three things must hold: the generation is the one SQL expects; the store is not older than SQL (its last effect is
+    not behind SQL's position); and SQL is not older than the store (nothing that SQL lacks was trimmed away or
+    acknowledged).
     """
     generation, position = await registry.generation(site)
     known = await store.generation(site)
@@ -33,6 +37,9 @@ async def why_rebuild(registry: Registry, store: TwinStore, stream: EffectStream
     trimmed = await stream.trimmed_to(site)
     if _order(trimmed) > _order(position):
         return f"effects up to {trimmed} were trimmed, SQL has only {position}: SQL is older than the store"
+    acknowledged = await stream.acknowledged_to(site, LEDGER)
+    if _order(acknowledged) > _order(position):
+        return f"the ledger once had effects up to {acknowledged}, SQL has only {position}: SQL is older than the store"
     return ""
 
 
