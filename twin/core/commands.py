@@ -265,7 +265,7 @@ def on_due(draft: Draft, device: str, now: int) -> None:
 
 def verify_deadline(command: Command) -> int:
     """Until then the reported relay and physics must have confirmed an executed command."""
-    return (command.executed_at or command.issued) + command.verify_within_ms
+    return command.proof_by or (command.executed_at or command.issued) + command.verify_within_ms
 
 
 def next_due(breaker: BreakerTwin) -> int | None:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core.commands import BEFORE_EXECUTION, end, in_flight, move, reconcile
+from twin.core.commands import BEFORE_EXECUTION, end, in_flight, move, reconcile, verify_deadline
 from twin.core.effects import RelayReported
 from twin.core.incidents import open_incident, resolve_incident
+from twin.core.model import duplicate
 
 if TYPE_CHECKING:
     from twin.core.draft import Draft
@@ -65,7 +66,10 @@ def _hold_against_command(
             move(draft, breaker, "executed", now, "by the reported relay").executed_at = ts
         if relay != "open" or not _has_metering(draft, breaker):
             _verified(draft, breaker, now)
+        else:
+            _await_reading(draft, breaker)
         return
+    _contradicted(draft, breaker)
     if moved and command is None:
         _moved_on_site(draft, breaker, relay, now, cause)
     if relay == "open":
@@ -102,6 +106,7 @@ def on_power(draft: Draft, device: str, power: object, ts: int, now: int, *, sti
         breaker = draft.breaker(device)
         detail = f"{power} W at {ts} through a breaker reported open since {opened}"
         open_incident(draft, breaker, "open_but_power_flows", now, detail)
+        _contradicted(draft, breaker)
     elif not flowing and (isinstance(power, int) or still):
         if "open_but_power_flows" in known.incidents:
             resolve_incident(draft, draft.breaker(device), "open_but_power_flows", now)
@@ -123,6 +128,30 @@ def _verified(draft: Draft, breaker: BreakerTwin, now: int) -> None:
         breaker.close = None
     for kind in ("command_unverified", "command_failing", "opened_locally"):
         resolve_incident(draft, breaker, kind, now)
+
+
+def _await_reading(draft: Draft, breaker: BreakerTwin) -> None:
+    """The relay agrees in time; the proof by power can come no sooner than the slowest meter's next reading."""
+    contract = draft.group.breaker_contracts[breaker.id]
+    interval_ms = max(draft.group.meter_contracts[name].interval_ms for name in contract.meters)
+    command = breaker.command
+    assert command is not None
+    proof_by = (command.executed_at or command.issued) + interval_ms * 3 // 2 + SETTLE_MS
+    if command.proof_by is None and proof_by > verify_deadline(command):
+        _set_proof_by(draft, breaker, proof_by)
+
+
+def _contradicted(draft: Draft, breaker: BreakerTwin) -> None:
+    """What was reported or measured speaks against the command: there is nothing to wait for beyond its own time."""
+    if breaker.command is not None and breaker.command.proof_by is not None:
+        _set_proof_by(draft, breaker, None)
+
+
+def _set_proof_by(draft: Draft, breaker: BreakerTwin, proof_by: int | None) -> None:
+    assert breaker.command is not None
+    breaker.command = duplicate(breaker.command)
+    breaker.command.proof_by = proof_by
+    draft.wake_dirty = True
 
 
 def _has_metering(draft: Draft, breaker: BreakerTwin) -> bool:

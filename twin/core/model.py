@@ -279,6 +279,8 @@ class Command(msgspec.Struct, omit_defaults=True):
     executed_at: int | None = None
     attempt: int = 1
     reason: str = ""
+    proof_by: int | None = None
+    """The relay agrees, and the meter's next reading is to prove it: until then, in place of `verify_within_ms`."""
 
 
 class CloseIntent(msgspec.Struct, omit_defaults=True):

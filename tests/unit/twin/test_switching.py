@@ -152,6 +152,7 @@ def test_executed_but_the_relay_does_not_move_ends_unverified_with_one_reissue_a
     assert ("open", "unverified") in states(scene)
     assert scene.breaker.command.attempt == 2
     scene.obey(report=False, settle=False)
+    scene.play(StateReported("em-001", "closed", scene.now + 1))
     scene.wait(MINUTE)
     assert [state for state in states(scene) if state[1] == "unverified"] == [("open", "unverified")] * 2
     scene.wait(HOUR)
@@ -272,3 +273,22 @@ def test_an_override_that_does_not_fit_its_parameter_counts_as_not_given():
     params = scene.policy.params_for(ruleset, scene.group.contract)
     assert params["low1"] == ruleset.params["low1"].default
     assert params["limit_w"] == 5_000
+
+
+def test_a_slow_meter_gives_its_proof_with_its_next_reading_and_no_alarm_before():
+    scene = running(interval_ms=15 * MINUTE)
+    scene.lock()
+    scene.obey(settle=False)
+    scene.wait(14 * MINUTE)
+    assert scene.breaker.command.state == "executed"
+    assert scene.breaker.incidents == {}
+    scene.sample(0, power_w=0)
+    assert scene.breaker.command.state == "verified"
+
+
+def test_a_meter_that_stays_silent_after_an_opening_leaves_it_unverified():
+    scene = running(interval_ms=15 * MINUTE)
+    scene.lock()
+    scene.obey(settle=False)
+    scene.wait(HOUR)
+    assert ("open", "unverified") in states(scene)
