@@ -23,6 +23,21 @@ if TYPE_CHECKING:
 
 MOODS = {"good": "green", "bad": "red", "plain": ""}
 
+COMMAND_STATES_ZH = {
+    "created": "已创建",
+    "queued": "排队",
+    "sent": "已发送",
+    "received": "已接收",
+    "executed": "已执行",
+    "verified": "已核实",
+    "rejected": "被拒绝",
+    "expired": "已过期",
+    "failed": "失败",
+    "unverified": "未核实",
+    "superseded": "被取代",
+    "cancelled": "已取消",
+}
+
 
 def render(snapshot: Snapshot, watch: ParkWatch, zone: str, title: str, links: str) -> RenderableType:
     """One picture of the park as it is now."""
@@ -73,7 +88,9 @@ def _money(snapshot: Snapshot, watch: ParkWatch) -> Table:
 
 def _supply(snapshot: Snapshot, watch: ParkWatch) -> Table:
     commands = watch.commands()
-    words = ", ".join(f"{state} {count}" for state, count in sorted(commands.items())) or "-"
+    words = ", ".join(
+        f"{tell(COMMAND_STATES_ZH.get(state, state), state)} {count}" for state, count in sorted(commands.items())
+    )
     return _table(
         tell("供应", "supply"),
         [
@@ -81,7 +98,7 @@ def _supply(snapshot: Snapshot, watch: ParkWatch) -> Table:
             (tell("欠费断供", "cutoffs"), f"{watch.cutoffs}"),
             (tell("恢复供应", "reconnections"), f"{watch.reconnections}"),
             (tell("安全跳闸", "safety trips"), f"{watch.overloads}"),
-            (tell("指令", "commands"), words),
+            (tell("指令", "commands"), words or "-"),
         ],
     )
 

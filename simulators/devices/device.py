@@ -126,7 +126,7 @@ class Device:
             times.append(self._press_at_ms)
         return min(times, default=None)
 
-    def channels(self, now_ms: int) -> dict[str, Any]:
+    def channels(self, now_ms: int) -> dict[str, Any]:  # noqa: ARG002 - kinds that measure need the instant
         """The readings of this instant, by channel; empty for a device that takes none."""
         return {}
 
