@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin.core.connection import reachable
 from twin.core.effects import CommandChanged
-from twin.core.incidents import open_incident
+from twin.core.incidents import open_incident, resolve_incident
 from twin.core.model import CloseIntent, Command, duplicate
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ MOST_REISSUES_UNVERIFIED = 1
 FENCE_LEAP = 1_000
 """A device that refuses our fence without telling its own (our twins were restored from old data) is overtaken
 by this many."""
+MOST_FENCE = 1 << 52
+"""A device's word about its fence is believed up to here: no device obeys so many commands, and as many are left."""
+LAST_FENCE = 1 << 53
+"""The greatest that the contract lets a command carry."""
 FRESH_INTERVALS = 3
 
 
@@ -137,7 +141,7 @@ def issue(
     `timing` is how long execution, and then the evidence for it, may take (ms).
     """
     expires_ms, verify_ms = timing
-    breaker.fence += 1
+    breaker.fence = min(breaker.fence + 1, LAST_FENCE)
     state = "created" if reachable(breaker.conn, breaker.link) else "queued"
     identity = command_id(draft.group.site, breaker.id, breaker.fence, now)
     breaker.command = Command(
@@ -213,9 +217,19 @@ def _send_if_queued(draft: Draft, breaker: BreakerTwin, command: Command, now: i
         move(draft, breaker, "created", now)
 
 
-def learn_fence(draft: Draft, device: str, fence: int) -> None:
-    """The device has executed this fence: ours must not be lower, or it would refuse what we send next."""
-    if fence > draft.group.breakers[device].fence:
+def learn_fence(draft: Draft, device: str, fence: int, now: int) -> None:
+    """The device has executed this fence: ours must not be lower, or it would refuse what we send next.
+
+    One beyond `MOST_FENCE` is a fault of the device and not believed: an incident says so until it tells a better one.
+    """
+    known = draft.group.breakers[device]
+    if fence > MOST_FENCE:
+        detail = f"device says {fence}, none above {MOST_FENCE} is believed"
+        open_incident(draft, draft.breaker(device), "fence_absurd", now, detail)
+        return
+    if "fence_absurd" in known.incidents and fence > 0:
+        resolve_incident(draft, draft.breaker(device), "fence_absurd", now)
+    if fence > known.fence:
         draft.breaker(device).fence = fence
 
 
@@ -243,7 +257,10 @@ def on_answer(draft: Draft, message: CommandAnswered, now: int) -> bool:
             move(draft, breaker, "executed", now).executed_at = now
         return True
     if message.st == "rejected" and "fence" in message.reason:
-        breaker.fence = max(breaker.fence, message.fence) if message.fence else breaker.fence + FENCE_LEAP
+        if message.fence:
+            learn_fence(draft, breaker.id, message.fence, now)
+        else:
+            breaker.fence = min(breaker.fence + FENCE_LEAP, MOST_FENCE)
     fail(draft, breaker, message.st, now, message.reason)
     return False
 

@@ -116,10 +116,8 @@ def _on_answer(draft: Draft, message: CommandAnswered, now: int) -> None:
     first = command is not None and command.id == message.cmd and command.state in BEFORE_EXECUTION
     executed = on_answer(draft, message, now)
     if executed and message.relay is not None:
-        ts = min(message.ts, now)
-        if first:  # it follows its command, and what was known before that, whatever the device's clock says
-            ts = max(ts, known.relay_at or ts)
-        evidence.on_relay(draft, message.device, message.relay, ts, "command", now, answers=first)
+        # The first answer follows its command, and what was known before that, whatever the device's clock says.
+        evidence.on_relay(draft, message.device, message.relay, min(message.ts, now), "command", now, answers=first)
 
 
 def _on_sent(draft: Draft, message: CommandSent, now: int) -> None:
@@ -129,8 +127,8 @@ def _on_sent(draft: Draft, message: CommandSent, now: int) -> None:
 
 def _on_state(draft: Draft, message: StateReported, now: int) -> None:
     _require_breaker(draft, message.device)
-    learn_fence(draft, message.device, message.fence)
-    evidence.on_relay(draft, message.device, message.relay, min(message.ts, now), message.cause, now)
+    learn_fence(draft, message.device, message.fence, now)
+    evidence.on_relay(draft, message.device, message.relay, min(message.ts, now), message.cause, now, sid=message.sid)
 
 
 def _on_telemetry(draft: Draft, message: Telemetry, now: int) -> None:

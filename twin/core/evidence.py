@@ -28,25 +28,41 @@ SETTLE_MS = 2_000
 """A contactor travels and a load decays; power measured sooner after the report proves nothing."""
 
 
-def on_relay(draft: Draft, device: str, relay: Relay, ts: int, cause: str, now: int, *, answers: bool = False) -> None:
-    """The device reported its relay (or valve) position at `ts`. `answers`: in its answer to the command in flight, so
-    it cannot be a word from before that command, even where the device's clock lags behind ours."""
+def on_relay(
+    draft: Draft,
+    device: str,
+    relay: Relay,
+    said_ts: int,
+    cause: str,
+    now: int,
+    *,
+    sid: str = "",
+    believed_ts: int | None = None,
+    answers: bool = False,
+) -> None:
+    """The device reported its relay (or valve) position at `said_ts` by its own clock, in session `sid`. `believed_ts`:
+    when it really was, where that is known already. `answers`: in its answer to the command in flight, so it cannot be
+    a word from before that command, even where the device's clock lags behind ours."""
     known = draft.group.breakers[device]
-    if known.relay_at is not None and ts < known.relay_at:
+    if believed_ts is None and answers:
+        believed_ts = max(said_ts, known.relay_at or said_ts)
+    ts = _when(known, said_ts, sid, now) if believed_ts is None else believed_ts
+    if ts is None or (known.relay_at is not None and ts < known.relay_at):
         return  # a retained or reordered report from before what we know
     command = in_flight(known)
+    doubted = ts != said_ts
     if (
         known.relay == relay
         and (command is None or command.target != relay)
         and "closed_locally_under_lock" not in known.incidents
     ):
-        if known.relay_at is None or ts - known.relay_at > 60_000:
-            draft.breaker(device).relay_at = ts
+        if known.relay_at is None or ts - known.relay_at > 60_000 or (doubted and sid != known.relay_sid):
+            _note_word(draft.breaker(device), ts, said_ts, sid)
         return
     breaker = draft.breaker(device)
     moved = breaker.relay != relay
     first_word = breaker.relay is None
-    breaker.relay_at = ts
+    _note_word(breaker, ts, said_ts, sid)
     if moved:
         breaker.relay = relay
         breaker.relay_since = ts
@@ -55,6 +71,29 @@ def on_relay(draft: Draft, device: str, relay: Relay, ts: int, cause: str, now: 
     _hold_against_command(draft, breaker, relay, ts, now, cause, moved=moved and not first_word, answers=answers)
     if first_word or not breaker.locks:
         reconcile(draft, device, now)
+
+
+def _when(known: BreakerTwin, said_ts: int, sid: str, now: int) -> int | None:
+    """The instant a report counts from; None for one from before what is known.
+
+    A clock that lags behind what is known proves nothing where the device has restarted: the first word of the session
+    that is current counts from its receipt, and so does what follows it by the device's own clock.
+    """
+    if known.relay_at is None or said_ts >= known.relay_at:
+        return said_ts
+    if not sid or sid != known.conn.sid:
+        return None
+    restarted = known.relay_sid != "" and sid != known.relay_sid
+    follows = known.relay_said is not None and said_ts >= known.relay_said
+    return max(now, known.relay_at) if restarted or follows else None
+
+
+def _note_word(breaker: BreakerTwin, ts: int, said_ts: int, sid: str) -> None:
+    """Keep when the relay was last spoken of (by our clock, and by the device's where that is not believed) and in
+    which session."""
+    breaker.relay_at = ts
+    breaker.relay_said = said_ts if said_ts != ts else None
+    breaker.relay_sid = sid or breaker.conn.sid
 
 
 def _hold_against_command(

@@ -26,7 +26,14 @@ ALARMING = {
 
 
 OF_BREAKERS = frozenset(
-    {"command_failing", "command_unverified", "closed_locally_under_lock", "opened_locally", "open_but_power_flows"}
+    {
+        "command_failing",
+        "command_unverified",
+        "closed_locally_under_lock",
+        "fence_absurd",
+        "opened_locally",
+        "open_but_power_flows",
+    }
 )
 """Kinds that belong to the breaker where one device is a meter and its breaker; the others are the meter's."""
 

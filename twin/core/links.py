@@ -24,9 +24,9 @@ def on_birth(draft: Draft, message: Birth, now: int) -> None:
     _connected(draft, device, "online", message.sid, message.ts, now, message.versions)
     if device not in draft.group.breakers:
         return
-    learn_fence(draft, device, message.fence)
+    learn_fence(draft, device, message.fence, now)
     if message.relay is not None:
-        evidence.on_relay(draft, device, message.relay, min(message.ts, now), "birth", now)
+        evidence.on_relay(draft, device, message.relay, min(message.ts, now), "birth", now, sid=message.sid)
     breaker = draft.breaker(device)
     breaker.retry_at = None
     resolve_incident(draft, breaker, "closed_locally_under_lock", now)

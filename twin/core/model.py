@@ -91,6 +91,8 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "relay": "r",
         "relay_at": "a",
         "relay_since": "s",
+        "relay_sid": "d",
+        "relay_said": "t",
         "conn": "c",
         "link": "l",
         "incidents": "n",
@@ -305,6 +307,10 @@ class BreakerTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Breake
     relay: Relay | None = None
     relay_at: int | None = None
     relay_since: int | None = None
+    relay_sid: str = ""
+    """Session in which the relay was last spoken of."""
+    relay_said: int | None = None
+    """What the device's clock said then, where it was not believed."""
     conn: Connection = msgspec.field(default_factory=Connection)
     link: Connection | None = None
     incidents: dict[str, Incident] = {}

@@ -34,7 +34,8 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
     relay = sample.d.get("relay")
     if known is None:
         if relay is not None and not sample.hist:
-            evidence.on_relay(draft, sample.device, relay, min(sample.ts, now), "telemetry", now)
+            ts = min(sample.ts, now)
+            evidence.on_relay(draft, sample.device, relay, ts, "telemetry", now, sid=sample.sid)
         return
     window, arrival = admit(known.sequence, sample.sid, sample.seq)
     meter = draft.meter(sample.device)
@@ -52,10 +53,12 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
         meter.received_at = sample.received_at
         meter.quality = sample.q
         meter.values = {**meter.values, **sample.d}
+        if "clock_behind" in meter.incidents and _clock_is_right(draft, sample, ts, now):
+            resolve_incident(draft, meter, "clock_behind", now)
     react_to_reading(draft, meter.id, sample, delta, ts if live else now, live=live)
     if live and contract.breaker is not None:
         if relay is not None and contract.breaker == meter.id:
-            evidence.on_relay(draft, meter.id, relay, ts, "telemetry", now)
+            evidence.on_relay(draft, meter.id, relay, sample.ts, "telemetry", now, sid=sample.sid, believed_ts=ts)
         opened = group.breakers[contract.breaker].relay_since or 0
         still = delta == 0 and was_seen_at is not None and was_seen_at >= opened
         evidence.on_power(draft, contract.breaker, sample.d.get("power_w"), ts, now, still=still)
@@ -75,6 +78,12 @@ def _believed_time(draft: Draft, meter: MeterTwin, sample: Telemetry, now: int) 
     if "clock_ahead" in meter.incidents and not sample.hist:
         resolve_incident(draft, meter, "clock_ahead", now)
     return sample.ts
+
+
+def _clock_is_right(draft: Draft, sample: Telemetry, ts: int, now: int) -> bool:
+    """Whether a live sample was believed at its own time, and that is about now."""
+    skew_ms = draft.policy.skew_ms
+    return ts == sample.ts and (skew_ms is None or sample.ts >= now - skew_ms)
 
 
 def _apply_register(
