@@ -40,6 +40,7 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "emergency_credit_nano": "e",
         "params": "p",
         "protected_until": "g",
+        "group": "r",
     },
     "MeterContract": {
         "kind": "k",
@@ -51,6 +52,7 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "max_rate": "x",
         "supply_from": "f",
         "params": "p",
+        "imax_a": "y",
     },
     "BreakerContract": {
         "op": "o",
@@ -72,6 +74,7 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "wakes": "w",
         "incidents": "n",
         "versions": "b",
+        "params": "p",
     },
     "Lock": {
         "since": "s",
@@ -96,11 +99,17 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "conn": "c",
         "link": "l",
         "incidents": "n",
+        "rules": "u",
+        "wakes": "w",
+        "params": "p",
     },
     "GatewayTwin": {
         "conn": "c",
         "versions": "b",
         "incidents": "n",
+        "rules": "u",
+        "wakes": "w",
+        "params": "p",
     },
     "TenantTwin": {
         "credits_nano": "c",
@@ -114,6 +123,7 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "unseen_credits": "y",
         "rules": "u",
         "wakes": "w",
+        "params": "p",
     },
 }
 """Field names as they are stored: every twin repeats them, and long ones would cost a sixth of a site's memory."""
@@ -130,6 +140,8 @@ class Contract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SHORT_NAM
     params: dict[str, str | int | bool] = {}
     protected_until: int | None = None
     """Supply guarantee (保电): until this instant (Unix ms) no arrears cutoff."""
+    group: str = ""
+    """Kind of tenant as the site names it, such as a building or a trade; rules may read it."""
 
 
 class MeterContract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SHORT_NAMES["MeterContract"]):
@@ -148,6 +160,8 @@ class MeterContract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SHOR
     supply_from: int | None = None
     """Start of the supply, Unix ms; the opening register value holds at this instant."""
     params: dict[str, str | int | bool] = {}
+    imax_a: int = 0
+    """Greatest current of the installation, A; 0 where nobody has said."""
 
 
 class BreakerContract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SHORT_NAMES["BreakerContract"]):
@@ -249,6 +263,8 @@ class MeterTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["MeterTwi
     incidents: dict[str, Incident] = {}
     versions: dict[str, str] = {}
     """Firmware, model and the like, as the birth message told them."""
+    params: dict[str, str | int | bool] = {}
+    """What rules have set (`set_param`): it lies over what the contract says, and outlives an import."""
 
 
 class Lock(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Lock"]):
@@ -314,6 +330,10 @@ class BreakerTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Breake
     conn: Connection = msgspec.field(default_factory=Connection)
     link: Connection | None = None
     incidents: dict[str, Incident] = {}
+    rules: dict[str, RuleState] = {}
+    wakes: dict[str, int] = {}
+    params: dict[str, str | int | bool] = {}
+    """What rules have set (`set_param`): it lies over what the contract says, and outlives an import."""
 
 
 class GatewayTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["GatewayTwin"]):
@@ -323,6 +343,10 @@ class GatewayTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Gatewa
     conn: Connection = msgspec.field(default_factory=Connection)
     versions: dict[str, str] = {}
     incidents: dict[str, Incident] = {}
+    rules: dict[str, RuleState] = {}
+    wakes: dict[str, int] = {}
+    params: dict[str, str | int | bool] = {}
+    """What rules have set (`set_param`): it lies over what the contract says, and outlives an import."""
 
 
 class TenantTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["TenantTwin"]):
@@ -348,6 +372,8 @@ class TenantTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["TenantT
     """Rebuilt under a rule's arrears lock: whether credits end it is asked again at the first wake."""
     rules: dict[str, RuleState] = {}
     wakes: dict[str, int] = {}
+    params: dict[str, str | int | bool] = {}
+    """What rules have set (`set_param`): it lies over what the contract says, and outlives an import."""
 
     @property
     def balance_nano(self) -> int:
