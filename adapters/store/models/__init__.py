@@ -1,8 +1,11 @@
 """Tables of the store, as Tortoise models, by subject. Rows never leave `adapters.store`."""
 
+from adapters.store.models.accounts import AccountState, Anchor, Approval, Correction, Debt, DebtRecovery, Refund
+from adapters.store.models.adjustments import Adjustment, RerateMark
 from adapters.store.models.audit import Audit, Token
 from adapters.store.models.decisions import Notification, RefusedEffect, RuleChange, WebhookCall
 from adapters.store.models.energy import Energy, QuarantinedReading, Rating, RegisterEpoch
+from adapters.store.models.history import HistoryBlock, RulesetActivation, RuleShadow, ShadowFinding
 from adapters.store.models.money import Account, Act, ActHead, IdempotentAnswer, Journal, Leg, Payment
 from adapters.store.models.operations import (
     Alarm,
@@ -20,15 +23,23 @@ from adapters.store.models.tariffs import Ruleset, RulesetVersion, Tariff, Tarif
 
 __all__ = [
     "Account",
+    "AccountState",
     "Act",
     "ActHead",
+    "Adjustment",
     "Alarm",
+    "Anchor",
+    "Approval",
     "Audit",
     "Command",
     "CommandStep",
     "ConnectionChange",
+    "Correction",
+    "Debt",
+    "DebtRecovery",
     "Device",
     "Energy",
+    "HistoryBlock",
     "IdempotentAnswer",
     "Incident",
     "Journal",
@@ -38,12 +49,17 @@ __all__ = [
     "Payment",
     "QuarantinedReading",
     "Rating",
+    "Refund",
     "RefusedEffect",
     "RegisterEpoch",
     "RelayReport",
+    "RerateMark",
     "RuleChange",
+    "RuleShadow",
     "Ruleset",
+    "RulesetActivation",
     "RulesetVersion",
+    "ShadowFinding",
     "Site",
     "StandingLock",
     "Supply",
