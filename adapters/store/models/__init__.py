@@ -1,7 +1,8 @@
 """Tables of the store, as Tortoise models, by subject. Rows never leave `adapters.store`."""
 
 from adapters.store.models.accounts import AccountState, Anchor, Approval, Correction, Debt, DebtRecovery, Refund
-from adapters.store.models.adjustments import Adjustment, RerateMark
+from adapters.store.models.adjustments import Adjustment, RerateMark, SupplyTariff
+from adapters.store.models.alarms import AlarmCare, AlarmNote, AlarmShelf, WriteProbe
 from adapters.store.models.audit import Audit, Token
 from adapters.store.models.decisions import Notification, RefusedEffect, RuleChange, WebhookCall
 from adapters.store.models.energy import Energy, QuarantinedReading, Rating, RegisterEpoch
@@ -28,6 +29,9 @@ __all__ = [
     "ActHead",
     "Adjustment",
     "Alarm",
+    "AlarmCare",
+    "AlarmNote",
+    "AlarmShelf",
     "Anchor",
     "Approval",
     "Audit",
@@ -64,9 +68,11 @@ __all__ = [
     "StandingLock",
     "Supply",
     "SupplyChange",
+    "SupplyTariff",
     "Tariff",
     "TariffVersion",
     "Tenant",
     "Token",
     "WebhookCall",
+    "WriteProbe",
 ]
