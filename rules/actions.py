@@ -42,12 +42,16 @@ class Notify(msgspec.Struct, frozen=True, tag="notify"):
 
 
 class Lock(msgspec.Struct, frozen=True, tag="lock"):
-    """Open a breaker or shut a valve (`target`) and hold it for this reason. Durations of 0 leave the default."""
+    """Open a breaker or shut a valve (`target`) and hold it for this reason. Durations of 0 leave the default.
+
+    `until_calendar`: the lock ends, and the rule with it, when the calendar of the rule's `active` closes.
+    """
 
     target: str
     lock: str
     expires_ms: int = 0
     verify_within_ms: int = 0
+    until_calendar: bool = False
 
 
 class Unlock(msgspec.Struct, frozen=True, tag="unlock"):
@@ -79,9 +83,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "charge": ("account", "tariff"),
     "alarm": ("severity", "text"),
     "notify": ("template", "cooldown", "to", "channels"),
-    "breaker.lock": ("lock", "expires", "verify_within"),
+    "breaker.lock": ("lock", "expires", "verify_within", "until"),
     "breaker.unlock": ("lock", "expires", "verify_within"),
-    "valve.lock": ("lock", "expires", "verify_within"),
+    "valve.lock": ("lock", "expires", "verify_within", "until"),
     "valve.unlock": ("lock", "expires", "verify_within"),
     "set_param": ("name", "value"),
     "webhook": ("name", "data"),
@@ -153,5 +157,9 @@ def _built(name: str, fields: Mapping[str, Any], duration: Callable[[str], int],
     if name == "webhook":
         return Webhook(fields["name"], tuple(sorted(fields.get("data", {}).items())))
     target, verb = name.split(".")
-    build = Lock if verb == "lock" else Unlock
-    return build(target, fields["lock"], duration("expires"), duration("verify_within"))
+    timing = duration("expires"), duration("verify_within")
+    if verb == "unlock":
+        return Unlock(target, fields["lock"], *timing)
+    if fields.get("until", "calendar") != "calendar":
+        raise ActionError(f"a lock ends `until: calendar`, not {fields['until']!r}", "until")
+    return Lock(target, fields["lock"], *timing, "until" in fields)

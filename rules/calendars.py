@@ -112,8 +112,8 @@ class Calendar(msgspec.Struct, frozen=True):
         minutes.update(edge % DAY_MINUTES for entry in self.entries for span in entry.spans for edge in _ends(span))
         midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - a wall clock, placed in its zone below
         return {
-            *_clock_jumps(midnight, zone),
-            *(at for minute in minutes for at in _instants(midnight + timedelta(minutes=minute), zone)),
+            *clock_jumps(midnight, zone),
+            *(at for minute in minutes for at in instants_of(midnight + timedelta(minutes=minute), zone)),
         }
 
 
@@ -121,7 +121,7 @@ def _ends(span: Span) -> tuple[int, int]:
     return span.start, span.end
 
 
-def _instants(wall: datetime, zone: tzinfo) -> Iterable[int]:
+def instants_of(wall: datetime, zone: tzinfo) -> Iterable[int]:
     """The instants at which the wall clock shows this time: one, or two in a repeated hour."""
     return {_unix_ms(wall.replace(tzinfo=zone, fold=fold)) for fold in (0, 1)}
 
@@ -130,7 +130,7 @@ def _unix_ms(moment: datetime) -> int:
     return (moment.astimezone(UTC) - EPOCH) // timedelta(milliseconds=1)
 
 
-def _clock_jumps(midnight: datetime, zone: tzinfo) -> list[int]:
+def clock_jumps(midnight: datetime, zone: tzinfo) -> list[int]:
     """The instant inside this local day at which the zone's offset changes, if it does; found by halving."""
     low = _unix_ms(midnight.replace(tzinfo=zone))
     high = _unix_ms((midnight + _ONE_DAY).replace(tzinfo=zone))

@@ -91,7 +91,9 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
     """One compiled rule.
 
     `levels` has one entry without severity for a rule with a plain `when`, so that there is one way to evaluate.
-    `repeats`: the rule acts on every trigger whose condition holds and keeps no state (`charge`, `unlock`).
+    `repeats`: the rule acts on every trigger whose condition holds and keeps no fired state (`charge`, `unlock`).
+    `defers`: it repeats, and what a closed gate stops is made up for when the gate opens (`unlock`, but no `charge`).
+    `ends_with_calendar`: the rule ends, and its locks with it, when the calendar of `active` closes.
     `clocked`: passing time counts as a trigger (`clock` stands in `on`). `flip` is when time alone may change where
     or when, `clear_flip` the same for the clear condition. `fingerprint` covers `when`, `levels` and `for`.
     `run_when` is the condition of a rule without a ladder; `ready` the whole result of a repeating rule that has no
@@ -120,6 +122,8 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
     description: Any = None
     fingerprint: str = ""
     repeats: bool = False
+    defers: bool = False
+    ends_with_calendar: bool = False
     clocked: bool = False
     flip: Flip | None = None
     clear_flip: Flip | None = None

@@ -147,6 +147,8 @@ class _RuleCompilation:
             description=written.get("description"),
             fingerprint=self.fingerprint(),
             repeats=any(isinstance(plan.action, (Charge, Unlock)) for plan in actions) and not self.has_edges(),
+            defers=not any(isinstance(plan.action, Charge) for plan in actions),
+            ends_with_calendar=any(isinstance(plan.action, Lock) and plan.action.until_calendar for plan in actions),
             clocked=CLOCK in on,
             flip=_earliest([*(found.flip for found in expressions if found is not None), *self.stale_flips()]),
             clear_flip=clear.when.flip if clear is not None and clear.when is not None else None,
@@ -338,8 +340,19 @@ class _RuleCompilation:
             self.problem(
                 ("then",), "a rule that repeats (charge, unlock) cannot raise alarms or lock; use a rule of its own"
             )
+        if rule.ends_with_calendar and rule.active is None and "active" not in self.written:
+            self.problem(("then",), "`until: calendar` needs `active`: its calendar says when the lock ends")
+        self.check_targets(rule)
         if rule.retry is not None and not rule.locks and len(kinds) >= len(self.written["then"]):
             self.problem(("retry",), "retry releases locks, and this rule locks nothing")
+
+    def check_targets(self, rule: Rule) -> None:
+        """Actions must have something to act on: a gateway has no register and no breaker, a tenant no register."""
+        for index, plan in enumerate(rule.actions[-len(self.written["then"]) :]):
+            if isinstance(plan.action, Charge) and self.scope != "meter":
+                self.problem(("then", index), "only a rule of scope meter can charge: the register is the meter's")
+            if isinstance(plan.action, (Lock, Unlock)) and self.scope == "gateway":
+                self.problem(("then", index), "a gateway has no breaker and no valve: lock by meter, breaker or tenant")
 
     def fingerprint(self) -> str:
         conditions = [level["when"] for level in self.written.get("levels", ())]

@@ -26,6 +26,7 @@ _WIRE_NAMES = {
     "notified_at": "na",
     "gate": "g",
     "fingerprint": "fp",
+    "approved_until": "ap",
 }
 
 
@@ -34,7 +35,8 @@ class RuleState(msgspec.Struct, frozen=True, omit_defaults=True, rename=_WIRE_NA
 
     Instants are Unix ms, 0 for none. `level` is the rung of the severity ladder while fired. `retries` counts the
     automatic releases of the local day `retry_day` (an ordinal). `notified` is the highest rung told since
-    `notified_at`. `gate` says why a deferred rule waits. `fingerprint` ties a running `for` to its condition.
+    `notified_at`. `gate` says why a deferred rule waits. `fingerprint` ties a running `for` to its condition. Until
+    `approved_until` a person lets the waiting rule pass its guard.
     """
 
     state: str = NORMAL
@@ -51,6 +53,7 @@ class RuleState(msgspec.Struct, frozen=True, omit_defaults=True, rename=_WIRE_NA
     notified_at: int = 0
     gate: str = ""
     fingerprint: str = ""
+    approved_until: int = 0
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -13,9 +13,12 @@ named: where, when, pending (`for`), active, inhibited_by, guard, cooldown.
   and cooldowns, and automatic releases, need no sample.
 - Unknown neither starts, satisfies nor resets a `for` (`on_unknown: reset` resets it, `fire` counts as true), and
   neither clears a fired rule.
-- A rule with `charge` or `unlock` repeats: it acts on every trigger whose condition holds and has no fired state.
+- A rule with `charge` or `unlock` repeats: it acts on every trigger whose condition holds and has no fired state. An
+  unlock that a gate stops is deferred and made up for when the gate opens; a charge is not, the next one covers it.
 - A ladder (`levels`) moves its severity in place; while it is held only by `clear`, it stands on its lowest rung.
-- Without `clear`, a rule clears when its condition is false; with `retry`, only by a release or by a person.
+- Without `clear`, a rule clears when its condition is false; with `retry`, only by a release or by a person. A rule
+  with a lock `until: calendar` ends besides when its calendar closes, and is due again when it opens.
+- A person's approval lets a waiting rule through its guard, once, until the approval ends.
 """
 
 from datetime import timedelta
@@ -43,7 +46,7 @@ from rules.state import (
     remembered,
 )
 
-__all__ = ["RuleState", "Step", "released_by_operator", "step"]
+__all__ = ["RuleState", "Step", "approved_by_operator", "released_by_operator", "step"]
 
 _WAITING = (PENDING, DEFERRED)
 
@@ -117,6 +120,13 @@ def released_by_operator(state: RuleState, now: int) -> RuleState | None:
     return remembered(msgspec.structs.replace(state, retries=0, retry_day=0), now)
 
 
+def approved_by_operator(state: RuleState, until: int) -> RuleState | None:
+    """The state after a person has let a rule that waits pass its guard until an instant; None where none waits."""
+    if state.state not in _WAITING:
+        return None
+    return msgspec.structs.replace(state, approved_until=until)
+
+
 def _flip(rule: Rule, env: Any) -> int | None:
     return rule.flip(env) if rule.clocked and rule.flip is not None else None
 
@@ -136,7 +146,8 @@ def _outside(state: RuleState | None, now: int) -> Step:
 def _absent(rule: Rule, env: Any, state: RuleState | None, now: int, absent: Any) -> Step:
     """The condition has no value. A running `for` is held unless the rule says `reset`."""
     kind = ERROR if isinstance(absent, Failure) else UNKNOWN
-    if rule.repeats or (state is not None and state.state == kind):
+    waits = state is not None and state.state in _WAITING
+    if (rule.repeats and not waits) or (state is not None and state.state == kind):
         wake_ms = _flip(rule, env)
         return QUIET[kind] if wake_ms is None else Step(wake_ms=wake_ms, gate=kind)
     if state is not None and state.state in _WAITING and rule.on_unknown != "reset":
@@ -179,7 +190,13 @@ def _waits(rule: Rule, env: Any, state: RuleState | None, now: int, name: str, s
     """Pending or deferred; unchanged if it already was so for the same reason."""
     kept = remembered(state, now) or RuleState()
     fresh = msgspec.structs.replace(
-        kept, state=name, since_ms=since, due_ms=due, gate=gate, fingerprint=rule.fingerprint
+        kept,
+        state=name,
+        since_ms=since,
+        due_ms=due,
+        gate=gate,
+        fingerprint=rule.fingerprint,
+        approved_until=state.approved_until if state is not None and state.approved_until > now else 0,
     )
     wake_ms = _waiting_wake(rule, env, fresh, now)
     gate = gate or PENDING
@@ -195,11 +212,15 @@ def _closed_gate(rule: Rule, env: Any, state: RuleState | None, now: int) -> str
         return "active"
     if rule.inhibited_by and inhibitor(rule, env):
         return "inhibited_by"
-    if rule.guard is not None and env.guard_used(rule.id) >= rule.guard.max:
+    if rule.guard is not None and env.guard_used(rule.id) >= rule.guard.max and not _is_approved(state, now):
         return "guard"
     if state is not None and state.cooldown_until > now:
         return "cooldown"
     return ""
+
+
+def _is_approved(state: RuleState | None, now: int) -> bool:
+    return state is not None and now < state.approved_until
 
 
 def inhibitor(rule: Rule, env: Any) -> str:
@@ -220,10 +241,14 @@ def _gate_wake(rule: Rule, env: Any, state: RuleState | None, gate: str, now: in
 
 
 def _repeat(rule: Rule, env: Any, state: RuleState | None, now: int, level: int) -> Step:
-    """A rule that acts on every trigger: it passes or it does not, and nothing is deferred."""
+    """A rule that acts on every trigger: it passes, or waits for its gate, or (a charge) leaves it to the next one."""
     gate = _closed_gate(rule, env, state, now)
+    if gate and rule.defers:
+        since = state.since_ms if state is not None and state.state == DEFERRED else now
+        return _waits(rule, env, state, now, DEFERRED, since, since, gate)
     if gate:
-        return Step(wake_ms=_flip(rule, env), gate=gate)
+        opens_ms = _gate_wake(rule, env, state, gate, now) if rule.clocked else None
+        return Step(wake_ms=_sooner(_flip(rule, env), opens_ms), gate=gate)
     actions, notified = _edge_actions(rule, env, state, now, level)
     kept = _after_acting(rule, env, state, now, level, notified)
     fresh = kept if kept != RuleState() else None
@@ -302,6 +327,9 @@ class _Fired:
         rule, state = self.rule, self.state
         if state.release_ms and self.now >= state.release_ms:
             return self.release()
+        active = rule.active
+        if rule.ends_with_calendar and active is not None and not active.is_open(self.now, self.env.zone):
+            return self.end()
         clearing = self.clearing(level, absent)
         if clearing is True and self.evidence:
             return self.recover()
@@ -340,6 +368,14 @@ class _Fired:
         counted = msgspec.structs.replace(self.state, retries=self.state.retries + 1)
         return Step(remembered(counted, self.now), True, "released", unlocks, wake_ms=_flip(self.rule, self.env))
 
+    def end(self) -> Step:
+        """The calendar closed: take the rule's locks off. What still holds is due again when the calendar opens."""
+        unlocks = tuple(Unlock(lock.target, lock.lock) for lock in self.rule.lock_actions(self.env))
+        after = remembered(self.state, self.now)
+        again = step(self.rule, self.env, after, self.now, CLOCK if self.rule.clocked else None)
+        kept = again.state if again.changed else after
+        return Step(kept, True, "ended", unlocks, wake_ms=again.wake_ms, gate="active")
+
     def rung(self, level: int, absent: Any, absent_level: int) -> int:
         """The rung to stand on. An unknown rung above neither lifts nor lets fall; none true: the lowest."""
         current = self.state.level
@@ -364,6 +400,8 @@ class _Fired:
         """When time alone may change something about a fired rule."""
         rule = self.rule
         release_ms = state.release_ms or None
+        if rule.ends_with_calendar and rule.active is not None:
+            release_ms = _sooner(release_ms, rule.active.next_change(self.now, self.env.zone))
         if not rule.clocked:
             return release_ms
         explicit = rule.clear is not None and rule.clear.when is not None

@@ -58,6 +58,7 @@ def tenant_contract(entry: Entry, timezone: str) -> Contract:
         emergency_credit_nano=parse_money(entry.get("emergency_credit", "0")),
         params=entry.get("params", {}),
         protected_until=local_instant(protected, timezone) if protected else None,
+        group=entry.get("group", ""),
     )
 
 
@@ -82,6 +83,7 @@ def meter_contract(settings: Entry, device: Entry, supply: SupplyRow | None) -> 
         max_rate=_max_rate(device, electric),
         supply_from=supply.from_ts if supply else None,
         params=device.get("params", {}),
+        imax_a=device.get("imax_a", 0) if electric else 0,
     )
 
 

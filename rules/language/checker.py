@@ -13,6 +13,8 @@ from rules.language.kinds import (
     DURATION,
     INT,
     ORDERED,
+    STRING,
+    TIME,
     TIMESTAMP,
     Type,
     is_number,
@@ -24,6 +26,9 @@ from rules.language.kinds import (
 )
 from rules.language.syntax import UNTYPED, Node
 from rules.language.values import ARITHMETIC, Failure, TwinModel, negate
+
+BUILT_IN = {"now": TIMESTAMP, "now.time": TIME, "now.weekday": STRING}
+"""Paths that every rule may read, whatever its twin: the instant, and what the local clock shows."""
 
 _VERBS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "take the remainder of"}
 
@@ -68,8 +73,8 @@ class Checker:
 
     def path(self, node: syntax.Path) -> Type:
         name = node.name
-        if name == "now":
-            return TIMESTAMP
+        if name in BUILT_IN:
+            return BUILT_IN[name]
         if name.startswith("p."):
             found = self.params.get(name[2:])
             if found is None:
@@ -87,7 +92,7 @@ class Checker:
     def known(self) -> list[str]:
         """Everything that could have been meant, for suggestions."""
         visible = (name for name, spec in self.model.items() if not spec.scopes or self.scope in (None, *spec.scopes))
-        return [*visible, *(f"p.{name}" for name in self.params), "now"]
+        return [*visible, *(f"p.{name}" for name in self.params), *BUILT_IN]
 
     def unary(self, node: syntax.Unary) -> Node:
         node.operand = self.check(node.operand)

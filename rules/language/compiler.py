@@ -28,6 +28,7 @@ from rules.language.values import (
     negate,
     subtract,
 )
+from rules.language.walltime import READERS
 
 Run = Callable[[Any], Any]
 
@@ -60,7 +61,9 @@ def _constant(value: Any) -> Run:
 
 def _path(node: syntax.Path, model: TwinModel) -> Run:
     if node.name == "now":
-        get: Run = lambda env: env.now  # noqa: E731 - one of three getters
+        get: Run = lambda env: env.now  # noqa: E731 - one of four getters
+    elif node.name in READERS:
+        get = READERS[node.name]
     elif node.name.startswith("p."):
         name = node.name[2:]
         get = lambda env: env.params[name]  # noqa: E731

@@ -14,6 +14,7 @@ from rules.language import syntax
 from rules.language.compiler import Run, compiled
 from rules.language.syntax import Node
 from rules.language.values import ABSENT, TwinModel
+from rules.language.walltime import DAY_MINUTES, next_showing
 
 RECHECK_MS = 60_000
 
@@ -40,8 +41,9 @@ def flip_of(node: Node, model: TwinModel) -> Flip | None:
 
 
 def _flips(node: Node, model: TwinModel) -> list[Flip]:
-    if "now" not in syntax.paths(node):
-        return []
+    names = syntax.paths(node)
+    if "now" not in names:
+        return _showings(node, model) if "now.time" in names or "now.weekday" in names else []
     if isinstance(node, syntax.Binary) and node.left.type.kind == "bool":
         return [flip for child in syntax.children(node) for flip in _flips(child, model)]
     if isinstance(node, syntax.Binary) and node.op in _COMPARISONS:
@@ -53,6 +55,46 @@ def _flips(node: Node, model: TwinModel) -> list[Flip]:
     if isinstance(node, (syntax.Logic, syntax.Choice, syntax.Unary)) and node.type.kind == "bool":
         return [flip for child in syntax.children(node) for flip in _flips(child, model)]
     return [_recheck]
+
+
+def _showings(node: Node, model: TwinModel) -> list[Flip]:
+    """When the wall clock next shows something that a tree without `now` itself may be waiting for."""
+    if isinstance(node, syntax.Binary) and node.op in _COMPARISONS:
+        for clock, other in ((node.left, node.right), (node.right, node.left)):
+            alone = isinstance(clock, syntax.Path) and clock.name == "now.time"
+            if alone and not any(name.startswith("now.") for name in syntax.paths(other)):
+                return [_showing(compiled(other, model))]
+    if isinstance(node, (syntax.Logic, syntax.Choice, syntax.Unary)) or _joins_bools(node):
+        parts = [child for child in syntax.children(node) if _reads_wall_clock(child)]
+        return [flip for child in parts for flip in _showings(child, model)]
+    if "now.time" in syntax.paths(node):
+        return [_next_minute]
+    return [lambda env: next_showing(env, {0})]
+
+
+def _joins_bools(node: Node) -> bool:
+    return isinstance(node, syntax.Binary) and node.left.type.kind == "bool"
+
+
+def _reads_wall_clock(node: Node) -> bool:
+    return any(name in ("now.time", "now.weekday") for name in syntax.paths(node))
+
+
+def _showing(other: Run) -> Flip:
+    """A comparison of `now.time` with a time of day changes when the clock shows that minute, the next, or midnight."""
+
+    def flip(env: Any) -> int | None:
+        minute = other(env)
+        if minute.__class__ is not int:
+            return None
+        return next_showing(env, {0, minute % DAY_MINUTES, (minute + 1) % DAY_MINUTES})
+
+    return flip
+
+
+def _next_minute(env: Any) -> int | None:
+    instant: int = (env.now // RECHECK_MS + 1) * RECHECK_MS
+    return instant
 
 
 def _recheck(env: Any) -> int | None:

@@ -11,7 +11,7 @@ Grammar (a subset of CEL; `LITERAL` functions take one string literal):
     primary    = int | decimal | string | "true" | "false" | path
                | "(" expression ")" | "[" [ expression { "," expression } ] "]"
                | ("has" | "size" | "min" | "max") "(" expression { "," expression } ")"
-               | ("money" | "duration" | "timestamp") "(" string ")"
+               | ("money" | "duration" | "timestamp" | "time") "(" string ")"
     path       = name { "." name }
 """
 
@@ -21,10 +21,10 @@ from typing import Any
 
 from rules.errors import ExpressionError, did_you_mean
 from rules.language import syntax
-from rules.language.kinds import ANY_UNIT, BOOL, DURATION, MONEY, STRING, TIMESTAMP, Type
+from rules.language.kinds import ANY_UNIT, BOOL, DURATION, MONEY, STRING, TIME, TIMESTAMP, Type
 from rules.language.lexer import Token, tokens_of
 from rules.language.syntax import Node
-from rules.literals import read_duration, read_money, read_timestamp
+from rules.literals import read_clock_time, read_duration, read_money, read_timestamp
 
 MAX_DEPTH = 48
 MAX_NODES = 512
@@ -36,6 +36,7 @@ LITERAL_FUNCTIONS: dict[str, tuple[Type, Callable[[object], int]]] = {
     "money": (MONEY, read_money),
     "duration": (DURATION, read_duration),
     "timestamp": (TIMESTAMP, read_timestamp),
+    "time": (TIME, read_clock_time),
 }
 FUNCTIONS = {"has": (1, 1), "size": (1, 1), "min": (1, 16), "max": (1, 16)}
 KNOWN_FUNCTIONS = (*FUNCTIONS, *LITERAL_FUNCTIONS)
