@@ -82,7 +82,7 @@ $(DEV_READY): requirements-dev.lock pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@ $(READY)
 
-# Debian's servers, which the integration tests run beside the embedded ones.
+# Debian's servers, which the integration tests run beside the embedded ones, and the font that bills are printed in.
 system:
 	@deploy/install-test-servers.sh
 
