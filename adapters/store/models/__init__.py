@@ -2,7 +2,7 @@
 
 from adapters.store.models.accounts import AccountState, Anchor, Approval, Correction, Debt, DebtRecovery, Refund
 from adapters.store.models.adjustments import Adjustment, RerateMark, SupplyTariff
-from adapters.store.models.alarms import AlarmCare, AlarmNote, AlarmShelf, WriteProbe
+from adapters.store.models.alarms import AlarmCare, AlarmNote, AlarmShelf, NoticeGroup, WriteProbe
 from adapters.store.models.audit import Audit, Token
 from adapters.store.models.decisions import Notification, RefusedEffect, RuleChange, WebhookCall
 from adapters.store.models.energy import Energy, QuarantinedReading, Rating, RegisterEpoch
@@ -49,6 +49,7 @@ __all__ = [
     "Journal",
     "Leg",
     "LockChange",
+    "NoticeGroup",
     "Notification",
     "Payment",
     "QuarantinedReading",
