@@ -49,11 +49,20 @@ class Surcharge(msgspec.Struct, frozen=True):
 
 
 class FixedFee(msgspec.Struct, frozen=True):
-    """A named fee a month in nano-units, due while disconnected too or not."""
+    """A named fee a month in nano-units, due while disconnected too or not; `prorate` is `day` or `none`."""
 
     name: str
     per_month_nano: int
     while_disconnected: bool
+    prorate: str = "day"
+
+
+class Package(msgspec.Struct, frozen=True):
+    """A fee a month in nano-units that includes so many Wh or litres of each meter and month."""
+
+    name: str
+    per_month_nano: int
+    includes: int
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -85,6 +94,9 @@ class PriceVersion(msgspec.Struct, frozen=True):
     fixed: tuple[FixedFee, ...]
     demand: Demand | None
     minimum_nano: int
+    package: Package | None = None
+    capacity_micro: int = 0
+    """Price per contracted kW and month; W x price is nano-units."""
 
     @property
     def surcharge_micro(self) -> int:
@@ -126,6 +138,8 @@ def compile_version(item: Mapping[str, Any], utility: str, zone: ZoneInfo, path:
         fixed=_fixed(item, path),
         demand=_demand(item["demand"], utility, join(path, "demand")) if "demand" in item else None,
         minimum_nano=fields.money(item.get("minimum_per_month", "0"), join(path, "minimum_per_month")),
+        package=_package(item["package"], join(path, "package")) if "package" in item else None,
+        capacity_micro=_capacity(item["capacity"], utility, join(path, "capacity")) if "capacity" in item else 0,
     )
     _check_full_prices(version, path)
     return version
@@ -232,7 +246,8 @@ def _fixed(item: Mapping[str, Any], path: str) -> tuple[FixedFee, ...]:
             raise TariffError(join(place, "name"), f"{name!r} is named twice")
         per_month = fields.money(fields.required(entry, "per_month", place), join(place, "per_month"))
         always = fields.flag(entry.get("while_disconnected", True), join(place, "while_disconnected"))
-        found.append(FixedFee(name, per_month, always))
+        prorate = fields.one_of(entry.get("prorate", "day"), ("day", "none"), join(place, "prorate"))
+        found.append(FixedFee(name, per_month, always, prorate))
     return tuple(found)
 
 
@@ -254,3 +269,18 @@ def _demand(value: Any, utility: str, path: str) -> Demand:
     if window_ms % slip_ms:
         raise TariffError(join(path, "slip"), f"must divide the window of {item['window']} without remainder")
     return Demand(price_micro, window_ms, slip_ms)
+
+
+def _package(value: Any, path: str) -> Package:
+    item = fields.mapping(value, path)
+    name = fields.text(fields.required(item, "name", path), join(path, "name"))
+    per_month = fields.money(fields.required(item, "per_month", path), join(path, "per_month"))
+    includes = fields.quantity(item["includes"], join(path, "includes")) if "includes" in item else 0
+    return Package(name, per_month, includes)
+
+
+def _capacity(value: Any, utility: str, path: str) -> int:
+    if utility != "electricity":
+        raise TariffError(path, f"a price of capacity is for electricity, not for {utility}")
+    item = fields.mapping(value, path)
+    return fields.price(fields.required(item, "price", path), join(path, "price"))
