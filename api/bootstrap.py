@@ -18,6 +18,7 @@ from adapters.mqtt.errors import MqttError
 from adapters.mqtt.publisher import MqttPublisher
 from adapters.mqtt.subscriber import MqttSubscriber
 from adapters.notify.log_notifier import LogNotifier
+from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
 from adapters.store.books import SqlBooks
 from adapters.store.database import Database, DatabaseURLError, open_database
@@ -37,6 +38,7 @@ from twin.flows.apply_messages import Applier
 from twin.flows.consume_effects import ConsumerLoop, LedgerWriter
 from twin.flows.deliver_acts import ActDelivery
 from twin.flows.dispatch_commands import CommandDispatcher
+from twin.flows.group_notices import AlarmGroups
 from twin.flows.ingest_batch import Ingest
 from twin.flows.notify_people import NoticeSender
 from twin.flows.policies import CompiledPolicies
@@ -136,6 +138,7 @@ class Platform:
         self.ledger = SqlLedger(database)
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
+        self.alarms = SqlAlarms(database)
         self.tokens = SqlTokens(database)
         self.books = SqlBooks(database)
         self.gauges = SqlGauges(database)
@@ -206,7 +209,8 @@ class Platform:
         # The effect is in the stream before whoever committed it has taken note, so a remembered twin may be too old.
         fresh = RedisTwinStore(self.redis, cache_groups=0)
         commands = CommandDispatcher(self.stream, fresh, self.applier, self.publisher, self.clock)
-        notices = NoticeSender(self.stream, self.notifier, SqlNoticeBook(self.database, self.clock.now))
+        book = SqlNoticeBook(self.database, self.clock.now)
+        notices = NoticeSender(self.stream, self.notifier, book, AlarmGroups(fresh, self.policies))
         return {
             "ledger": ConsumerLoop(self.stream, ledger, worker),
             "commands": ConsumerLoop(self.stream, commands, worker),

@@ -225,6 +225,10 @@ class MoneyRefusedError(Exception):
         self.detail = detail
 
 
+class LedgerUnavailableError(ConnectionError):
+    """The database cannot do it now: its disk is full, it is away, or it shuts down. Nothing was done; try again."""
+
+
 class Ledger(Protocol):
     """The SQL ledger: posted energy, money, and the record of what the twins decided."""
 
@@ -387,6 +391,19 @@ class NoticeBook(Protocol):
 
     async def told(self, site: str, notice: NotificationWanted, proof: str) -> None:
         """Record the delivery."""
+        ...
+
+    async def shelf_of(self, site: str, twin: str, notice: NotificationWanted) -> str:
+        """Why the notice of this twin is not to be told: its alarm is shelved, until when, by whom and for what. An empty
+        text where it is to be told."""
+        ...
+
+    async def leader_of(self, site: str, notice: NotificationWanted, together: str, *, within_ms: int) -> str:
+        """Which other notice tells for this one's group of alarms (`together`); an empty text where this one is to."""
+        ...
+
+    async def withheld(self, site: str, notice: NotificationWanted, state: str, why: str) -> None:
+        """Record that a notice was not told, as `suppressed` (shelved) or `grouped` (another told it), and why."""
         ...
 
 

@@ -28,6 +28,9 @@ import aiosqlite
 import asyncpg
 from tortoise.context import TortoiseContext
 
+from adapters.store.trouble import troubles_told
+from twin.ports import LedgerUnavailableError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
@@ -61,6 +64,8 @@ _PRAGMAS = {
     "journal_size_limit": str(64 * 1024 * 1024),
 }
 _POOL_SIZE = 8
+_PROBE_CHARACTERS = 256 * 1024
+"""More than any act of a person takes up."""
 
 
 class DatabaseURLError(ValueError):
@@ -162,10 +167,26 @@ class Database:
         self.engine: Engine = engine
         self.context = context
         self.sqlite_path = sqlite_path
+        self.cannot_write = ""
+        """Why the last transaction that wanted to write could not; an empty text when it could."""
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
-        """A transaction that may write: commits at the end of the block, rolls back when it raises."""
+        """A transaction that may write: commits at the end of the block, rolls back when it raises.
+
+        Raises LedgerUnavailableError where the database itself is at fault.
+        """
+        try:
+            with troubles_told():
+                async with self._writing() as tx:
+                    yield tx
+        except LedgerUnavailableError as error:
+            self.cannot_write = str(error)
+            raise
+        self.cannot_write = ""
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[Transaction]:
         if self.engine == "sqlite":
             async with self._sqlite("default") as connection:
                 try:
@@ -183,6 +204,12 @@ class Database:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Transaction]:
         """A read-only transaction that sees one instant of the database, on a connection of its own."""
+        with troubles_told():
+            async with self._snapshot() as tx:
+                yield tx
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[Transaction]:
         if self.engine == "sqlite":
             assert self.sqlite_path is not None
             async with aiosqlite.connect(self.sqlite_path, isolation_level=None) as connection:
@@ -201,11 +228,22 @@ class Database:
 
     async def fetch(self, sql: str, *values: Any) -> Sequence[Row]:
         """All rows of one query outside any transaction; sees everything committed before."""
-        if self.engine == "sqlite":
-            async with self._sqlite("reader") as connection:
-                return await SQLiteTransaction(connection).fetch(sql, *values)
-        async with self._client("default").acquire_connection() as connection:
-            return await PostgresTransaction(connection).fetch(sql, *values)
+        with troubles_told():
+            if self.engine == "sqlite":
+                async with self._sqlite("reader") as connection:
+                    return await SQLiteTransaction(connection).fetch(sql, *values)
+            async with self._client("default").acquire_connection() as connection:
+                return await PostgresTransaction(connection).fetch(sql, *values)
+
+    async def require_writable(self) -> None:
+        """Returns when the database could write the last time it was asked to, or can again.
+
+        A write that takes up room and gives it back is tried only after one has failed. Raises LedgerUnavailableError.
+        """
+        if self.cannot_write:
+            async with self.write() as tx:
+                await tx.execute("INSERT INTO write_probe (filler) VALUES (?)", "." * _PROBE_CHARACTERS)
+                await tx.execute("DELETE FROM write_probe")
 
     async def close(self) -> None:
         """Close every connection."""

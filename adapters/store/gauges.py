@@ -34,8 +34,9 @@ class SqlGauges:
         self._database = database
 
     async def ping(self) -> None:
-        """Returns when the database answers; raises what the driver raises when it does not."""
+        """Returns when the database answers and can write; raises LedgerUnavailableError when it does not."""
         await self._database.fetch("SELECT 1")
+        await self._database.require_writable()
 
     async def read(self, site: str) -> SiteGauges:
         """The counts of one site."""

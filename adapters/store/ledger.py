@@ -72,3 +72,15 @@ class SqlNoticeBook:
     async def told(self, site: str, notice: NotificationWanted, proof: str) -> None:
         """Record the delivery."""
         await notices.told(self._database, site, notice, proof, self._now())
+
+    async def shelf_of(self, site: str, twin: str, notice: NotificationWanted) -> str:
+        """Why the notice of this twin is not to be told: its alarm is shelved."""
+        return await notices.shelf_of(self._database, site, twin, notice)
+
+    async def leader_of(self, site: str, notice: NotificationWanted, together: str, *, within_ms: int) -> str:
+        """Which other notice tells for this one's group of alarms."""
+        return await notices.leader_of(self._database, site, notice, together, within_ms=within_ms)
+
+    async def withheld(self, site: str, notice: NotificationWanted, state: str, why: str) -> None:
+        """Record that a notice was not told."""
+        await notices.withheld(self._database, site, notice, state, why, self._now())

@@ -49,7 +49,7 @@ async def change_lock(database: Database, site: str, wish: LockWish) -> PendingA
     digest = input_hash(wish.place, wish.breaker, wish.lock, wish.why, wish.until)
     scope = f"lock:{wish.who}"
     async with database.write() as tx:
-        await _take_site(tx, site)
+        await take_site(tx, site)
         known = await answered(tx, site, scope, wish.key, digest)
         if known is not None:
             answer = msgspec.json.decode(known, type=dict[str, str])
@@ -78,7 +78,7 @@ async def group_of(tx: Transaction, site: str, device: str) -> str:
     return str(rows[0][0]) if rows else f"@{device}"
 
 
-async def _take_site(tx: Transaction, site: str) -> None:
+async def take_site(tx: Transaction, site: str) -> None:
     """Queue behind other acts of the site, so that two calls with one key cannot both be first."""
     lock = " FOR UPDATE" if tx.engine == "postgres" else ""
     if not await tx.fetch(f"SELECT id FROM site WHERE id = ?{lock}", site):  # noqa: S608 -- constants

@@ -12,7 +12,6 @@ import msgspec
 from adapters.store.accounts import wallet
 from adapters.store.contracts import in_languages
 from adapters.store.read_models import (
-    AlarmEntry,
     AuditLine,
     ChargedInterval,
     CommandEntry,
@@ -56,10 +55,6 @@ _DEVICES = (
     " AND (s.meter = d.device OR s.breaker = d.device) AND (s.to_ts IS NULL OR s.to_ts > i.imported_ts)"
     " ORDER BY s.id DESC LIMIT 1), d.settings FROM device d JOIN site i ON i.id = d.site WHERE d.site = ? AND "
 )
-_ALARMS = (
-    "SELECT id, rule, rule_version, twin, tenant, since, changed_ts, cleared_ts, severity, active, because FROM alarm"
-    " WHERE site = ? AND id < ?{active} ORDER BY id DESC LIMIT ?"
-)
 _INCIDENTS = (
     "SELECT id, device, kind, since, count, detail, resolved_ts FROM incident WHERE site = ? AND id < ?{open}{device}"
     " ORDER BY id DESC LIMIT ?"
@@ -87,8 +82,8 @@ class SqlQueries:
     async def tenants(self, site: str, *, cursor: str | None = None, limit: int = 100) -> Page[TenantBalance]:
         """Tenants by id, with their posted balances."""
         sql = f"{_TENANTS} t.tenant > ? ORDER BY t.tenant LIMIT ?"
-        rows = await self._database.fetch(sql, site, cursor or "", _limit(limit) + 1)
-        return _page(rows, limit, lambda row: row[0], _tenant)
+        rows = await self._database.fetch(sql, site, cursor or "", page_size(limit) + 1)
+        return paged(rows, limit, lambda row: row[0], _tenant)
 
     async def tenant(self, site: str, tenant: str) -> TenantBalance | None:
         """One tenant with the posted balance; None for an unknown one."""
@@ -99,9 +94,9 @@ class SqlQueries:
         self, site: str, tenant: str, *, cursor: str | None = None, limit: int = 100
     ) -> Page[LedgerLine]:
         """What happened to a tenant's balance, newest first."""
-        values = (site, wallet(tenant), _before(cursor), _limit(limit) + 1)
+        values = (site, wallet(tenant), before_key(cursor), page_size(limit) + 1)
         rows = await self._database.fetch(_LEDGER, *values)
-        return _page(rows, limit, lambda row: row[0], lambda row: LedgerLine(*tuple(row)))
+        return paged(rows, limit, lambda row: row[0], lambda row: LedgerLine(*tuple(row)))
 
     async def charged_intervals(self, site: str, seq: int) -> list[ChargedInterval]:
         """The intervals behind one charge journal, in the order of the register."""
@@ -111,21 +106,13 @@ class SqlQueries:
     async def devices(self, site: str, *, cursor: str | None = None, limit: int = 100) -> Page[DeviceEntry]:
         """Devices and gateways by id."""
         sql = f"{_DEVICES} d.device > ? ORDER BY d.device LIMIT ?"
-        rows = await self._database.fetch(sql, site, cursor or "", _limit(limit) + 1)
-        return _page(rows, limit, lambda row: row[0], _device)
+        rows = await self._database.fetch(sql, site, cursor or "", page_size(limit) + 1)
+        return paged(rows, limit, lambda row: row[0], _device)
 
     async def device(self, site: str, device: str) -> DeviceEntry | None:
         """One device; None for an unknown one."""
         rows = await self._database.fetch(f"{_DEVICES} d.device = ?", site, device)
         return _device(rows[0]) if rows else None
-
-    async def alarms(
-        self, site: str, *, active: bool | None = None, cursor: str | None = None, limit: int = 100
-    ) -> Page[AlarmEntry]:
-        """Alarms, newest first; only standing ones with `active`, only cleared ones with `active` false."""
-        condition = {None: "", True: " AND active", False: " AND NOT active"}[active]
-        rows = await self._database.fetch(_ALARMS.format(active=condition), site, _before(cursor), _limit(limit) + 1)
-        return _page(rows, limit, lambda row: row[0], _alarm)
 
     async def incidents(
         self,
@@ -141,15 +128,15 @@ class SqlQueries:
             open=" AND resolved_ts IS NULL" if open_only else "", device=" AND device = ?" if device else ""
         )
         chosen = (device,) if device else ()
-        rows = await self._database.fetch(sql, site, _before(cursor), *chosen, _limit(limit) + 1)
-        return _page(rows, limit, lambda row: row[0], lambda row: IncidentEntry(*tuple(row)[1:]))
+        rows = await self._database.fetch(sql, site, before_key(cursor), *chosen, page_size(limit) + 1)
+        return paged(rows, limit, lambda row: row[0], lambda row: IncidentEntry(*tuple(row)[1:]))
 
     async def commands(
         self, site: str, device: str, *, cursor: str | None = None, limit: int = 100
     ) -> Page[CommandEntry]:
         """Commands of a device, newest first."""
-        rows = await self._database.fetch(_COMMANDS, site, device, _before(cursor), _limit(limit) + 1)
-        return _page(rows, limit, lambda row: row[0], _command)
+        rows = await self._database.fetch(_COMMANDS, site, device, before_key(cursor), page_size(limit) + 1)
+        return paged(rows, limit, lambda row: row[0], _command)
 
     async def payments(
         self, site: str, *, tenant: str | None = None, cursor: str | None = None, limit: int = 100
@@ -157,20 +144,21 @@ class SqlQueries:
         """Payments, newest first; of one tenant where asked."""
         sql = _PAYMENTS.format(tenant=" AND tenant = ?" if tenant else "")
         chosen = (tenant,) if tenant else ()
-        rows = await self._database.fetch(sql, site, _before(cursor), *chosen, _limit(limit) + 1)
-        return _page(rows, limit, lambda row: row[0], lambda row: PaymentEntry(*tuple(row)[1:]))
+        rows = await self._database.fetch(sql, site, before_key(cursor), *chosen, page_size(limit) + 1)
+        return paged(rows, limit, lambda row: row[0], lambda row: PaymentEntry(*tuple(row)[1:]))
 
     async def audit(self, site: str, *, cursor: str | None = None, limit: int = 100) -> Page[AuditLine]:
         """Audited acts, newest first."""
-        rows = await self._database.fetch(_AUDIT, site, _before(cursor), _limit(limit) + 1)
-        return _page(rows, limit, lambda row: row[0], _audit_line)
+        rows = await self._database.fetch(_AUDIT, site, before_key(cursor), page_size(limit) + 1)
+        return paged(rows, limit, lambda row: row[0], _audit_line)
 
 
-def _limit(limit: int) -> int:
+def page_size(limit: int) -> int:
+    """How many items a page has where so many are asked for."""
     return max(1, min(limit, MOST_PER_PAGE))
 
 
-def _before(cursor: str | None) -> int:
+def before_key(cursor: str | None) -> int:
     """The number behind which a page starts. Raises CursorError for a text that is no cursor of ours."""
     if cursor is None:
         return _NEWEST
@@ -179,9 +167,9 @@ def _before(cursor: str | None) -> int:
     return int(cursor)
 
 
-def _page(rows: Sequence[Row], limit: int, key: Callable[[Row], Any], item: Callable[[Row], T]) -> Page[T]:
+def paged(rows: Sequence[Row], limit: int, key: Callable[[Row], Any], item: Callable[[Row], T]) -> Page[T]:
     """A page of at most `limit` of the rows; one row more than that tells that there is a next page."""
-    shown = rows[: _limit(limit)]
+    shown = rows[: page_size(limit)]
     more = len(rows) > len(shown)
     return Page([item(row) for row in shown], str(key(shown[-1])) if more else None)
 
@@ -201,12 +189,6 @@ def _device(row: Row) -> DeviceEntry:
     values = list(row)
     values[4] = msgspec.json.decode(values[4])
     return DeviceEntry(*values)
-
-
-def _alarm(row: Row) -> AlarmEntry:
-    values = list(row)[1:]
-    values[8:] = [bool(values[8]), msgspec.json.decode(values[9])]
-    return AlarmEntry(*values)
 
 
 def _command(row: Row) -> CommandEntry:

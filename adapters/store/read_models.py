@@ -80,8 +80,10 @@ class DeviceEntry(msgspec.Struct, frozen=True):
 
 
 class AlarmEntry(msgspec.Struct, frozen=True):
-    """An alarm with its present severity."""
+    """An alarm with its present severity, and what people made of it. `acknowledged` and `shelved` are those in force:
+    an alarm that became worse than it was acknowledged or shelved at is neither."""
 
+    id: int
     rule: str
     rule_version: int
     twin: str
@@ -92,6 +94,25 @@ class AlarmEntry(msgspec.Struct, frozen=True):
     severity: str
     active: bool
     because: dict[str, Any]
+    acknowledged: bool = False
+    acknowledged_by: str = ""
+    acknowledged_ts: int | None = None
+    assignee: str = ""
+    shelved: bool = False
+    shelved_until: int | None = None
+    shelved_by: str = ""
+    shelf_reason: str = ""
+    shelved_severity: str = ""
+
+
+class AlarmNoteEntry(msgspec.Struct, frozen=True):
+    """One thing that somebody did to an alarm or said of it."""
+
+    id: int
+    ts: int
+    who: str
+    what: str
+    text: str
 
 
 class IncidentEntry(msgspec.Struct, frozen=True):

@@ -17,7 +17,8 @@ from api.http.hooks import Stopwatch, secure
 from api.http.identity import ensure_admin, guard, person_of
 from api.http.lag import LagWatch
 from api.http.metrics import Metrics
-from api.http.routes import devices, events, health, metrics, sites, switching, tenants, tokens, watching
+from api.http.routes import alarms, devices, events, health, metrics, sites, switching, tenants, tokens, watching
+from api.http.strict_json import StrictRequest
 from api.stream.feed import LiveFeed
 
 if TYPE_CHECKING:
@@ -36,7 +37,15 @@ TAGS: Final = {
     "devices": (devices.list_devices, devices.get_device, devices.list_commands),
     "switching": (switching.command_device, switching.place_lock, switching.release_lock),
     "watching": (
-        watching.list_alarms,
+        alarms.list_alarms,
+        alarms.get_alarm,
+        alarms.list_alarm_notes,
+        alarms.ack_alarm,
+        alarms.unack_alarm,
+        alarms.comment_alarm,
+        alarms.assign_alarm,
+        alarms.shelve_alarm,
+        alarms.unshelve_alarm,
         watching.list_incidents,
         watching.list_dead_letters,
         events.follow_events,
@@ -81,6 +90,7 @@ def create_app(platform: Backend) -> Litestar:
         middleware=[Stopwatch],
         before_send=[secure],
         exception_handlers=EXCEPTION_HANDLERS,
+        request_class=StrictRequest,
         request_max_body_size=LARGEST_BODY,
         openapi_config=_openapi(),
         on_startup=[start],

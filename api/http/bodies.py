@@ -281,28 +281,6 @@ class DeviceBody(msgspec.Struct, kw_only=True):
     """Of the group that is decided on together; grows with every change. Also the ETag."""
 
 
-class AlarmRow(msgspec.Struct, kw_only=True):
-    """An alarm that a rule raised."""
-
-    rule: str
-    rule_version: int
-    twin: str
-    tenant: str
-    severity: str
-    active: bool
-    since: Ms
-    changed: Ms
-    cleared: Ms | None
-    because: dict[str, Any]
-
-
-class AlarmPage(msgspec.Struct):
-    """One page of alarms, newest first."""
-
-    items: list[AlarmRow]
-    next: str | None
-
-
 class IncidentRow(msgspec.Struct, kw_only=True):
     """An incident of a device."""
 

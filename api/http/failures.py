@@ -13,7 +13,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from api.http.language import preferred_language
 from api.http.problems import CATALOGUE, MEDIA_TYPE, Problem, body_of
 from twin.flows.apply_messages import ContendedError
-from twin.ports import MoneyRefusedError, StoreFullError, StoreLostError
+from twin.ports import LedgerUnavailableError, MoneyRefusedError, StoreFullError, StoreLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,6 +115,13 @@ def on_passing_trouble(request: AnyRequest, error: Exception) -> Response[dict[s
     return answer(request, Problem("unavailable", detail, headers={"Retry-After": RETRY_AFTER_S}))
 
 
+def on_ledger_trouble(request: AnyRequest, error: LedgerUnavailableError) -> Response[dict[str, Any]]:
+    """The database cannot be written to or read: nothing was done, and the same call may be repeated."""
+    log.error("the ledger is not available", path=request.scope["path"], error=str(error)[:500])
+    detail = "the ledger cannot do it for the moment (its database is full or away); nothing was done, try again"
+    return answer(request, Problem("ledger_unavailable", detail, headers={"Retry-After": RETRY_AFTER_S}))
+
+
 def on_anything(request: AnyRequest, error: Exception) -> Response[dict[str, Any]]:
     """A fault of ours. The caller gets a number under which the log tells more."""
     number = secrets.token_hex(6)
@@ -128,5 +135,6 @@ EXCEPTION_HANDLERS: Final[dict[type[Exception] | int, Callable[[AnyRequest, Any]
     ValidationException: on_validation,
     HTTPException: on_http_error,
     **dict.fromkeys(PASSING, on_passing_trouble),
+    LedgerUnavailableError: on_ledger_trouble,
     Exception: on_anything,
 }

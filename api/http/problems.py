@@ -31,12 +31,14 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "unknown_tenant": Kind(404, "租户不存在", "Unknown tenant"),
     "unknown_device": Kind(404, "设备不存在", "Unknown device"),
     "unknown_lock": Kind(404, "没有此锁定", "No such lock stands"),
+    "unknown_alarm": Kind(404, "告警不存在", "Unknown alarm"),
     "unknown_token": Kind(404, "令牌不存在", "Unknown token"),
     "method_not_allowed": Kind(405, "不支持此方法", "Method not allowed"),
     "idempotency_conflict": Kind(409, "幂等键已用于另一请求", "The idempotency key was used for another request"),
     "duplicate_reference": Kind(409, "该渠道流水号已入账", "This reference of the channel is credited already"),
     "hoarding": Kind(409, "超过余额上限", "The balance would rise above the limit"),
     "locked": Kind(409, "仍有其他锁定", "Other locks stand"),
+    "not_shelved": Kind(409, "告警未被搁置", "The alarm is not shelved"),
     "not_switchable": Kind(409, "设备没有可控开关", "The device has nothing to switch"),
     "opened_on_site": Kind(409, "已在现场断开，须现场合闸", "Opened on site; it must be closed there"),
     "name_taken": Kind(409, "名称已被使用", "The name is in use"),
@@ -48,6 +50,7 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "too_many_feeds": Kind(429, "实时连接过多", "Too many live feeds"),
     "too_many_requests": Kind(429, "请求过于频繁", "Too many requests"),
     "internal": Kind(500, "服务器内部错误", "Internal error"),
+    "ledger_unavailable": Kind(503, "账务库暂不可写", "The ledger cannot be written to for the moment"),
     "unavailable": Kind(503, "服务暂不可用", "Temporarily unavailable"),
 }
 

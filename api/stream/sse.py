@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 TYPES: Final = frozenset(str(effect.__struct_config__.tag) for effect in get_args(AnyEffect))
 """Names of all types of events."""
+OF_STAFF: Final = frozenset({"care"})
+"""Types that no tenant gets to see."""
 HEARTBEAT: Final = b": still here\n\n"
 MEDIA_TYPE: Final = "text/event-stream; charset=utf-8"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from adapters.store.alarm_care import SqlAlarms
 from adapters.store.database import Database
 from adapters.store.ledger import SqlLedger
 from adapters.store.queries import SqlQueries
@@ -78,9 +79,11 @@ async def test_devices(busy: Database) -> None:
 
 async def test_alarms_incidents_and_commands(busy: Database) -> None:
     queries = SqlQueries(busy)
-    assert [alarm.twin for alarm in (await queries.alarms(SITE)).items] == ["t-002", "t-001", "t-000"]
-    assert [alarm.because for alarm in (await queries.alarms(SITE, active=True)).items] == [{"n": 2}, {"n": 1}]
-    assert [alarm.twin for alarm in (await queries.alarms(SITE, active=False)).items] == ["t-000"]
+    alarms = SqlAlarms(busy)
+    assert [alarm.twin for alarm in (await alarms.page(SITE, now=NOW)).items] == ["t-002", "t-001", "t-000"]
+    standing = await alarms.page(SITE, now=NOW, active=True)
+    assert [alarm.because for alarm in standing.items] == [{"n": 2}, {"n": 1}]
+    assert [alarm.twin for alarm in (await alarms.page(SITE, now=NOW, active=False)).items] == ["t-000"]
     assert len((await queries.incidents(SITE)).items) == 3
     opened = await queries.incidents(SITE, open_only=True, limit=1)
     assert [incident.device for incident in opened.items] == ["em-002"]

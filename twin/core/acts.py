@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from twin.core import accrual
 from twin.core.commands import reconcile
+from twin.core.effects import AlarmCareChanged
 from twin.core.locks import place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Group, Lock, MeterTwin, Register, TenantTwin, duplicate
 from twin.core.reactions import react_to_credit, release_rule, start_rules
 
 if TYPE_CHECKING:
     from twin.core.draft import Draft
-    from twin.core.messages import Act, ContractsChanged, CreditsPosted, LockPlaced, LockReleased
+    from twin.core.messages import Act, AlarmCared, ContractsChanged, CreditsPosted, LockPlaced, LockReleased
 
 
 class ActOutOfOrderError(Exception):
@@ -66,6 +67,18 @@ def on_lock_released(draft: Draft, act: LockReleased, now: int) -> None:
     if rule_id:
         release_rule(draft, rule_id, act.breaker, now)
     release(draft, act.breaker, act.lock, act.who, act.why, now)
+
+
+def on_alarm_cared(draft: Draft, act: AlarmCared, _now: int) -> None:
+    """People took care of an alarm: nothing is decided here, the live feed is told."""
+    if not _is_new(draft.group, act):
+        return
+    draft.group.acts_seq = act.seq
+    draft.emit(
+        AlarmCareChanged(
+            act.rule, act.twin, act.since, act.ts, act.what, act.who, act.acknowledged, act.assignee, act.shelved_until
+        )
+    )
 
 
 def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:

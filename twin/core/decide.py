@@ -19,6 +19,7 @@ from twin.core.dues import earliest_due, run_due
 from twin.core.effects import AnyEffect
 from twin.core.links import on_birth, on_connection, on_link
 from twin.core.messages import (
+    AlarmCared,
     Birth,
     CommandAnswered,
     CommandSent,
@@ -163,4 +164,5 @@ HANDLERS: dict[type, Callable[[Draft, Any, int], None]] = {
     LockPlaced: acts.on_lock_placed,
     LockReleased: acts.on_lock_released,
     ContractsChanged: acts.on_contracts,
+    AlarmCared: acts.on_alarm_cared,
 }

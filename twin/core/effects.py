@@ -95,6 +95,20 @@ class AlarmChanged(Effect, frozen=True, omit_defaults=True, tag="alarm", tag_fie
     """The explain record of the evaluation that changed it."""
 
 
+class AlarmCareChanged(Effect, frozen=True, omit_defaults=True, tag="care", tag_field="t"):
+    """People acknowledged, commented, assigned or shelved an alarm: for screens. SQL has it already."""
+
+    rule: str
+    twin: str
+    since: int
+    ts: int
+    what: str
+    who: str
+    acknowledged: bool = False
+    assignee: str = ""
+    shelved_until: int | None = None
+
+
 class RuleChanged(Effect, frozen=True, omit_defaults=True, tag="rule", tag_field="t"):
     """A rule's state machine moved for one twin, with the record that explains it."""
 
@@ -205,4 +219,5 @@ AnyEffect = (
     | NotificationWanted
     | WebhookWanted
     | ConnectionReported
+    | AlarmCareChanged
 )

@@ -142,6 +142,21 @@ class LockReleased(msgspec.Struct, frozen=True, tag="unlock", tag_field="t"):
     ts: int
 
 
+class AlarmCared(msgspec.Struct, frozen=True, tag="care", tag_field="t"):
+    """Somebody acknowledged, commented, assigned or shelved an alarm. It stands in SQL; the twin only tells of it."""
+
+    seq: int
+    rule: str
+    twin: str
+    since: int
+    what: str
+    who: str
+    ts: int
+    acknowledged: bool = False
+    assignee: str = ""
+    shelved_until: int | None = None
+
+
 class ContractsChanged(msgspec.Struct, frozen=True, tag="contracts", tag_field="t"):
     """The group's contracts as they are from now on; devices that are new start their twins here."""
 
@@ -155,7 +170,7 @@ class ContractsChanged(msgspec.Struct, frozen=True, tag="contracts", tag_field="
     """Opening register (Wh or litres) of meters whose chain has been opened in SQL."""
 
 
-Act = CreditsPosted | LockPlaced | LockReleased | ContractsChanged
+Act = CreditsPosted | LockPlaced | LockReleased | ContractsChanged | AlarmCared
 Message = (
     Telemetry
     | Birth
@@ -170,4 +185,5 @@ Message = (
     | LockPlaced
     | LockReleased
     | ContractsChanged
+    | AlarmCared
 )

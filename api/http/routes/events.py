@@ -22,7 +22,7 @@ from api.http.problems import Problem, invalid
 from api.http.routes.tenants import must_exist
 from api.http.specs import refusals
 from api.stream.feed import LiveFeed
-from api.stream.sse import HEARTBEAT, MEDIA_TYPE, TYPES, entry_events, event_bytes
+from api.stream.sse import HEARTBEAT, MEDIA_TYPE, OF_STAFF, TYPES, entry_events, event_bytes
 
 if TYPE_CHECKING:
     from twin.ports import Entry
@@ -99,10 +99,12 @@ async def follow_events(
     last_event_id: LastEventId = None,
     types: Types = None,
 ) -> Stream:
-    """What the twins decide, as it happens: charges, alarms, locks, commands, relays, states, notices.
+    """What the twins decide, as it happens: charges, alarms, locks, commands, relays, states, notices; and what people
+    make of alarms (`care`).
 
     An event `reset` says that the wanted entry is no longer there: read the twins again and go on from here. A tenant's
-    token gets the events of its own group only. A client that reads too slowly is let go and may resume.
+    token gets the events of its own group only, and nothing of the staff's work on alarms. A client that reads too
+    slowly is let go and may resume.
     """
     await must_exist(backend, site)
     wanted = read_types(types)
@@ -111,6 +113,8 @@ async def follow_events(
     feed: LiveFeed = state.feed
     resumable = last_event_id is None or await feed.can_resume(site, last_event_id)
     group = person.tenant if person.is_tenant else None
+    if group is not None:
+        wanted = (TYPES if wanted is None else wanted) - OF_STAFF
     follower = Follower(site, last_event_id if resumable else None, wanted, group, reset=not resumable)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return Stream(_events(feed, feeds, person.name, follower), media_type=MEDIA_TYPE, headers=headers)

@@ -1,4 +1,4 @@
-"""What needs a person's eye: alarms, incidents, and messages that were not understood."""
+"""What needs a person's eye besides alarms: incidents, and messages that were not understood."""
 
 from __future__ import annotations
 
@@ -8,42 +8,14 @@ from litestar import get
 from litestar.params import Parameter
 
 from api.http.backend import Platform
-from api.http.bodies import AlarmPage, AlarmRow, DeadLetterBody, DeadLetterPage, IncidentPage, IncidentRow
+from api.http.bodies import DeadLetterBody, DeadLetterPage, IncidentPage, IncidentRow
 from api.http.paging import DEFAULT_LIMIT, Cursor, Limit, page_of
 from api.http.params import Site
 from api.http.routes.tenants import must_exist
 from api.http.specs import refusals
 
-Active = Annotated[
-    bool | None, Parameter(query="active", description="true: those that stand; false: those that are over.")
-]
 OpenOnly = Annotated[bool, Parameter(query="open", description="Only those that have not healed.")]
 OfDevice = Annotated[str | None, Parameter(query="device", max_length=64, description="Only those of one device.")]
-
-
-@get("/sites/{site:str}/alarms", operation_id="listAlarms", summary="Alarms", responses=refusals(404, 422))
-async def list_alarms(
-    backend: Platform, site: Site, active: Active = None, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
-) -> AlarmPage:
-    """Alarms that rules raised, newest first, each with the record that explains it."""
-    await must_exist(backend, site)
-    page = await page_of(backend.queries.alarms(site, active=active, cursor=cursor, limit=limit))
-    items = [
-        AlarmRow(
-            rule=row.rule,
-            rule_version=row.rule_version,
-            twin=row.twin,
-            tenant=row.tenant,
-            severity=row.severity,
-            active=row.active,
-            since=row.since,
-            changed=row.changed_ts,
-            cleared=row.cleared_ts,
-            because=row.because,
-        )
-        for row in page.items
-    ]
-    return AlarmPage(items, page.next)
 
 
 @get("/sites/{site:str}/incidents", operation_id="listIncidents", summary="Incidents", responses=refusals(404, 422))

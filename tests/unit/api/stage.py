@@ -13,6 +13,7 @@ from httpx import ASGITransport, AsyncClient
 
 from adapters.embedded.ports import who_listens
 from adapters.mqtt.publisher import MqttPublisher
+from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
 from adapters.store.database import Database, open_database
 from adapters.store.gauges import SqlGauges
@@ -78,6 +79,7 @@ class Stage:
         self.ledger = SqlLedger(database)
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
+        self.alarms = SqlAlarms(database)
         self.tokens = SqlTokens(database)
         self.gauges = SqlGauges(database)
         self.answers = SqlAnswers(database)

@@ -19,6 +19,12 @@ BODIES = {
     "topUpTenant": {"amount": "1.00", "channel": "cash", "reference": "R-9"},
     "commandDevice": {"target": "open", "reason": "test"},
     "placeLock": {"kind": "manual", "reason": "test"},
+    "ackAlarm": {"text": "seen"},
+    "unackAlarm": {},
+    "commentAlarm": {"text": "test"},
+    "assignAlarm": {"assignee": "lin"},
+    "shelveAlarm": {"reason": "test", "until": 4_000_000_000_000},
+    "unshelveAlarm": {},
     "createToken": {"name": "another", "role": "om"},
 }
 
@@ -43,7 +49,15 @@ def app(stage: Stage) -> Litestar:
 async def call(client: AsyncClient, route: tuple[str, str, HTTPRouteHandler], secret: str, **ids: str) -> Response:
     """Call a route with a body that it would accept."""
     method, path, handler = route
-    known = {"site": SITE, "tenant": "t-002", "device": "em-002", "kind": "manual", "name": "nobody", "path": "x"}
+    known = {
+        "site": SITE,
+        "tenant": "t-002",
+        "device": "em-002",
+        "kind": "manual",
+        "name": "nobody",
+        "path": "x",
+        "alarm": "1",
+    }
     url = path.format(**{**known, **ids})
     body = BODIES.get(operation_of(handler))
     headers = bearer(secret, **{"Idempotency-Key": "k", "Accept-Language": "en"})
