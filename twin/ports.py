@@ -196,6 +196,26 @@ class TopUp(msgspec.Struct, frozen=True):
     ts: int
 
 
+class Instalment(msgspec.Struct, frozen=True):
+    """What one debt took out of a payment, and what of the debt remains; nano-units."""
+
+    debt: str
+    amount_nano: int
+    remaining_nano: int
+
+
+class Allocation(msgspec.Struct, frozen=True):
+    """Where a payment went, in this order; the parts sum to the payment. Nano-units, by the balance as posted then."""
+
+    instalments: tuple[Instalment, ...] = ()
+    arrears_nano: int = 0
+    """Lifted a balance below the emergency limit up to it."""
+    emergency_nano: int = 0
+    """Repaid used emergency credit."""
+    balance_nano: int = 0
+    """Stays as balance."""
+
+
 class Receipt(msgspec.Struct, frozen=True):
     """What came of a money act. `repeated` means the same key had done the same before: nothing happened now."""
 
@@ -206,6 +226,7 @@ class Receipt(msgspec.Struct, frozen=True):
     seq: int
     ts: int
     repeated: bool = False
+    allocation: Allocation = Allocation()
 
 
 class PendingAct(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Money that comes in: a payment, its journal, the new total of credits and the act that tells the twin.
+"""Money that comes in: a payment, what debts take out of it, the new total of credits, the act that tells the twin.
 
 Two things make a top-up happen once: the caller's key within the tenant, and the channel's own reference. Both are
 unique in the database; the site's row lock, taken first, makes the answers to a hundred parallel repetitions equal.
@@ -10,26 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from adapters.store.accounts import clearing, wallet
+from adapters.store.account_acts import must_not_be_closed
+from adapters.store.accounts import clearing
+from adapters.store.approval_policy import site_settings
 from adapters.store.audit import AuditEntry, record_audit
-from adapters.store.idempotency import conflict, input_hash
+from adapters.store.debts import instalment_movements, instalments, local_month, record_instalments
+from adapters.store.idempotency import answered, conflict, input_hash, remember
 from adapters.store.journal_book import open_book
-from adapters.store.outbox import append_act, next_seq
+from adapters.store.wallet_booking import Credit, Movement, book_credit, book_movements, wallet_totals
 from billing.money import INT64_MAX, MoneyError, format_nano, parse_money
 from twin.core.messages import CreditsPosted
-from twin.ports import MoneyRefusedError, PendingAct, Receipt
+from twin.ports import Allocation, Instalment, MoneyRefusedError, Receipt
 
 if TYPE_CHECKING:
     from adapters.store.database import Database, Row, Transaction
     from adapters.store.journal_book import JournalBook
     from twin.ports import TopUp
 
-_CREDIT = (
-    "INSERT INTO account (site, account, tenant, credits_nano, credits_seq, charges_nano, version)"
-    " VALUES (?, ?, ?, ?, ?, 0, 1) ON CONFLICT (site, account) DO UPDATE SET"
-    " credits_nano = account.credits_nano + excluded.credits_nano, credits_seq = excluded.credits_seq,"
-    " version = account.version + 1 RETURNING credits_nano"
-)
+__all__ = ["Credit", "book_credit", "top_up"]
+
 _PAID = (
     "SELECT payment, tenant, amount_nano, input_hash, key, credits_nano, act_seq, ts FROM payment"
     " WHERE site = ? AND {condition}"
@@ -42,48 +41,12 @@ HOARDING_PARAM = "hoarding_limit"
 """Rule parameter (money): a top-up that would lift the balance above it is refused."""
 
 
-class Credit(msgspec.Struct, frozen=True):
-    """A credit that was booked: its journal, its act, and the total it led to."""
-
-    journal_seq: int
-    credits_nano: int
-    pending: PendingAct
-
-
-async def book_credit(
-    tx: Transaction,
-    book: JournalBook,
-    *,
-    tenant: str,
-    amount_nano: int,
-    kind: str,
-    contra: str,
-    reference: str,
-    actor: str,
-    memo: str,
-    ts: int,
-) -> Credit:
-    """Credit a tenant's wallet against another account (a negative amount debits it), and tell the twin by an act.
-
-    The caller flushes the book. Raises MoneyRefusedError `amount` where the total would leave 64 bits.
-    """
-    account = wallet(tenant)
-    total = await tx.fetch("SELECT credits_nano FROM account WHERE site = ? AND account = ?", book.site, account)
-    if abs((total[0][0] if total else 0) + amount_nano) > INT64_MAX:
-        raise MoneyRefusedError("amount", "the account cannot hold that much")
-    act_seq = await next_seq(tx, book.site, tenant)
-    rows = await tx.fetch(_CREDIT, book.site, account, tenant, amount_nano, act_seq)
-    legs = ((account, amount_nano), (contra, -amount_nano))
-    journal_seq = book.add(kind=kind, ts=ts, reference=reference, actor=actor, memo=memo, legs=legs)
-    act = CreditsPosted(act_seq, rows[0][0], amount_nano, ts, reference)
-    return Credit(journal_seq, rows[0][0], await append_act(tx, book.site, tenant, act))
-
-
 async def top_up(database: Database, site: str, wanted: TopUp) -> Receipt:
     """Credit a payment to a tenant, once.
 
     Raises MoneyRefusedError with code `amount`, `key`, `channel`, `unknown_tenant`, `idempotency_conflict` (the key
-    came with another content), `duplicate_reference` (the channel's reference is credited already) or `hoarding`;
+    came with another content), `duplicate_reference` (the channel's reference is credited already), `account_closed` or
+    `hoarding`;
     LookupError for a site that was never imported.
     """
     _check(wanted)
@@ -96,21 +59,50 @@ async def top_up(database: Database, site: str, wanted: TopUp) -> Receipt:
         earlier = await _earlier(tx, site, wanted, digest)
         if earlier is not None:
             return earlier
-        await _check_hoarding(tx, site, wanted, known[0][0])
-        credit = await book_credit(
-            tx,
-            book,
-            tenant=wanted.tenant,
-            amount_nano=wanted.amount_nano,
-            kind="topup",
-            contra=clearing(wanted.channel),
-            reference=f"topup:{wanted.tenant}:{wanted.key}",
-            actor=wanted.actor,
-            memo=f"{wanted.channel} {wanted.reference}".rstrip(),
-            ts=wanted.ts,
-        )
-        await book.flush(tx)
-        return await _receipt(tx, site, wanted, digest, credit)
+        await must_not_be_closed(tx, site, wanted.tenant)
+        return await _credit(tx, book, wanted, digest, known[0][0])
+
+
+async def _credit(tx: Transaction, book: JournalBook, wanted: TopUp, digest: str, tenant_params: str) -> Receipt:
+    site, tenant, payment = book.site, wanted.tenant, f"P{book.seq + 1}"
+    settings = await site_settings(tx, site)
+    month = local_month(wanted.ts, settings["timezone"])
+    taken = await instalments(tx, site, tenant, wanted.amount_nano, month)
+    kept_nano = wanted.amount_nano - sum(one.amount_nano for one in taken)
+    before = await wallet_totals(tx, site, tenant)
+    _check_hoarding(settings, tenant_params, before.balance_nano, kept_nano)
+    paid = Movement(
+        kind="topup",
+        amount_nano=wanted.amount_nano,
+        contra=clearing(wanted.channel),
+        reference=f"topup:{tenant}:{wanted.key}",
+        memo=f"{wanted.channel} {wanted.reference}".rstrip(),
+    )
+    movements = [paid, *instalment_movements(tenant, payment, taken)]
+    credit = await book_movements(tx, book, tenant=tenant, movements=movements, actor=wanted.actor, ts=wanted.ts)
+    await book.flush(tx)
+    receipt = await _receipt(tx, site, wanted, digest, credit)
+    first = credit.journal_seq + 1
+    by = {"month": month, "actor": wanted.actor, "ts": wanted.ts, "first_journal": first}
+    await record_instalments(tx, site, tenant, payment, taken, **by)  # type: ignore[arg-type]
+    emergency_nano = await _emergency_limit(tx, site, tenant)
+    allocation = allocated(taken, kept_nano, before.balance_nano, emergency_nano)
+    answer = msgspec.json.encode(allocation).decode()
+    await remember(tx, site, f"topup:{tenant}", wanted.key, digest, answer, wanted.ts)
+    return msgspec.structs.replace(receipt, allocation=allocation)
+
+
+def allocated(taken: list[Instalment], kept_nano: int, balance_nano: int, emergency_nano: int) -> Allocation:
+    """Where a payment goes: debts first, then arrears beyond the emergency credit, the emergency credit, the rest."""
+    arrears_nano = min(kept_nano, max(0, -balance_nano - emergency_nano))
+    used_nano = min(max(0, -balance_nano), emergency_nano)
+    repaid_nano = min(kept_nano - arrears_nano, used_nano)
+    return Allocation(tuple(taken), arrears_nano, repaid_nano, kept_nano - arrears_nano - repaid_nano)
+
+
+async def _emergency_limit(tx: Transaction, site: str, tenant: str) -> int:
+    sql = "SELECT emergency_credit_nano FROM tenant WHERE site = ? AND tenant = ?"
+    return int((await tx.fetch(sql, site, tenant))[0][0])
 
 
 def _check(wanted: TopUp) -> None:
@@ -130,7 +122,8 @@ async def _earlier(tx: Transaction, site: str, wanted: TopUp, digest: str) -> Re
     if same_key:
         if same_key[0]["input_hash"] != digest:
             raise conflict(wanted.key)
-        return _repeated(same_key[0])
+        allocation = await answered(tx, site, f"topup:{wanted.tenant}", wanted.key, digest)
+        return _repeated(same_key[0], allocation)
     if wanted.reference:
         condition = "channel = ? AND reference = ? AND reference <> ''"
         same = await tx.fetch(_PAID.format(condition=condition), site, wanted.channel, wanted.reference)
@@ -140,7 +133,7 @@ async def _earlier(tx: Transaction, site: str, wanted: TopUp, digest: str) -> Re
     return None
 
 
-def _repeated(row: Row) -> Receipt:
+def _repeated(row: Row, allocation: str | None) -> Receipt:
     return Receipt(
         payment=row["payment"],
         tenant=row["tenant"],
@@ -149,12 +142,12 @@ def _repeated(row: Row) -> Receipt:
         seq=row["act_seq"],
         ts=row["ts"],
         repeated=True,
+        allocation=msgspec.json.decode(allocation, type=Allocation) if allocation else Allocation(),
     )
 
 
-async def _check_hoarding(tx: Transaction, site: str, wanted: TopUp, tenant_params: str) -> None:
-    """Refuse a top-up above the hoarding limit, if the tenant or the site has one."""
-    settings = msgspec.json.decode((await tx.fetch("SELECT settings FROM site WHERE id = ?", site))[0][0])
+def _check_hoarding(settings: dict[str, Any], tenant_params: str, balance_nano: int, kept_nano: int) -> None:
+    """Refuse a top-up above the hoarding limit, if the tenant or the site has one. What debts take does not count."""
     params: dict[str, Any] = {**settings.get("params", {}), **msgspec.json.decode(tenant_params)}
     limit = params.get(HOARDING_PARAM)
     if limit is None:
@@ -163,11 +156,7 @@ async def _check_hoarding(tx: Transaction, site: str, wanted: TopUp, tenant_para
         limit_nano = parse_money(limit)
     except MoneyError as error:
         raise MoneyRefusedError("hoarding", f"parameter {HOARDING_PARAM}: {error}") from error
-    rows = await tx.fetch(
-        "SELECT credits_nano - charges_nano FROM account WHERE site = ? AND account = ?", site, wallet(wanted.tenant)
-    )
-    balance_nano = rows[0][0] if rows else 0
-    if balance_nano + wanted.amount_nano > limit_nano:
+    if balance_nano + kept_nano > limit_nano:
         detail = f"the balance {format_nano(balance_nano)} would rise above the limit of {format_nano(limit_nano)}"
         raise MoneyRefusedError("hoarding", detail)
 
@@ -181,7 +170,8 @@ async def _receipt(tx: Transaction, site: str, wanted: TopUp, digest: str, credi
         *(site, payment, wanted.tenant, wanted.amount_nano, *paid),
         *(credit.journal_seq, seq, credit.credits_nano),
     )
-    before = {"credits_nano": credit.credits_nano - wanted.amount_nano}
+    act = credit.pending.act
+    before = {"credits_nano": credit.credits_nano - (act.credited_nano if isinstance(act, CreditsPosted) else 0)}
     after = {"credits_nano": credit.credits_nano, "payment": payment, "channel": wanted.channel}
     entry = AuditEntry(wanted.ts, wanted.actor, "topup", f"tenant {wanted.tenant}", before, after)
     await record_audit(tx, site, [entry])
