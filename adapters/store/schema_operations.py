@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tortoise import fields
-from tortoise.migrations.operations import CreateModel, TortoiseOperation
+from tortoise.migrations.operations import AddField, CreateModel, TortoiseOperation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +71,37 @@ class CreateTable(CreateModel):
             name = f"ix_{table}_{'_'.join(columns)}"
             statements.append(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({', '.join(columns)})")
         return statements
+
+
+class AddColumn(AddField):
+    """Add a column to a table that exists: one that may be null, or an integer with a default."""
+
+    def __init__(self, model_name: str, table: str, name: str, field: Any) -> None:
+        super().__init__(model_name, name, field)
+        self.table = table
+
+    async def database_forward(
+        self, app_label: str, old_state: State, new_state: State, state_editor: BaseSchemaEditor | None = None
+    ) -> None:
+        """Add the column unless it is there."""
+        if state_editor is None:
+            return
+        engine = state_editor.client.capabilities.dialect
+        if engine == "sqlite" and not state_editor.collect_sql:
+            known = await state_editor.client.execute_query(
+                "SELECT 1 FROM pragma_table_info(?) WHERE name = ?", [self.table, self.name]
+            )
+            if known[1]:
+                return
+        await run_statement(state_editor, self.statement(engine))
+
+    def statement(self, engine: str) -> str:
+        """ALTER TABLE for one engine."""
+        column = _column(engine, self.name, self.field)
+        if not self.field.null:
+            column += f" DEFAULT {int(self.field.default)}"
+        unless = " IF NOT EXISTS" if engine == "postgres" else ""
+        return f"ALTER TABLE {self.table} ADD COLUMN{unless} {column}"
 
 
 class RunStatements(TortoiseOperation):

@@ -7,6 +7,7 @@ from adapters.store.models.audit import Audit, Token
 from adapters.store.models.decisions import Notification, RefusedEffect, RuleChange, WebhookCall
 from adapters.store.models.energy import Energy, QuarantinedReading, Rating, RegisterEpoch
 from adapters.store.models.history import HistoryBlock, RulesetActivation, RuleShadow, ShadowFinding
+from adapters.store.models.meter_life import Handover, LateReading, MeterEvent, ReadingDecision
 from adapters.store.models.money import Account, Act, ActHead, IdempotentAnswer, Journal, Leg, Payment
 from adapters.store.models.operations import (
     Alarm,
@@ -20,6 +21,18 @@ from adapters.store.models.operations import (
     SupplyChange,
 )
 from adapters.store.models.registry import Device, Site, Supply, Tenant
+from adapters.store.models.settlement import (
+    BillLine,
+    BillNumber,
+    BillPush,
+    BillRow,
+    BillWallet,
+    ChargeSum,
+    FeeLine,
+    SettlementPrice,
+    SettlementRun,
+    SettlementStep,
+)
 from adapters.store.models.tariffs import Ruleset, RulesetVersion, Tariff, TariffVersion
 
 __all__ = [
@@ -35,6 +48,12 @@ __all__ = [
     "Anchor",
     "Approval",
     "Audit",
+    "BillLine",
+    "BillNumber",
+    "BillPush",
+    "BillRow",
+    "BillWallet",
+    "ChargeSum",
     "Command",
     "CommandStep",
     "ConnectionChange",
@@ -43,17 +62,22 @@ __all__ = [
     "DebtRecovery",
     "Device",
     "Energy",
+    "FeeLine",
+    "Handover",
     "HistoryBlock",
     "IdempotentAnswer",
     "Incident",
     "Journal",
+    "LateReading",
     "Leg",
     "LockChange",
+    "MeterEvent",
     "NoticeGroup",
     "Notification",
     "Payment",
     "QuarantinedReading",
     "Rating",
+    "ReadingDecision",
     "Refund",
     "RefusedEffect",
     "RegisterEpoch",
@@ -64,6 +88,9 @@ __all__ = [
     "Ruleset",
     "RulesetActivation",
     "RulesetVersion",
+    "SettlementPrice",
+    "SettlementRun",
+    "SettlementStep",
     "ShadowFinding",
     "Site",
     "StandingLock",

@@ -23,6 +23,11 @@ class RegisterEpoch(Model):
     head_ts = fields.BigIntField(null=True)
     month = fields.BigIntField(default=0)
     month_use = fields.BigIntField(default=0)
+    ratio = fields.BigIntField(default=1)
+    """Primary quantity of one unit that the device shows (CT x PT)."""
+    carried_month = fields.BigIntField(default=0)
+    carried_use = fields.BigIntField(default=0)
+    """What another device at the same metering point had counted in a month before this one took over."""
 
     class Meta:
         table = "register_epoch"
@@ -42,6 +47,8 @@ class Energy(Model):
     to_ts = fields.BigIntField(null=True)
     tenant = fields.CharField(max_length=64)
     estimated = fields.BooleanField()
+    points = fields.BinaryField(null=True)
+    """The samples that were known when the row was posted and not kept with a row before it (`billing.points`)."""
 
     class Meta:
         table = "energy"
