@@ -111,7 +111,7 @@ class Station:
     def farewell(self, now_ms: int) -> Message:
         """What the broker shall say when the connection breaks. Begins the connection's session: ask once for each."""
         if self.gateway is not None:
-            self.gateway.session.restart()
+            self.gateway.session.restart(now_ms)
             return self.gateway.connection("offline", now_ms)
         return next(iter(self.devices.values())).connection("offline", now_ms)
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from api.cli import demo, doctor, rebuild, rules, simulate, single, site, tariff, up, verify
+from api.cli import conformance, demo, doctor, rebuild, rules, simulate, single, site, tariff, up, verify
 from api.cli.errors import debugging, report
 from api.cli.options import Language
 
@@ -32,6 +32,7 @@ app.add_typer(site.app, name="site")
 app.add_typer(rules.app, name="rules")
 app.add_typer(tariff.app, name="tariff")
 app.command("simulate")(simulate.simulate)
+app.add_typer(conformance.app, name="conformance")
 app.command("verify")(verify.verify)
 app.command("rebuild")(rebuild.rebuild)
 app.command("doctor")(doctor.doctor)

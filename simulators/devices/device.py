@@ -54,7 +54,7 @@ class Device:
 
     def boot(self, now_ms: int) -> list[Message]:
         """Start, or start again: a new session, who it is, what its relay really shows and a first reading."""
-        self.session.restart()
+        self.session.restart(now_ms)
         answers = self.obedience.reboot(self.clock(now_ms)) if self.obedience else []
         messages = [self._birth(now_ms), self.connection("online", now_ms)]
         messages += [self._message("ack", answer, now_ms) for answer in answers]

@@ -15,11 +15,15 @@ class Session:
         self.sid = ""
         self.seq = 0
         self.event_seq = 0
-        self.restart()
+        self.restart(0)
 
-    def restart(self) -> None:
-        """Begin a new session: another `sid`, the sequences start over."""
-        self.sid = f"{self._rng.getrandbits(32):08x}"
+    def restart(self, now_ms: int) -> None:
+        """Begin a new session: another `sid`, the sequences start over.
+
+        The instant goes into the `sid`: a simulator that is started again draws the same numbers again, and a device
+        that came back under an old `sid` would have its samples taken for duplicates.
+        """
+        self.sid = f"{(self._rng.getrandbits(32) ^ now_ms) & 0xFFFF_FFFF:08x}"
         self.seq = 0
         self.event_seq = 0
 
