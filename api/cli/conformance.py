@@ -1,4 +1,4 @@
-"""`twinmeter conformance device`: does a device keep the wire contract? The kit is an outsider, a process of its own."""
+"""`twinmeter conformance device`: is a device right? The kit is an outsider and runs as a process of its own."""
 
 from __future__ import annotations
 
