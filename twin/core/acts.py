@@ -11,14 +11,26 @@ from typing import TYPE_CHECKING
 
 from twin.core import accrual
 from twin.core.commands import reconcile
-from twin.core.effects import AlarmCareChanged
+from twin.core.effects import AlarmCareChanged, ParamChanged
 from twin.core.locks import place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Group, Lock, MeterTwin, Register, TenantTwin, duplicate
-from twin.core.reactions import react_to_credit, release_rule, start_rules
+from twin.core.reactions import approve_rule, react_to_credit, release_rule, start_rules
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from twin.core.draft import Draft
-    from twin.core.messages import Act, AlarmCared, ContractsChanged, CreditsPosted, LockPlaced, LockReleased
+    from twin.core.messages import (
+        Act,
+        AlarmCared,
+        ContractsChanged,
+        CreditsPosted,
+        FiringApproved,
+        LockPlaced,
+        LockReleased,
+    )
+
+    Params = Mapping[str, str | int | bool]
 
 
 class ActOutOfOrderError(Exception):
@@ -81,6 +93,14 @@ def on_alarm_cared(draft: Draft, act: AlarmCared, _now: int) -> None:
     )
 
 
+def on_firing_approved(draft: Draft, act: FiringApproved, now: int) -> None:
+    """A person lets a rule that waits behind its guard act; where it waits no more, nothing happens."""
+    if not _is_new(draft.group, act):
+        return
+    draft.group.acts_seq = act.seq
+    approve_rule(draft, act.scope, act.twin, act.rule, act.until, now)
+
+
 def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
     """The group's contracts from now on. New devices start; what a removed device still owes is posted."""
     if not _is_new(draft.group, act):
@@ -93,6 +113,7 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
     for contract in act.meters:
         if contract.id in tariffs and tariffs[contract.id] != contract.tariff:
             _post_all(draft, contract.id)
+    _give_way(draft, act, now)
     group.contract = act.contract
     if act.contract is not None and group.tenant is None:
         group.tenant = TenantTwin(act.contract.id, state_since=now)
@@ -108,6 +129,29 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
     start_rules(draft, now)
     for name in group.breakers:
         reconcile(draft, name, now)
+
+
+def _give_way(draft: Draft, act: ContractsChanged, now: int) -> None:
+    """Where people now say something else of a parameter than before, what a rule had set of it gives way."""
+    group = draft.group
+    tenant = draft.tenant() if group.tenant is not None and group.tenant.params else None
+    if tenant is not None and group.contract is not None and act.contract is not None:
+        tenant.params = _kept_params(draft, "tenant", tenant, group.contract.params, act.contract.params, now)
+    for contract in act.meters:
+        known = group.meter_contracts.get(contract.id)
+        if known is not None and group.meters[contract.id].params:
+            meter = draft.meter(contract.id)
+            meter.params = _kept_params(draft, "meter", meter, known.params, contract.params, now)
+
+
+def _kept_params(
+    draft: Draft, scope: str, twin: TenantTwin | MeterTwin, before: Params, after: Params, now: int
+) -> dict[str, str | int | bool]:
+    """What rules have set and nobody has said anything new of; the rest is reported as given way."""
+    gone = [name for name in twin.params if before.get(name) != after.get(name)]
+    for name in gone:
+        draft.emit(ParamChanged(scope, twin.id, name, now, None, twin.params[name], who="import"))
+    return {name: value for name, value in twin.params.items() if name not in gone}
 
 
 def _new_meter(name: str, act: ContractsChanged, supply_from: int | None) -> MeterTwin:

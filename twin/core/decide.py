@@ -17,6 +17,7 @@ from twin.core.commands import BEFORE_EXECUTION, in_flight, learn_fence, on_answ
 from twin.core.draft import Draft
 from twin.core.dues import earliest_due, run_due
 from twin.core.effects import AnyEffect
+from twin.core.followups import follow_up
 from twin.core.links import on_birth, on_connection, on_link
 from twin.core.messages import (
     AlarmCared,
@@ -27,6 +28,7 @@ from twin.core.messages import (
     ContractsChanged,
     CreditsPosted,
     DeviceEvent,
+    FiringApproved,
     LinkChanged,
     LockPlaced,
     LockReleased,
@@ -36,7 +38,7 @@ from twin.core.messages import (
     Tick,
 )
 from twin.core.model import Group
-from twin.core.reactions import react_to_event, settle_supply
+from twin.core.reactions import react_to_birth, react_to_event, react_to_link, settle_supply
 from twin.core.telemetry import on_telemetry
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ def decide_all(
     """Decide on messages in their order, each at its own `now` (Unix ms); equal to deciding on one after the other."""
     draft = Draft(group, policy, guards)
     for message, now in messages:
+        seen = len(draft.effects)
         if draft.group.wake is not None and draft.group.wake <= now:
             run_due(draft, now)
         handler = HANDLERS[type(message)]
@@ -89,6 +92,8 @@ def decide_all(
                 raise UnknownDeviceError(error.args[0]) from None
             raise
         settle_supply(draft, now)
+        if policy.by_trigger.follows and len(draft.effects) > seen:
+            follow_up(draft, seen, now)
     moved = draft.wake_dirty and _move_wake(draft, messages[-1][1])
     return Decision(draft.group, tuple(draft.effects), moved, draft.guards_spent)
 
@@ -139,10 +144,19 @@ def _on_telemetry(draft: Draft, message: Telemetry, now: int) -> None:
 
 
 def _on_event(draft: Draft, message: DeviceEvent, now: int) -> None:
-    if message.device in draft.group.meters:
-        react_to_event(draft, message, now)
-    elif message.device not in draft.group.breakers:
+    if message.device not in draft.group.meters and message.device not in draft.group.breakers:
         raise UnknownDeviceError(message.device)
+    react_to_event(draft, message, now)
+
+
+def _on_birth(draft: Draft, message: Birth, now: int) -> None:
+    on_birth(draft, message, now)
+    react_to_birth(draft, message.device, now)
+
+
+def _on_link(draft: Draft, message: LinkChanged, now: int) -> None:
+    on_link(draft, message, now)
+    react_to_link(draft, message.gateway, now)
 
 
 def _require_breaker(draft: Draft, device: str) -> None:
@@ -152,9 +166,9 @@ def _require_breaker(draft: Draft, device: str) -> None:
 
 HANDLERS: dict[type, Callable[[Draft, Any, int], None]] = {
     Telemetry: _on_telemetry,
-    Birth: on_birth,
+    Birth: _on_birth,
     ConnectionChanged: on_connection,
-    LinkChanged: on_link,
+    LinkChanged: _on_link,
     StateReported: _on_state,
     DeviceEvent: _on_event,
     CommandAnswered: _on_answer,
@@ -163,6 +177,7 @@ HANDLERS: dict[type, Callable[[Draft, Any, int], None]] = {
     CreditsPosted: acts.on_credits,
     LockPlaced: acts.on_lock_placed,
     LockReleased: acts.on_lock_released,
+    FiringApproved: acts.on_firing_approved,
     ContractsChanged: acts.on_contracts,
     AlarmCared: acts.on_alarm_cared,
 }

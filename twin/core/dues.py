@@ -53,6 +53,9 @@ def earliest_due(draft: Draft) -> int | None:
         if due is not None:
             dues.append(due)
         dues.extend(meter.wakes.values())
+    for owner in (*group.breakers.values(), group.gateway):
+        if owner is not None and owner.wakes:
+            dues.extend(owner.wakes.values())
     if group.tenant is not None:
         dues.extend(group.tenant.wakes.values())
     return min(dues, default=None)

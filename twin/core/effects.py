@@ -179,9 +179,32 @@ class NotificationWanted(Effect, frozen=True, omit_defaults=True, tag="notify", 
     """Somebody is to be told. Identity: (tenant, template, ts)."""
 
     tenant: str
+    """Empty for a device that nobody pays for; then only the operator can be told."""
     template: str
     ts: int
     data: dict[str, Any] = {}
+    to: str = "tenant"
+    """`tenant`, `operator` or `both`."""
+    channels: tuple[str, ...] = ()
+    """Ways to tell; empty: all that the recipient has."""
+    twin: str = ""
+    together: str = ""
+    """Notices with the same text here make one (`group_by`); empty: each is told."""
+
+
+class ParamChanged(Effect, frozen=True, omit_defaults=True, tag="param", tag_field="t"):
+    """A rule set a parameter of a twin, or what it had set gave way (`value` None). Identity: (scope, twin, name,
+    ts)."""
+
+    scope: str
+    twin: str
+    name: str
+    ts: int
+    value: str | int | bool | None
+    before: str | int | bool | None = None
+    rule: str = ""
+    rule_version: int = 0
+    who: str = ""
 
 
 class WebhookWanted(Effect, frozen=True, omit_defaults=True, tag="webhook", tag_field="t"):
@@ -217,6 +240,7 @@ AnyEffect = (
     | RelayReported
     | SupplyStateChanged
     | NotificationWanted
+    | ParamChanged
     | WebhookWanted
     | ConnectionReported
     | AlarmCareChanged

@@ -157,6 +157,19 @@ class AlarmCared(msgspec.Struct, frozen=True, tag="care", tag_field="t"):
     shelved_until: int | None = None
 
 
+class FiringApproved(msgspec.Struct, frozen=True, tag="approval", tag_field="t"):
+    """A person lets one waiting rule of one twin pass its guard, until an instant at the latest."""
+
+    seq: int
+    scope: str
+    twin: str
+    rule: str
+    until: int
+    who: str
+    why: str
+    ts: int
+
+
 class ContractsChanged(msgspec.Struct, frozen=True, tag="contracts", tag_field="t"):
     """The group's contracts as they are from now on; devices that are new start their twins here."""
 
@@ -170,7 +183,7 @@ class ContractsChanged(msgspec.Struct, frozen=True, tag="contracts", tag_field="
     """Opening register (Wh or litres) of meters whose chain has been opened in SQL."""
 
 
-Act = CreditsPosted | LockPlaced | LockReleased | ContractsChanged | AlarmCared
+Act = CreditsPosted | LockPlaced | LockReleased | ContractsChanged | AlarmCared | FiringApproved
 Message = (
     Telemetry
     | Birth
@@ -186,4 +199,5 @@ Message = (
     | LockReleased
     | ContractsChanged
     | AlarmCared
+    | FiringApproved
 )

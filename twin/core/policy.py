@@ -7,6 +7,7 @@ triggers them, so a message pays for the rules it touches and not for those that
 from __future__ import annotations
 
 from collections import defaultdict
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from twin.core.model import Contract, MeterContract
 
+    Params = Mapping[str, str | int | bool]
+
 MOST_CACHED_PARAMS = 100_000
 
 
@@ -38,6 +41,8 @@ class BoundRule(msgspec.Struct, frozen=True, eq=False):
     """It charges energy, so it also looks at late and historical samples."""
     locks_credit: bool
     """It can cut off for arrears: it must not see stale balances, and its waiting is shown to the tenant."""
+    many_channels: bool = False
+    """More than one channel of a reading touches it: one reading must do so once."""
 
 
 class SitePolicy:
@@ -78,7 +83,7 @@ class SitePolicy:
             rule.id: rule.guard.per_ms for ruleset in self.rulesets for rule in ruleset.rules if rule.guard is not None
         }
         self._shared: dict[str, dict[str, Any]] = {}
-        self._params: dict[tuple[int, int, int], tuple[object, object, dict[str, Any]]] = {}
+        self._params: dict[tuple[int, ...], tuple[tuple[object, ...], dict[str, Any]]] = {}
 
     def bound(self, scope: str, rule_id: str) -> BoundRule | None:
         """The rule of this scope and id, if it is loaded."""
@@ -89,36 +94,44 @@ class SitePolicy:
         return self.by_trigger.by_id
 
     def params_for(
-        self, ruleset: Ruleset, contract: Contract | None, meter: MeterContract | None = None
+        self,
+        ruleset: Ruleset,
+        contract: Contract | None,
+        meter: MeterContract | None = None,
+        set_for_tenant: Params | None = None,
+        set_here: Params | None = None,
     ) -> dict[str, Any]:
         """A ruleset's parameters in force: defaults, then site, tenant and device overrides on top.
 
-        Twins without overrides of their own share one mapping; the others are cached by the identity of the
+        What rules have set (for the tenant, and for the device itself) lies over what the contract says of the same
+        twin. Twins without overrides of their own share one mapping; the others are cached by the identity of the
         contracts, which are shared and never changed in place.
         """
-        if _overrides_nothing(contract) and (meter is None or not meter.params):
+        if _overrides_nothing(contract) and not set_for_tenant and not set_here and (meter is None or not meter.params):
             shared = self._shared.get(ruleset.name)
             if shared is None:
                 shared = self._shared[ruleset.name] = resolve_params(ruleset, _valid(ruleset, self.params))
             return shared
-        key = (id(ruleset), id(contract), id(meter))
+        sources = (contract, meter, set_for_tenant or None, set_here or None)
+        key = (id(ruleset), *map(id, sources))
         known = self._params.get(key)
-        if known is not None and known[0] is contract and known[1] is meter:
-            return known[2]
-        layers = (self.params, _tenant_layer(contract), meter.params if meter else {})
+        if known is not None and all(map(is_, known[0], sources)):
+            return known[1]
+        here = set_here or {}
+        layers = (self.params, _tenant_layer(contract), set_for_tenant or {}, meter.params if meter else {}, here)
         params = resolve_params(ruleset, *(_valid(ruleset, layer) for layer in layers))
         if len(self._params) >= MOST_CACHED_PARAMS:
             self._params.clear()
-        self._params[key] = (contract, meter, params)
+        self._params[key] = (sources, params)
         return params
 
-    def tenant_params(self, contract: Contract | None) -> dict[str, Any]:
+    def tenant_params(self, contract: Contract | None, set_for_tenant: Params | None = None) -> dict[str, Any]:
         """The parameters of all rulesets as one tenant has them, for the disconnect facts; earlier rulesets win."""
         if len(self.rulesets) == 1:
-            return self.params_for(self.rulesets[0], contract)
+            return self.params_for(self.rulesets[0], contract, None, set_for_tenant)
         params: dict[str, Any] = {}
         for ruleset in reversed(self.rulesets):
-            params.update(self.params_for(ruleset, contract))
+            params.update(self.params_for(ruleset, contract, None, set_for_tenant))
         return params
 
 
@@ -155,6 +168,25 @@ def _tenant_layer(contract: Contract | None) -> dict[str, str | int | bool]:
     return layer
 
 
+ALIASES = {
+    "reading.quality": "reading",
+    "reading.at": "reading",
+    "reading.gaps": "reading",
+    "reading.missed": "reading",
+    "reading.duplicates": "reading",
+    "reading.delta": "reading.registers",
+    "reading.step_w": "reading.power_step",
+    "reading.step_pf_milli": "reading.power_step",
+    "account.credits": "account.balance",
+    "account.charges": "account.balance",
+    "account": "account.balance",
+}
+"""Paths that change together with something else: what touches their rules."""
+_CONTRACT_WORDS = frozenset({"tenant", "meter", "gateway", "breaker"})
+_SOURCES_OF_THEIR_OWN = frozenset({"incidents", "state", "locks", "relay", "relays", "since"})
+_TOLD_BY_READINGS = frozenset({"clock", "reading", "account.balance", "account.credited"})
+
+
 class TriggerIndex:
     """Rules by what touches them: a named trigger, or the channel of a reading."""
 
@@ -163,23 +195,39 @@ class TriggerIndex:
         self.by_id: dict[tuple[str, str], BoundRule] = {}
         for entry in bound:
             self.by_id[(entry.rule.scope_twin, entry.rule.id)] = entry
-            for trigger in entry.rule.on:
+            for trigger in dict.fromkeys(ALIASES.get(trigger, trigger) for trigger in entry.rule.on):
                 named[(entry.rule.scope_twin, trigger)].append(entry)
         self.named = {key: tuple(found) for key, found in named.items()}
+        self.scopes = frozenset(scope for scope, _ in named)
         self.registers = self.named.get(("meter", "reading.registers"), ())
         self.any_reading = self.named.get(("meter", "reading"), ())
-        self.balance = self.named.get(("tenant", "account.balance"), ()) + self.named.get(("tenant", "account"), ())
+        self.balance = self.named.get(("tenant", "account.balance"), ())
         self.watches = self.named.get(("meter", "clock"), ())
         self.credited = self.named.get(("tenant", "account.credited"), ())
         self.channels = {
             trigger.removeprefix("reading."): found
             for (scope, trigger), found in self.named.items()
-            if scope == "meter" and trigger.startswith("reading.")
+            if scope == "meter" and trigger.startswith("reading.") and trigger != "reading.registers"
         }
+        self.on_contract = _on_contract(self.named)
+        self.follows = any(
+            trigger not in _TOLD_BY_READINGS and not trigger.startswith("reading.") for _, trigger in self.named
+        )
+        """Whether effects of a decision can touch a rule at all."""
 
     def of(self, scope: str, trigger: str) -> tuple[BoundRule, ...]:
         """Rules of a scope that a named trigger touches."""
         return self.named.get((scope, trigger), ())
+
+
+def _on_contract(named: Mapping[tuple[str, str], tuple[BoundRule, ...]]) -> dict[str, tuple[BoundRule, ...]]:
+    """By scope, the rules on what an import or a person says of the twin, such as `tenant.mode`."""
+    found: defaultdict[str, list[BoundRule]] = defaultdict(list)
+    for (scope, trigger), rules in named.items():
+        first, _, rest = trigger.partition(".")
+        if first in _CONTRACT_WORDS and rest not in _SOURCES_OF_THEIR_OWN:
+            found[scope].extend(rule for rule in rules if rule not in found[scope])
+    return {scope: tuple(rules) for scope, rules in found.items()}
 
 
 def _index(rulesets: Iterable[Ruleset]) -> TriggerIndex:
@@ -193,4 +241,5 @@ def _bind(ruleset: Ruleset, rule: Rule) -> BoundRule:
         rule=rule,
         charges=any(isinstance(action, Charge) for action in actions),
         locks_credit=any(isinstance(action, Lock) and action.lock == "credit" for action in actions),
+        many_channels=sum(trigger.startswith("reading.") for trigger in rule.on) > 1,
     )

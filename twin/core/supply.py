@@ -72,7 +72,7 @@ def band_moved(draft: Draft, charged_nano: int) -> bool:
     tenant = draft.group.tenant
     assert tenant is not None
     after = tenant.credits_nano - tenant.charges_nano
-    edges = _edges(draft.policy.tenant_params(draft.group.contract))
+    edges = _edges(draft.policy.tenant_params(draft.group.contract, tenant.params))
     if after > edges[-1]:
         return False
     before = after + charged_nano

@@ -12,114 +12,31 @@ from typing import TYPE_CHECKING, Any
 from rules.language.kinds import BOOL, DURATION, INT, MONEY, STRING, STRINGS, TIMESTAMP, Type, list_of
 from rules.language.values import PathSpec, Unknown
 from twin.core.commands import FRESH_INTERVALS
+from twin.core.sight import View, gateway_view, newest_live, stands
+from twin.core.valves import wire_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from zoneinfo import ZoneInfo
+    from collections.abc import Callable
 
-    from rules.rule import Ruleset
-    from twin.core.draft import Draft
-    from twin.core.messages import DeviceEvent, Telemetry
-    from twin.core.model import Contract, Group, MeterContract, MeterTwin
+    from twin.core.model import BreakerContract, BreakerTwin, Connection, Contract
+
+__all__ = ["TWIN_MODEL", "View", "gateway_view", "newest_live", "stands"]
 
 MISSING = Unknown("missing")
 STALE = Unknown("stale")
+BREAKER, VALVE = "breaker.set", "valve.set"
 METER = frozenset({"meter"})
 TENANT = frozenset({"tenant"})
-BOTH = frozenset({"meter", "tenant"})
-
-
-class View:
-    """The environment of one evaluation: a twin of the draft at an instant. Satisfies `rules.language.values.Env`."""
-
-    __slots__ = (
-        "credited_nano",
-        "delta",
-        "device_event",
-        "draft",
-        "fresh_only",
-        "meter_id",
-        "now",
-        "params",
-        "ruleset",
-        "sample",
-        "zone",
-    )
-
-    def __init__(self, draft: Draft, now: int, meter_id: str | None = None) -> None:
-        self.draft = draft
-        self.now = now
-        self.zone: ZoneInfo = draft.policy.zone
-        self.params: Mapping[str, Any] = {}
-        self.ruleset: Ruleset | None = None
-        """The ruleset whose parameters `params` holds."""
-        self.meter_id = meter_id
-        self.sample: Telemetry | None = None
-        self.device_event: DeviceEvent | None = None
-        self.delta = 0
-        self.credited_nano = 0
-        self.fresh_only = False
-
-    @property
-    def twin_id(self) -> str:
-        """The twin this evaluation is about: the meter, or the group of the tenant."""
-        return self.meter_id or self.draft.group.id
-
-    @property
-    def group(self) -> Group:
-        """The group as decided so far."""
-        return self.draft.group
-
-    @property
-    def meter(self) -> MeterTwin:
-        """The meter this evaluation is about; only for rules of scope meter."""
-        assert self.meter_id is not None
-        return self.draft.group.meters[self.meter_id]
-
-    @property
-    def meter_contract(self) -> MeterContract:
-        """Contract of the meter this evaluation is about."""
-        assert self.meter_id is not None
-        return self.draft.group.meter_contracts[self.meter_id]
-
-    def peer_fired(self, rule_id: str) -> bool:
-        """Whether the named rule stands on this twin, or, seen from a tenant, on every one of its meters."""
-        tenant = self.draft.group.tenant
-        if self.meter_id is None and tenant is not None and rule_id in tenant.rules:
-            return tenant.rules[rule_id].state in STANDING
-        meters = [self.meter] if self.meter_id is not None else list(self.draft.group.meters.values())
-        return bool(meters) and all(stands(meter, rule_id) for meter in meters)
-
-    def guard_used(self, rule_id: str) -> int:
-        """Firings counted inside the rule's guard window."""
-        return self.draft.guard_used(rule_id)
-
-
-STANDING = frozenset({"fired", "recovering"})
-
-
-def stands(meter: MeterTwin, rule_id: str) -> bool:
-    """Whether a rule of scope meter has fired on this meter and not cleared."""
-    state = meter.rules.get(rule_id)
-    return state is not None and state.state in STANDING
+SWITCH = frozenset({"breaker"})
+PAYING = frozenset({"meter", "tenant", "breaker"})
+SWITCHED = frozenset({"meter", "breaker"})
+CONNECTED = frozenset({"meter", "breaker", "gateway"})
 
 
 def stale_at(view: View) -> int | None:
     """Instant from which the meter's live channels are too old to act on."""
     at = view.meter.at
     return None if at is None else at + FRESH_INTERVALS * view.meter_contract.interval_ms
-
-
-def newest_live(group: Group, now: int) -> int | None:
-    """Newest live sample of the group's meters that is fresh by its own interval; None when all are stale."""
-    best: int | None = None
-    for name, meter in group.meters.items():
-        at = meter.at
-        if at is None or now - at > FRESH_INTERVALS * group.meter_contracts[name].interval_ms:
-            continue
-        if best is None or at > best:
-            best = at
-    return best
 
 
 def _channel(name: str) -> Callable[[View], Any]:
@@ -196,27 +113,110 @@ def _supply_state(view: View) -> Any:
 
 
 def _connection(view: View) -> Any:
-    meter = view.meter
-    if meter.link is not None and meter.link.state == "offline":
-        return "offline"
-    return meter.conn.state
+    conn, link = _connections(view)
+    return "offline" if link is not None and link.state == "offline" else conn.state
+
+
+def _connected_since(view: View) -> Any:
+    conn, link = _connections(view)
+    told = link if link is not None and link.state == "offline" else conn
+    return told.since or MISSING
+
+
+def _connections(view: View) -> tuple[Connection, Connection | None]:
+    """The connection of the twin itself, and of the gateway in front of it."""
+    group = view.draft.group
+    if view.meter_id is not None:
+        meter = group.meters[view.meter_id]
+        return meter.conn, meter.link
+    if view.breaker_id is not None:
+        breaker = group.breakers[view.breaker_id]
+        return breaker.conn, breaker.link
+    assert group.gateway is not None
+    return group.gateway.conn, None
 
 
 def _gateway(view: View) -> Any:
+    if view.scope == "gateway":
+        return view.twin_id
+    if view.breaker_id is not None:
+        return _installed(view).gateway or ""
     return view.meter_contract.gateway or ""
 
 
-def _locks(view: View) -> Any:
-    if view.meter_id is not None:
-        breaker = view.meter_contract.breaker
-        return sorted(view.draft.group.breakers[breaker].locks) if breaker else []
-    return sorted({kind for breaker in view.draft.group.breakers.values() for kind in breaker.locks})
+def _installed(view: View) -> BreakerContract:
+    assert view.breaker_id is not None
+    return view.draft.group.breaker_contracts[view.breaker_id]
+
+
+def _locks(op: str) -> Callable[[View], Any]:
+    def read(view: View) -> Any:
+        return sorted({kind for breaker in _switches(view, op) for kind in breaker.locks})
+
+    return read
+
+
+def _switches(view: View, op: str) -> list[BreakerTwin]:
+    """The breakers (or valves) this view is about: the twin itself, the meter's own, or all of the tenant's."""
+    group = view.draft.group
+    if view.breaker_id is None and view.meter_id is None:
+        names = list(group.breaker_contracts)
+    else:
+        one = view.breaker_id if view.breaker_id is not None else view.meter_contract.breaker
+        names = [one] if one is not None and one in group.breaker_contracts else []
+    return [group.breakers[name] for name in names if group.breaker_contracts[name].op == op]
 
 
 def _relay(view: View) -> Any:
-    breaker = view.meter_contract.breaker
-    relay = view.draft.group.breakers[breaker].relay if breaker else None
-    return relay if relay is not None else MISSING
+    found = _switches(view, BREAKER)
+    return found[0].relay if found and found[0].relay is not None else MISSING
+
+
+def _position(view: View) -> Any:
+    found = _switches(view, VALVE)
+    return wire_target(VALVE, found[0].relay) if found and found[0].relay is not None else MISSING
+
+
+def _positions(op: str) -> Callable[[View], Any]:
+    def read(view: View) -> Any:
+        return sorted({wire_target(op, breaker.relay) for breaker in _switches(view, op) if breaker.relay is not None})
+
+    return read
+
+
+def _of_breaker(read: Callable[[BreakerTwin], Any]) -> Callable[[View], Any]:
+    def get(view: View) -> Any:
+        breaker = view.breaker
+        value = None if breaker is None else read(breaker)
+        return MISSING if value is None else value
+
+    return get
+
+
+def _of_command(name: str) -> Callable[[View], Any]:
+    return _of_breaker(lambda breaker: getattr(breaker.command, name, None))
+
+
+def _command_target(view: View) -> Any:
+    breaker = view.breaker
+    if breaker is None or breaker.command is None:
+        return MISSING
+    return wire_target(view.draft.group.breaker_contracts[breaker.id].op, breaker.command.target)
+
+
+def _incidents(view: View) -> Any:
+    owner = view.owner
+    return sorted(getattr(owner, "incidents", ()))
+
+
+def _gaps(view: View) -> Any:
+    """Numbers that are missing among the last 64 of the session."""
+    sequence = view.meter.sequence
+    return sequence.mask.bit_length() - sequence.mask.bit_count() if sequence.sid else MISSING
+
+
+def _imax(factor: int) -> Callable[[View], Any]:
+    return lambda view: view.meter_contract.imax_a * factor or MISSING
 
 
 def _live(name: str, unit: str) -> PathSpec:
@@ -235,6 +235,9 @@ TWIN_MODEL: dict[str, PathSpec] = {
     "reading.quality": PathSpec(STRING, None, _quality, METER),
     "reading.delta": PathSpec(INT, None, _delta, METER),
     "reading.at": PathSpec(TIMESTAMP, None, _at, METER),
+    "reading.gaps": PathSpec(INT, None, _gaps, METER),
+    "reading.missed": PathSpec(INT, None, lambda view: view.meter.sequence.missed, METER),
+    "reading.duplicates": PathSpec(INT, None, lambda view: view.meter.sequence.duplicates, METER),
     "reading.import_wh": _live("import_wh", "Wh"),
     "reading.export_wh": _live("export_wh", "Wh"),
     "reading.volume_l": _live("volume_l", "L"),
@@ -250,21 +253,41 @@ TWIN_MODEL: dict[str, PathSpec] = {
     "reading.current_ma": _live_list("current_ma", "mA"),
     "reading.step_w": PathSpec(Type("int", "W"), "W", _event_number("step_w"), METER),
     "reading.step_pf_milli": PathSpec(Type("int", "milli"), "milli", _event_number("step_pf_milli"), METER),
-    "account.balance": PathSpec(MONEY, None, _balance, BOTH),
-    "account.credits": PathSpec(MONEY, None, _credits, BOTH),
-    "account.charges": PathSpec(MONEY, None, _charges, BOTH),
-    "tenant.id": PathSpec(STRING, None, _tenant_field(lambda contract: contract.id), BOTH),
-    "tenant.mode": PathSpec(STRING, None, _tenant_field(lambda contract: contract.mode), BOTH),
-    "tenant.account": PathSpec(STRING, None, _tenant_field(lambda contract: contract.account), BOTH),
-    "tenant.protected": PathSpec(BOOL, None, _protected, BOTH),
-    "tenant.state": PathSpec(STRING, None, _supply_state, BOTH),
+    "account.balance": PathSpec(MONEY, None, _balance, PAYING),
+    "account.credits": PathSpec(MONEY, None, _credits, PAYING),
+    "account.charges": PathSpec(MONEY, None, _charges, PAYING),
+    "tenant.id": PathSpec(STRING, None, _tenant_field(lambda contract: contract.id), PAYING),
+    "tenant.mode": PathSpec(STRING, None, _tenant_field(lambda contract: contract.mode), PAYING),
+    "tenant.account": PathSpec(STRING, None, _tenant_field(lambda contract: contract.account), PAYING),
+    "tenant.group": PathSpec(STRING, None, _tenant_field(lambda contract: contract.group), PAYING),
+    "tenant.protected": PathSpec(BOOL, None, _protected, PAYING),
+    "tenant.state": PathSpec(STRING, None, _supply_state, PAYING),
     "meter.id": PathSpec(STRING, None, lambda view: view.meter_id, METER),
     "meter.kind": PathSpec(STRING, None, lambda view: view.meter_contract.kind, METER),
     "meter.tariff": PathSpec(STRING, None, lambda view: view.meter_contract.tariff, METER),
     "meter.interval": PathSpec(DURATION, None, lambda view: view.meter_contract.interval_ms, METER),
-    "gateway.id": PathSpec(STRING, None, _gateway, METER),
-    "conn.state": PathSpec(STRING, None, _connection, METER),
-    "breaker.locks": PathSpec(STRINGS, None, _locks, BOTH),
-    "breaker.relay": PathSpec(STRING, None, _relay, METER),
+    "meter.imax_a": PathSpec(Type("int", "A"), "A", _imax(1), METER),
+    "meter.imax_ma": PathSpec(Type("int", "mA"), "mA", _imax(1000), METER),
+    "meter.incidents": PathSpec(STRINGS, None, _incidents, METER),
+    "gateway.id": PathSpec(STRING, None, _gateway, CONNECTED),
+    "gateway.incidents": PathSpec(STRINGS, None, _incidents, frozenset({"gateway"})),
+    "conn.state": PathSpec(STRING, None, _connection, CONNECTED),
+    "conn.since": PathSpec(TIMESTAMP, None, _connected_since, CONNECTED),
+    "breaker.id": PathSpec(STRING, None, lambda view: view.breaker_id, SWITCH),
+    "breaker.kind": PathSpec(STRING, None, lambda view: _installed(view).op.partition(".")[0], SWITCH),
+    "breaker.remote_close": PathSpec(BOOL, None, lambda view: _installed(view).remote_close, SWITCH),
+    "breaker.incidents": PathSpec(STRINGS, None, _incidents, SWITCH),
+    "breaker.locks": PathSpec(STRINGS, None, _locks(BREAKER), PAYING),
+    "breaker.relay": PathSpec(STRING, None, _relay, SWITCHED),
+    "breaker.relays": PathSpec(STRINGS, None, _positions(BREAKER), TENANT),
+    "breaker.since": PathSpec(TIMESTAMP, None, _of_breaker(lambda breaker: breaker.relay_since), SWITCHED),
+    "valve.locks": PathSpec(STRINGS, None, _locks(VALVE), PAYING),
+    "valve.position": PathSpec(STRING, None, _position, SWITCHED),
+    "valve.positions": PathSpec(STRINGS, None, _positions(VALVE), TENANT),
+    "command.state": PathSpec(STRING, None, _of_command("state"), SWITCHED),
+    "command.target": PathSpec(STRING, None, _command_target, SWITCHED),
+    "command.reason": PathSpec(STRING, None, _of_command("reason"), SWITCHED),
+    "command.attempt": PathSpec(INT, None, _of_command("attempt"), SWITCHED),
+    "command.issued": PathSpec(TIMESTAMP, None, _of_command("issued"), SWITCHED),
 }
 """Every path a rule may read, with its type, unit and the scopes that have it."""
