@@ -17,7 +17,7 @@ from reportlab.pdfgen.canvas import Canvas
 from adapters.documents.wrapping import wrapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import BinaryIO
 
     from adapters.documents.fonts import Font
@@ -32,7 +32,7 @@ RULE = (0.80, 0.83, 0.87)
 ACCENT = (0.07, 0.31, 0.55)
 ALERT = (0.72, 0.15, 0.11)
 _PAGES = "pages"
-_CELL = 3.2
+_CELL = 4.6
 
 Align = Literal["left", "right", "center"]
 Colour = tuple[float, float, float]
@@ -69,6 +69,7 @@ class Pages:
         self.number = 0
         self.y = 0.0
         self._edge = edge
+        self._number_size = 0.0
         self.new_page()
 
     @property
@@ -114,7 +115,7 @@ class Pages:
         line.setFont(self.font.name, size)
         line.setFillColorRGB(*colour)
         if bold:
-            self.canvas.setLineWidth(size * 0.032)
+            self.canvas.setLineWidth(size * (0.03 if size >= 10 else 0.018))
             line.setStrokeColorRGB(*colour)
             line.setTextRenderMode(2)
         line.textOut(text)
@@ -179,29 +180,24 @@ class Pages:
                 grid.draw(head, heading=True)
             grid.draw(row, total=True)
 
-    def page_number(self, x: float, y: float, size: float, words: Callable[[str, str], str]) -> None:
-        """The page's number and how many there are; `words` puts both into a sentence."""
-        room = self.font.width("00000", size)
-        before, after = words(str(self.number), "\0").split("\0")
-        x -= self.font.width(before + after, size) + room
-        self.write(x, y, before, size, colour=GREY)
-        x += self.font.width(before, size)
+    def page_number(self, right: float, y: float, size: float) -> None:
+        """The page's number and, once it is known, how many there are."""
+        room = self.font.width("000", size)
+        self.write(right - room, y, f"页 Page {self.number} / ", size, colour=GREY, align="right")
         self.canvas.saveState()
-        self.canvas.translate(x, y)
-        self.canvas.doForm(f"{_PAGES}-{size:g}")
+        self.canvas.translate(right - room, y)
+        self.canvas.doForm(_PAGES)
         self.canvas.restoreState()
-        self._form_size = size
-        self.write(x + room, y, after, size, colour=GREY)
+        self._number_size = size
 
     def close(self) -> None:
         """Finish the last page and the file."""
         self._edge.foot(self)
         self.canvas.showPage()
-        size = getattr(self, "_form_size", None)
-        if size is not None:
-            room = self.font.width("00000", size)
-            self.canvas.beginForm(f"{_PAGES}-{size:g}", 0, -size, room, size)
-            self.write(room / 2, 0, str(self.number), size, colour=GREY, align="center")
+        if self._number_size:
+            size = self._number_size
+            self.canvas.beginForm(_PAGES, 0, -size, 10 * size, size)
+            self.write(0, 0, str(self.number), size, colour=GREY)
             self.canvas.endForm()
         self.canvas.save()
 
@@ -222,7 +218,7 @@ class _Grid:
         most = max(
             len(lines) * self._size(field) * LINE for field, lines in zip(self.fields, self._lines(row), strict=True)
         )
-        return most + _CELL * 1.4
+        return most + _CELL
 
     def draw(self, row: Sequence[str], *, heading: bool = False, total: bool = False) -> None:
         """One row at the present height; moves down by it."""
@@ -233,7 +229,7 @@ class _Grid:
         for field, width, lines in zip(self.fields, self.widths, self._lines(row), strict=True):
             size = self._size(field)
             at = {"left": x + _CELL, "right": x + width - _CELL, "center": x + width / 2}[field.align]
-            y = pages.y - _CELL * 0.7 - size * 1.03
+            y = pages.y - _CELL * 0.5 - size * 1.03
             for line in lines:
                 colour = ACCENT if heading else INK
                 pages.write(at, y, line, size, colour=colour, bold=heading or total, align=field.align)
