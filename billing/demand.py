@@ -2,8 +2,9 @@
 
 Theory of operation. Windows of `window_ms` lie on a grid of `slip_ms` that begins with the month. The mean power of a
 window is the register's rise over it; a border that no sample lies on is interpolated between its neighbours, rounded
-down to whole Wh, and the window is flagged. Mean power is rounded half up to whole W; windows that divide an hour need no
-rounding. The maximum is the first of the highest windows that lie wholly within the tenancy, the month and the samples.
+down to whole Wh, and the window is flagged. Mean power is rounded half up to whole W; windows that divide an hour need
+no rounding. The maximum is the first of the highest windows that lie wholly within the tenancy, the month and the
+samples.
 
 Samples of several register epochs (a replaced meter) are chained: between the end of one and the beginning of the next
 nothing flowed.
