@@ -6,11 +6,12 @@ cannot know what was used before. Samples before `from_ts` are not charged, but 
 
 from collections.abc import Iterable, Iterator
 
+from billing.points import Point
 from billing.rating import Slice, rate
 from billing.tariff import Tariff
 
-Sample = tuple[int, int]
-"""(instant in Unix ms, register in Wh or litres)."""
+Sample = tuple[int, int] | Point
+"""(instant in Unix ms, register in Wh or litres), or a point with its sub-registers."""
 
 
 class SeriesError(ValueError):
@@ -23,46 +24,59 @@ class SeriesError(ValueError):
 
 
 def rate_series(
-    tariff: Tariff, samples: Iterable[Sample], from_ts: int | None = None, to_ts: int | None = None
+    tariff: Tariff,
+    samples: Iterable[Sample],
+    from_ts: int | None = None,
+    to_ts: int | None = None,
+    notes: list[tuple[int, str]] | None = None,
 ) -> Iterator[Slice]:
     """Charges a series of samples in ascending time, one slice at a time.
 
     With `from_ts` or `to_ts` (Unix ms) only what was used in [from_ts, to_ts) is charged. Such an end that lies
-    between two samples splits their delta like any boundary: by elapsed time, flagged estimated.
+    between two samples splits their delta like any boundary: by elapsed time, flagged estimated. `notes` collects
+    (instant of the sample, why its sub-registers could not be used) for a tariff that asks for them.
 
     Raises SeriesError naming the first sample that repeats an instant, goes back in time or shows a falling
     register; ValueError if the span is empty; and what `rate` raises.
     """
     if from_ts is not None and to_ts is not None and from_ts >= to_ts:
         raise ValueError(f"the span to charge is empty: from {from_ts} to {to_ts} (Unix ms)")
-    cuts = [edge for edge in (from_ts, to_ts) if edge is not None]
-    return _rate_pairs(tariff, samples, cuts, from_ts, to_ts)
+    points = (sample if isinstance(sample, Point) else Point(*sample) for sample in samples)
+    return _rate_pairs(tariff, points, from_ts, to_ts, [] if notes is None else notes)
 
 
 def _rate_pairs(
-    tariff: Tariff, samples: Iterable[Sample], cuts: list[int], from_ts: int | None, to_ts: int | None
+    tariff: Tariff, points: Iterable[Point], from_ts: int | None, to_ts: int | None, notes: list[tuple[int, str]]
 ) -> Iterator[Slice]:
-    before: Sample | None = None
-    month = month_use = 0
-    for index, sample in enumerate(samples):
+    cuts = [edge for edge in (from_ts, to_ts) if edge is not None]
+    before: Point | None = None
+    month = month_use = year_use = 0
+    for index, point in enumerate(points):
         if before is not None:
-            _check_order(index, before, sample)
-            if to_ts is not None and before[0] >= to_ts:
+            _check_order(index, before, point)
+            if to_ts is not None and before.ts >= to_ts:
                 return
-            inside = [cut for cut in cuts if before[0] < cut < sample[0]]
-            rated = rate(tariff, before[0], sample[0], before[1], sample[1], month, month_use, inside)
-            month, month_use = rated.month, rated.month_use
+            inside = [cut for cut in cuts if before.ts < cut < point.ts]
+            pair = (before.ts, point.ts, before.qty, point.qty)
+            rates = (before.rates, point.rates)
+            rated = rate(tariff, *pair, month, month_use, inside, year_use=year_use, rates=rates)
+            month, month_use, year_use = rated.month, rated.month_use, rated.year_use
+            if rated.note:
+                notes.append((point.ts, rated.note))
             for slice_ in rated.slices:
                 if (from_ts is None or slice_.from_ts >= from_ts) and (to_ts is None or slice_.from_ts < to_ts):
                     yield slice_
-        before = sample
+        before = point
 
 
-def _check_order(index: int, before: Sample, sample: Sample) -> None:
-    (earlier, lower), (later, higher) = before, sample
-    if later == earlier:
-        raise SeriesError(index, f"repeats the instant {later} (Unix ms) of the sample before it; keep one of the two")
-    if later < earlier:
-        raise SeriesError(index, f"instant {later} is before {earlier} (Unix ms); sort the samples by time")
-    if higher < lower:
-        raise SeriesError(index, f"register falls from {lower} to {higher}; a reset or rollover starts a new series")
+def _check_order(index: int, before: Point, point: Point) -> None:
+    if point.ts == before.ts:
+        raise SeriesError(
+            index, f"repeats the instant {point.ts} (Unix ms) of the sample before it; keep one of the two"
+        )
+    if point.ts < before.ts:
+        raise SeriesError(index, f"instant {point.ts} is before {before.ts} (Unix ms); sort the samples by time")
+    if point.qty < before.qty:
+        raise SeriesError(
+            index, f"register falls from {before.qty} to {point.qty}; a reset or rollover starts a new series"
+        )

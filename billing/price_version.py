@@ -8,6 +8,12 @@ as no full price falls below zero.
 
 Tiers count the meter's cumulative use in the local calendar month, or, with `tier_period: year`, in the local
 calendar year.
+
+Free units: the first units of a meter in a local calendar month cost nothing, surcharges included (`free`, and what a
+`package` includes; both together where there are both). They count towards tiers like any others.
+
+`periods_from: meter` takes the periods from the meter's own sub-registers, which are named like the periods; the
+calendar stays as what holds where they cannot be used.
 """
 
 from collections.abc import Mapping
@@ -20,6 +26,7 @@ import msgspec
 from billing import tariff_fields as fields
 from billing.day_calendar import DayCalendar, compile_calendar
 from billing.local_time import first_instant, local_ms_of_day
+from billing.points import RATE_NAMES
 from billing.tariff_fields import TariffError, join
 
 MODE_KEYS = {
@@ -97,6 +104,15 @@ class PriceVersion(msgspec.Struct, frozen=True):
     package: Package | None = None
     capacity_micro: int = 0
     """Price per contracted kW and month; W x price is nano-units."""
+    free_quantity: int = 0
+    """First Wh or litres of a meter and month that cost nothing, without those of the package."""
+    periods_from_meter: bool = False
+    """Periods are those of the meter's sub-registers, where it tells them."""
+
+    @property
+    def free_upto(self) -> int:
+        """Use of a month, in Wh or litres, up to which units cost nothing."""
+        return self.free_quantity + (self.package.includes if self.package is not None else 0)
 
     @property
     def surcharge_micro(self) -> int:
@@ -140,6 +156,8 @@ def compile_version(item: Mapping[str, Any], utility: str, zone: ZoneInfo, path:
         minimum_nano=fields.money(item.get("minimum_per_month", "0"), join(path, "minimum_per_month")),
         package=_package(item["package"], join(path, "package")) if "package" in item else None,
         capacity_micro=_capacity(item["capacity"], utility, join(path, "capacity")) if "capacity" in item else 0,
+        free_quantity=_free(item["free"], join(path, "free")) if "free" in item else 0,
+        periods_from_meter=_periods_from(item, periods, utility, path),
     )
     _check_full_prices(version, path)
     return version
@@ -284,3 +302,25 @@ def _capacity(value: Any, utility: str, path: str) -> int:
         raise TariffError(path, f"a price of capacity is for electricity, not for {utility}")
     item = fields.mapping(value, path)
     return fields.price(fields.required(item, "price", path), join(path, "price"))
+
+
+def _free(value: Any, path: str) -> int:
+    item = fields.mapping(value, path)
+    return fields.quantity(fields.required(item, "quantity", path), join(path, "quantity"))
+
+
+def _periods_from(item: Mapping[str, Any], periods: Mapping[str, int], utility: str, path: str) -> bool:
+    if "periods_from" not in item:
+        return False
+    place = join(path, "periods_from")
+    if fields.one_of(item["periods_from"], ("calendar", "meter"), place) == "calendar":
+        return False
+    if utility != "electricity":
+        raise TariffError(place, f"sub-registers are of electricity meters, not of {utility} meters")
+    if not periods:
+        raise TariffError(place, f"mode {item['mode']} has no periods; remove it or change the mode")
+    for name in periods:
+        if name not in RATE_NAMES:
+            known = ", ".join(RATE_NAMES)
+            raise TariffError(join(path, f"periods.{name}"), f"is no sub-register of a meter; those are {known}")
+    return True

@@ -35,6 +35,7 @@ from billing.tariff_fields import TariffError, join
 __all__ = ["PriceVersion", "Segment", "Tariff", "TariffError", "TierPrice", "compile_tariff"]
 
 _MONTHS_KEPT = 36
+_METERED_KEPT = 200
 _UTILITIES = ("electricity", "water")
 
 
@@ -49,24 +50,27 @@ class Segment(msgspec.Struct, frozen=True):
     """Real time [start_ms, end_ms) in which only cumulative use moves the price.
 
     `month` is the local month (202601), `version` the start of the price version (Unix ms), `period` the
-    time-of-use period if the version has any. `use_key` names the span over which use cumulates: the month, or the
-    year (2026) of a version with yearly tiers. `price_micro` is the full price without tiers,
-    `base_micro + surcharge_micro`; with tiers, `tiers` holds the full prices.
+    time-of-use period if the version has any. `price_micro` is the full price without tiers,
+    `base_micro + surcharge_micro`; with tiers, `tiers` holds the full prices, on the use of the month or (`yearly`) of
+    the local year. Use of the month up to `free_upto` costs nothing. `metered` says that the period is to be told by
+    the meter's sub-registers.
     """
 
     start_ms: int
     end_ms: int
     month: int
-    use_key: int
+    yearly: bool
     version: int
     period: str | None
     base_micro: int
     surcharge_micro: int
     price_micro: int
     tiers: tuple[TierPrice, ...]
+    free_upto: int = 0
+    metered: bool = False
 
 
-_NO_SEGMENT = Segment(0, 0, 0, 0, 0, None, 0, 0, 0, ())
+_NO_SEGMENT = Segment(0, 0, 0, False, 0, None, 0, 0, 0, ())
 
 
 class _MonthTable(msgspec.Struct, frozen=True):
@@ -80,7 +84,7 @@ class _MonthTable(msgspec.Struct, frozen=True):
 class Tariff:
     """A compiled tariff of one utility in one time zone; immutable but for its bounded table of segments."""
 
-    __slots__ = ("_last", "_tables", "_version_starts", "name", "timezone", "utility", "versions", "zone")
+    __slots__ = ("_last", "_metered", "_tables", "_version_starts", "name", "timezone", "utility", "versions", "zone")
 
     def __init__(self, name: str, utility: str, zone: ZoneInfo, versions: tuple[PriceVersion, ...]) -> None:
         self.name = name
@@ -90,6 +94,7 @@ class Tariff:
         self.versions = versions
         self._version_starts = [version.start_ms for version in versions]
         self._last = _NO_SEGMENT
+        self._metered: dict[tuple[int, int, str], Segment] = {}
         # One tuple replaced as a whole, so that threads sharing a tariff never see half an update.
         self._tables: tuple[list[int], list[_MonthTable]] = ([], [])
 
@@ -114,6 +119,19 @@ class Tariff:
         if ts_ms < self._version_starts[0]:
             raise TariffError("versions[0].from", self._too_early(ts_ms))
         return self.versions[bisect_right(self._version_starts, ts_ms) - 1]
+
+    def in_period(self, segment: Segment, period: str) -> Segment:
+        """A segment as if its period were another one of its version: what the meter's sub-register says it is.
+
+        Raises KeyError for a period that has no price.
+        """
+        key = (segment.month, segment.version, period)
+        found = self._metered.get(key)
+        if found is None:
+            version = self.version_at(segment.version)
+            found = _priced(version, segment, period)
+            self._metered = {**self._metered, key: found} if len(self._metered) < _METERED_KEPT else {key: found}
+        return found
 
     def _table_at(self, ts_ms: int) -> _MonthTable:
         starts, tables = self._tables
@@ -178,24 +196,36 @@ def _version_segments(
     version: PriceVersion, month_index: int, spans: tuple[OffsetSpan, ...], start_ms: int, end_ms: int
 ) -> Iterator[Segment]:
     month = month_number(month_index)
-    use_key = month // 100 if version.tiers and version.tier_period == "year" else month
     changes = _period_changes(version.calendar, spans, start_ms, end_ms) if version.calendar else [(start_ms, None)]
     ends = [start for start, _ in changes[1:]] + [end_ms]
-    surcharge = version.surcharge_micro
+    blank = Segment(
+        start_ms=start_ms,
+        end_ms=end_ms,
+        month=month,
+        yearly=bool(version.tiers) and version.tier_period == "year",
+        version=version.start_ms,
+        period=None,
+        base_micro=0,
+        surcharge_micro=version.surcharge_micro,
+        price_micro=0,
+        tiers=(),
+        free_upto=version.free_upto,
+        metered=version.periods_from_meter,
+    )
     for (start, period), end in zip(changes, ends, strict=True):
-        base = version.base_micro(period)
-        yield Segment(
-            start_ms=start,
-            end_ms=end,
-            month=month,
-            use_key=use_key,
-            version=version.start_ms,
-            period=period,
-            base_micro=base,
-            surcharge_micro=surcharge,
-            price_micro=base + surcharge,
-            tiers=tuple(TierPrice(tier.upto, version.tier_price_micro(tier, period)) for tier in version.tiers),
-        )
+        yield _priced(version, msgspec.structs.replace(blank, start_ms=start, end_ms=end), period)
+
+
+def _priced(version: PriceVersion, segment: Segment, period: str | None) -> Segment:
+    """The segment with the prices of a period."""
+    base = version.base_micro(period)
+    return msgspec.structs.replace(
+        segment,
+        period=period,
+        base_micro=base,
+        price_micro=base + segment.surcharge_micro,
+        tiers=tuple(TierPrice(tier.upto, version.tier_price_micro(tier, period)) for tier in version.tiers),
+    )
 
 
 def _period_changes(

@@ -38,7 +38,8 @@ def charge(draft: Draft, meter: MeterTwin, now: int) -> int:
     tariff = draft.policy.tariffs[tariff_name]
     to_ts = register.seen_ts if register.seen_ts is not None else now
     from_ts = register.head_ts if register.head_ts is not None else to_ts
-    rated = rate(tariff, from_ts, to_ts, register.head, register.seen, register.month, register.month_use)
+    used = (register.month, register.month_use)
+    rated = rate(tariff, from_ts, to_ts, register.head, register.seen, *used, year_use=register.year_use)
     register = meter.register = duplicate(register)
     if register.row is not None and register.row_tariff != tariff_name:
         post(draft, meter)
@@ -51,6 +52,7 @@ def charge(draft: Draft, meter: MeterTwin, now: int) -> int:
     register.head_ts = to_ts
     register.month = rated.month
     register.month_use = rated.month_use
+    register.year_use = rated.year_use
     _post_if_complete(draft, meter, register)
     return amount_nano
 
@@ -130,6 +132,7 @@ def open_epoch(draft: Draft, meter: MeterTwin, opening: int, ts: int, reason: st
     fresh = type(register)(
         epoch=epoch, opening=opening, opened=True, month=register.month, month_use=register.month_use
     )
+    fresh.year_use = register.year_use
     fresh.seen = fresh.head = fresh.posted = opening
     fresh.seen_ts = fresh.head_ts = fresh.posted_ts = ts
     meter.register = fresh

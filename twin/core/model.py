@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from billing.points import Rates
 from billing.rating import Slice
 from rules.step import RuleState
 
@@ -27,6 +28,9 @@ def duplicate(value: AnyStruct) -> AnyStruct:
     copied: AnyStruct = value.__copy__()  # type: ignore[attr-defined]
     return copied
 
+
+VACANCY_ACCOUNT = "landlord:vacancy"
+"""Who pays at a metering point that nobody rents, by the tariff of its contract."""
 
 MeterKind = Literal["electricity", "water"]
 Relay = Literal["open", "armed", "closed"]
@@ -160,6 +164,9 @@ class MeterContract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SHOR
     supply_from: int | None = None
     """Start of the supply, Unix ms; the opening register value holds at this instant."""
     params: dict[str, str | int | bool] = {}
+    ratio: int = 1
+    """Current times voltage transformer: primary quantity of one unit that the device shows. `modulus` and `max_rate`
+    are primary."""
     imax_a: int = 0
     """Greatest current of the installation, A; 0 where nobody has said."""
 
@@ -212,6 +219,18 @@ class Register(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     its interval closes."""
     row_tariff: str = ""
     suspects: Suspects | None = None
+    since: int | None = None
+    """Start of the epoch, Unix ms: what was read before it belongs to an earlier one."""
+    points: bytes = b""
+    """Accepted samples that no posted row carries yet (`twin.core.samples`); the last of them is `seen`."""
+    waiting: int = 0
+    """How many of the last of them are not charged yet."""
+    seen_rates: Rates | None = None
+    """Unwrapped sub-registers of the last accepted reading."""
+    head_rates: Rates | None = None
+    """Unwrapped sub-registers where the charged part ends."""
+    year_use: int = 0
+    """Use within the local year of `month`, as `month_use` is within the month."""
 
 
 class Incident(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):

@@ -155,15 +155,12 @@ def in_tiers(document: dict, state: tuple, use: dict[int, int], span: tuple, est
     runs: list[list] = []
     for quantity in range(from_qty, to_qty):  # one Wh at a time
         tier = tier_of(tiers, use.get(key, 0))
-        use[key] = use.get(key, 0) + 1
+        for counted in (month, month // 100):
+            use[counted] = use.get(counted, 0) + 1
         if runs and runs[-1][0] == tier:
             runs[-1][2] = quantity + 1
         else:
             runs.append([tier, quantity, quantity + 1])
-    # Mirrors the counter a meter carries: one span of use at a time.
-    for other in [known for known in use if known != key]:
-        del use[other]
-    use.setdefault(key, 0)
     crossing = {low: start + (end - start) * (low - from_qty) // (to_qty - from_qty) for _, low, _ in runs[1:]}
     found: list[Charge] = []
     for tier, low, high in runs:

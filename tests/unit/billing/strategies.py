@@ -5,6 +5,8 @@ from itertools import pairwise
 
 from hypothesis import strategies as st
 
+from tests.unit.billing.life_oracle import Life, Tenancy
+
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 
@@ -118,3 +120,35 @@ def cases(draw: st.DrawFn, modes: list[str] = ALL_MODES) -> tuple[str, dict, lis
     """(zone, tariff document, samples)."""
     zone, around_ms = draw(st.sampled_from(PLACES))
     return zone, draw(tariffs(around_ms, modes)), draw(series(around_ms))
+
+
+@st.composite
+def lives(draw: st.DrawFn) -> Life:
+    """A meter's life around a hard place: up to three tenancies with gaps, up to three registers, two tariffs."""
+    zone, around_ms = draw(st.sampled_from(PLACES))
+    documents = {name: {**draw(tariffs(around_ms)), "tariff": name} for name in ("x", "y")}
+    for version in (version for document in documents.values() for version in document["versions"]):
+        if draw(st.integers(0, 3)) == 0:
+            version["free"] = {"quantity": f"{draw(st.integers(1, 200)) / 1000:.3f}"}
+    instants = st.one_of(
+        st.integers(-40, 40).map(lambda half: around_ms + half * 30 * MINUTE_MS),
+        st.integers(around_ms - 20 * HOUR_MS, around_ms + 20 * HOUR_MS),
+    )
+    edges = sorted(draw(st.lists(instants, max_size=4, unique=True)))
+    edges = [around_ms - 400 * 24 * HOUR_MS, *edges, around_ms + 400 * 24 * HOUR_MS]
+    payers = [(draw(st.sampled_from(["anna", "bo", ""])), draw(st.sampled_from(["x", "y"]))) for _ in edges[1:]]
+    tenancies = tuple(
+        Tenancy(start, end, tenant, tariff)
+        for (start, end), (tenant, tariff) in zip(pairwise(edges), payers, strict=True)
+        if tenant
+    )
+    samples = draw(series(around_ms))
+    cuts = sorted(draw(st.lists(st.integers(1, len(samples)), max_size=2, unique=True)))
+    parts = [samples[start:end] for start, end in pairwise([0, *cuts, len(samples)])]
+    openings = [draw(st.integers(0, 10**6)) for _ in parts]
+    epochs = tuple(
+        tuple((ts, opening + qty - part[0][1]) for ts, qty in part)
+        for part, opening in zip(parts, openings, strict=True)
+        if part
+    )
+    return Life(zone, documents, tenancies, draw(st.sampled_from(["x", "y"])), epochs)

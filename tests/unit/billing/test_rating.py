@@ -104,10 +104,13 @@ def test_a_yearly_tier_remembers_across_months_and_restarts_with_the_year():
     document["versions"][0]["tier_period"] = "year"
     tariff = compile_tariff(document, SHANGHAI)
     midnight, new_year = at("2026-08-01T00:00"), at("2027-01-01T00:00")
-    summer = rate(tariff, midnight - MINUTE_MS, midnight + MINUTE_MS, 0, 100, 2026, 500_000)
+    summer = rate(tariff, midnight - MINUTE_MS, midnight + MINUTE_MS, 0, 100, 202607, 50_000, year_use=500_000)
     assert [charged.tier for charged in summer.slices] == [2, 2]
-    winter = rate(tariff, new_year - MINUTE_MS, new_year + MINUTE_MS, 100, 200, summer.month, summer.month_use)
+    assert (summer.month, summer.month_use, summer.year_use) == (202608, 50, 500_100)
+    at_end = (new_year - MINUTE_MS, new_year + MINUTE_MS, 100, 200, summer.month, summer.month_use)
+    winter = rate(tariff, *at_end, year_use=summer.year_use)
     assert [(charged.month, charged.tier) for charged in winter.slices] == [(202612, 2), (202701, 0)]
+    assert (winter.month, winter.month_use, winter.year_use) == (202701, 50, 50)
 
 
 def test_a_delta_without_duration_was_used_before_it_was_read():
@@ -149,7 +152,7 @@ def test_slices_tile_the_delta_in_order_with_exact_integers(case, month_use):
     document["versions"] = document["versions"][:1]
     tariff = compile_tariff(document, zone)
     (from_ts, from_qty), (to_ts, to_qty) = samples[0], samples[-1]
-    month = tariff.segment_at(from_ts).use_key
+    month = tariff.segment_at(from_ts).month
     rated = rate(tariff, from_ts, to_ts, from_qty, to_qty, month, month_use)
     assert sum(charged.quantity for charged in rated.slices) == to_qty - from_qty
     at_qty, at_ts = from_qty, from_ts

@@ -33,7 +33,7 @@ def walk(tariff, start_ms: int, end_ms: int) -> list[tuple[float, str | None]]:
 def test_the_contract_example_at_a_summer_noon():
     segment = compile_tariff(shop_tou(), SHANGHAI).segment_at(at("2026-07-01T13:00"))
     assert (segment.start_ms, segment.end_ms) == (at("2026-07-01T12:00"), at("2026-07-01T22:00"))
-    assert (segment.month, segment.use_key, segment.period) == (202607, 202607, "peak")
+    assert (segment.month, segment.yearly, segment.period) == (202607, False, "peak")
     assert segment.version == at("2026-01-01T00:00")
     assert (segment.base_micro, segment.surcharge_micro, segment.price_micro) == (1_203_400, 15_000, 1_218_400)
     assert segment.tiers == (
@@ -91,7 +91,7 @@ def test_yearly_tiers_count_the_year_and_monthly_ones_the_month():
     document = shop_tou()
     document["versions"][0]["tier_period"] = "year"
     segment = compile_tariff(document, SHANGHAI).segment_at(at("2026-07-01T13:00"))
-    assert (segment.month, segment.use_key) == (202607, 2026)
+    assert (segment.month, segment.yearly) == (202607, True)
 
 
 def test_fees_demand_and_minimum_are_kept_as_integers():
