@@ -60,7 +60,9 @@ class History(msgspec.Struct, frozen=True):
     booked: Mapping[str, int]
     """Opening credits by tenant, nano-units, where one is booked."""
     ruleset_digests: Mapping[tuple[str, int], str]
-    """Digests of the ruleset versions that were ever imported."""
+    """Digests of the ruleset versions that were ever imported or added."""
+    rulesets_by_hand: frozenset[str] = frozenset()
+    """Rulesets whose pointer was last moved by a person (activate, rollback, deactivate), not by an import."""
 
 
 def compare(now: SiteState, wanted: SiteState, history: History) -> SiteChanges:
@@ -106,7 +108,12 @@ def _compare_tariffs(changes: SiteChanges, now: SiteState, wanted: SiteState) ->
 
 
 def _compare_rulesets(changes: SiteChanges, now: SiteState, wanted: SiteState, history: History) -> None:
-    for name, ruleset in wanted.rulesets.items():
+    """A version that the site has never seen and that is newer than the active one is activated, as it always was.
+
+    Anything else that an import would have to undo (a rollback, a version activated since, a ruleset added by hand)
+    was a decision of its own, which a file from before must not reverse.
+    """
+    for name, ruleset in list(wanted.rulesets.items()):
         version = ruleset["version"]
         digest = history.ruleset_digests.get((name, version))
         if digest is not None and digest != document_digest(ruleset):
@@ -115,15 +122,41 @@ def _compare_rulesets(changes: SiteChanges, now: SiteState, wanted: SiteState, h
             )
             raise SiteError([problem])
         known = now.rulesets.get(name)
+        if known == ruleset:
+            continue
+        why = _why_not_version(name, version, known, digest is not None, history)
+        if why:
+            changes.refused.append(f"~ ruleset {name} version: {_word(known and known['version'])} -> {version}: {why}")
+            if known is None:
+                del wanted.rulesets[name]
+            else:
+                wanted.rulesets[name] = known
+            continue
         if known is None:
             changes.lines.append(f"+ ruleset {name} version {version}")
-        elif known != ruleset:
+        else:
             changes.lines.append(f"~ ruleset {name} version: {known['version']} -> {version}")
-        if known != ruleset:
-            changes.rulesets[name] = ruleset
+        changes.rulesets[name] = ruleset
     for name in sorted(now.rulesets.keys() - wanted.rulesets.keys()):
+        if name in history.rulesets_by_hand:
+            changes.refused.append(f"- ruleset {name}: it was activated on its own; use `twinmeter rules deactivate`")
+            wanted.rulesets[name] = now.rulesets[name]
+            continue
         changes.lines.append(f"- ruleset {name}: no longer active")
         changes.rulesets_off.append(name)
+
+
+def _why_not_version(name: str, version: int, known: Entry | None, seen: bool, history: History) -> str:
+    """Why an import does not activate a version; an empty text when it does."""
+    if known is None:
+        by_hand = seen and name in history.rulesets_by_hand
+        return "it was switched off on its own; use `twinmeter rules activate`" if by_hand else ""
+    active = known["version"]
+    if seen:
+        return f"{active} is active, and {version} is known; use `twinmeter rules activate` if it is meant"
+    if version < active:
+        return f"{active} is active and newer; use `twinmeter rules add` and `activate` if the older one is meant"
+    return ""
 
 
 def _compare_devices(changes: SiteChanges, now: SiteState, wanted: SiteState, history: History) -> None:

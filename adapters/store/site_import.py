@@ -37,6 +37,10 @@ _BOOKED = (
     " AND opening_credit_nano <> 0"
 )
 _DIGESTS = "SELECT ruleset, version, digest FROM ruleset_version WHERE site = ?"
+_BY_HAND = (
+    "SELECT ruleset FROM ruleset_activation WHERE id IN (SELECT max(id) FROM ruleset_activation WHERE site = ?"
+    " GROUP BY ruleset) AND source <> 'import'"
+)
 _ACTS = BulkInsert("act", "site group_id seq:bigint body ts:bigint delivered:boolean")
 _ACT_HEADS = BulkInsert("act_head", "site group_id seq:bigint", "(site, group_id) DO UPDATE SET seq = excluded.seq")
 _ACCOUNTS = BulkInsert(
@@ -76,6 +80,21 @@ async def apply(
             return told, []
         acts = await _Import(tx, book, before, wanted, changes, who, now).run()
         return told, acts
+
+
+async def amend(
+    tx: Transaction, book: JournalBook, wanted: SiteState, *, who: str, now: int
+) -> tuple[SiteDifference, list[PendingAct]]:
+    """Bring a site to a wanted state inside a transaction that holds its row; for acts that change one entry of it.
+
+    What an import would refuse is refused here as well: it stands in the difference, and nothing of it is written.
+    """
+    before = await load_state(tx, book.site)
+    changes = compare(before, wanted, await _history(tx, book.site))
+    told = SiteDifference(tuple(changes.lines), tuple(changes.refused))
+    if changes.empty:
+        return told, []
+    return told, await _Import(tx, book, before, wanted, changes, who, now).run()
 
 
 class _Import:
@@ -211,7 +230,8 @@ async def _history(tx: Transaction, site: str) -> History:
         charged = head > opening or (earlier is not None and earlier.charged)
         chains[meter] = ChainState(epoch, opening, head, reason, charged)
     digests = {(name, version): digest for name, version, digest in await tx.fetch(_DIGESTS, site)}
-    return History(chains, dict(map(tuple, await tx.fetch(_BOOKED, site))), digests)
+    by_hand = frozenset(row[0] for row in await tx.fetch(_BY_HAND, site))
+    return History(chains, dict(map(tuple, await tx.fetch(_BOOKED, site))), digests, by_hand)
 
 
 def _check_groups(groups: Iterable[Contracts]) -> None:

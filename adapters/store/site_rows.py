@@ -8,9 +8,11 @@ import msgspec
 
 from adapters.store.bulk import BulkInsert
 from adapters.store.contracts import local_instant
+from adapters.store.rule_book import record_activation
 from adapters.store.site_difference import document_digest
 from billing.chain import GENESIS
 from billing.money import parse_money
+from twin.recorded import Activation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,13 +100,19 @@ async def write_changes(
 async def _write_rulesets(tx: Transaction, site: str, changes: SiteChanges, who: str, now: int) -> None:
     for name, document in changes.rulesets.items():
         version = document["version"]
+        rows = await tx.fetch("SELECT active_version FROM ruleset WHERE site = ? AND ruleset = ?", site, name)
         await tx.execute(_RULESET, site, name, version)
+        before = rows[0][0] if rows else None
+        await record_activation(tx, site, Activation(name, version, before, now, who, "site import", "import"))
         known = await tx.fetch(
             "SELECT 1 FROM ruleset_version WHERE site = ? AND ruleset = ? AND version = ?", site, name, version
         )
         if not known:
             await _version(tx, "ruleset", site, name, version, document, who, now)
     for name in changes.rulesets_off:
+        rows = await tx.fetch("SELECT active_version FROM ruleset WHERE site = ? AND ruleset = ?", site, name)
+        before = rows[0][0] if rows else None
+        await record_activation(tx, site, Activation(name, None, before, now, who, "site import", "import"))
         await tx.execute("UPDATE ruleset SET active_version = NULL WHERE site = ? AND ruleset = ?", site, name)
 
 
