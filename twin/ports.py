@@ -289,8 +289,8 @@ class Ledger(Protocol):
         """Count the newest acts as undelivered again: at a start Redis may have lost its last second of them."""
         ...
 
-    async def delivered(self, site: str, group: str, seq: int) -> None:
-        """The twin has every act up to this sequence number."""
+    async def delivered(self, site: str, taken: Mapping[str, int]) -> None:
+        """Each of these groups' twins has every act up to its sequence number; recorded in one transaction."""
         ...
 
 
@@ -433,4 +433,62 @@ class Notifier(Protocol):
 
     async def notify(self, site: str, tenant: str, template: str, data: Mapping[str, Any]) -> str:
         """Deliver one notice; returns the channel's own id for it as proof. Raises when it was not delivered."""
+        ...
+
+
+class WebhookTarget(msgspec.Struct, frozen=True):
+    """An outside system that rules may call by its name. The secret signs the calls; empty: they are not signed."""
+
+    url: str
+    secret: str = ""
+    timeout_s: float = 10.0
+    sites: tuple[str, ...] = ()
+    """Sites whose rules may call it; empty: all."""
+
+
+class WebhookCall(msgspec.Struct, frozen=True):
+    """A call that a rule asked for. `attempts` were made so far."""
+
+    id: int
+    rule: str
+    twin: str
+    ts: int
+    name: str
+    data: dict[str, Any]
+    attempts: int = 0
+
+
+class WebhookAnswer(msgspec.Struct, frozen=True):
+    """What came of one try: the HTTP status, or 0 where nobody answered; `text` is for people."""
+
+    status: int
+    text: str = ""
+    retry_after_ms: int = 0
+
+
+class WebhookBook(Protocol):
+    """Which outside systems are still to be called, and what came of it."""
+
+    async def due(self, now: int, *, limit: int) -> list[tuple[str, WebhookCall]]:
+        """(site, call) of what is wanted and due, the longest waiting first."""
+        ...
+
+    async def again(self, site: str, call: WebhookCall, attempts: int, next_ts: int, answer: str) -> None:
+        """Try it again at an instant."""
+        ...
+
+    async def settled(self, site: str, call: WebhookCall, state: str, attempts: int, answer: str, now: int) -> None:
+        """It is `delivered`, or has `failed` for good."""
+        ...
+
+
+class WebhookCaller(Protocol):
+    """Calls outside systems that the settings allow."""
+
+    def allows(self, site: str, name: str) -> str:
+        """Why a site's rules may not call this webhook; an empty text where they may."""
+        ...
+
+    async def send(self, name: str, delivery: str, body: bytes) -> WebhookAnswer:
+        """Send a body once; `delivery` is the same at every repeat."""
         ...

@@ -8,7 +8,7 @@ from adapters.store import ledger_writer, money_acts, notices, outbox
 from adapters.store.lock_acts import LockWish, change_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from adapters.store.database import Database
     from twin.core.effects import NotificationWanted
@@ -53,9 +53,9 @@ class SqlLedger:
         """Count the newest acts as undelivered again."""
         await outbox.doubt(self._database, newest)
 
-    async def delivered(self, site: str, group: str, seq: int) -> None:
-        """The twin has every act up to this sequence number."""
-        await outbox.delivered(self._database, site, group, seq)
+    async def delivered(self, site: str, taken: Mapping[str, int]) -> None:
+        """Each of these groups' twins has every act up to its sequence number."""
+        await outbox.delivered(self._database, site, taken)
 
 
 class SqlNoticeBook:

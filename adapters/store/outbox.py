@@ -14,6 +14,8 @@ from twin.core.messages import Act
 from twin.ports import PendingAct
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from adapters.store.database import Database, Row, Transaction
 
 _NEXT = (
@@ -21,6 +23,7 @@ _NEXT = (
     " ON CONFLICT (site, group_id) DO UPDATE SET seq = act_head.seq + 1 RETURNING seq"
 )
 _INSERT = "INSERT INTO act (site, group_id, seq, body, ts, delivered) VALUES (?, ?, ?, ?, ?, FALSE)"
+_DELIVERED = "UPDATE act SET delivered = TRUE WHERE site = ? AND group_id = ? AND seq <= ? AND NOT delivered"
 _DECODER: msgspec.json.Decoder[Act] = msgspec.json.Decoder(Act)
 
 
@@ -43,15 +46,12 @@ async def undelivered(database: Database, site: str | None, *, limit: int) -> li
     return [_pending(row) for row in await database.fetch(sql, *values, limit)]
 
 
-async def delivered(database: Database, site: str, group: str, seq: int) -> None:
-    """The twin has every act of its group up to this number."""
+async def delivered(database: Database, site: str, taken: Mapping[str, int]) -> None:
+    """The twins have every act of their groups up to these numbers; one transaction for all of them."""
+    if not taken:
+        return
     async with database.write() as tx:
-        await tx.execute(
-            "UPDATE act SET delivered = TRUE WHERE site = ? AND group_id = ? AND seq <= ? AND NOT delivered",
-            site,
-            group,
-            seq,
-        )
+        await tx.execute_many(_DELIVERED, [(site, group, seq) for group, seq in sorted(taken.items())])
 
 
 async def doubt(database: Database, newest: int) -> None:

@@ -288,10 +288,10 @@ async def test_acts_stay_until_they_are_delivered(park: Database, ledger: SqlLed
     assert [act.act.seq for act in waiting if act.group == "t-002"] == [1, 2]
     assert isinstance(waiting[0].act, ContractsChanged)
     assert await ledger.undelivered(SITE, limit=1) == waiting[:1]
-    await ledger.delivered(SITE, "t-002", 1)
+    await ledger.delivered(SITE, {"t-002": 1})
     left = await ledger.undelivered(SITE, limit=1000)
     assert [act.act.seq for act in left if act.group == "t-002"] == [2]
-    await ledger.delivered(SITE, "t-002", 2)
+    await ledger.delivered(SITE, {"t-002": 2, "t-404": 9})
     assert all(act.group != "t-002" for act in await ledger.undelivered(SITE, limit=1000))
 
 

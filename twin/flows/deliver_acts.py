@@ -51,9 +51,8 @@ class ActDelivery:
                     log.info("an earlier act is missing, the sweep delivers it first", group=failure.group)
                 else:
                     log.error("act could not be applied", group=failure.group, error=repr(failure.error))
-            for group, after in outcome.groups.items():
-                await self._ledger.delivered(site, group, after.acts_seq)
-                done += len(messages[group])
+            await self._ledger.delivered(site, {group: after.acts_seq for group, after in outcome.groups.items()})
+            done += sum(len(messages[group]) for group in outcome.groups)
         return done
 
     async def sweep(self) -> int:
