@@ -1,5 +1,6 @@
 # ruff: noqa: RUF012 -- Tortoise declares them so
-"""Adjustments of posted energy, the queue of meters to be rated again, and the tariffs that supplies had.
+"""Adjustments of posted energy, the queue of meters to be rated again, the tariffs that supplies had, and
+the use of a year beside that of a month.
 
 An adjustment gives a part of a posted interval to another payer or price. It is posted for good, like the interval; the
 database refuses one that lies in no posted interval, whose amounts do not follow from its prices, or that does not
@@ -11,7 +12,7 @@ from importlib import import_module
 from tortoise import fields
 from tortoise.migrations.migration import Migration as BaseMigration
 
-from adapters.store.schema_operations import CreateTable, RunStatements
+from adapters.store.schema_operations import AddColumn, CreateTable, RunStatements
 
 # A module's name cannot begin with a digit in an import statement.
 guards = import_module("adapters.store.migrations.0006_guards")
@@ -146,5 +147,7 @@ class Migration(BaseMigration):
             ],
             {"table": "supply_tariff", "indexes": (("site", "meter"),), "pk_attr": "id"},
         ),
+        AddColumn("RegisterEpoch", "register_epoch", "year_use", fields.BigIntField(default=0)),
+        AddColumn("RegisterEpoch", "register_epoch", "carried_year_use", fields.BigIntField(default=0)),
         RunStatements(sqlite=SQLITE, postgres=POSTGRES),
     ]

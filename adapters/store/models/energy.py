@@ -28,6 +28,10 @@ class RegisterEpoch(Model):
     carried_month = fields.BigIntField(default=0)
     carried_use = fields.BigIntField(default=0)
     """What another device at the same metering point had counted in a month before this one took over."""
+    year_use = fields.BigIntField(default=0)
+    """Use within the local year of `month`, as `month_use` is within the month; tiers by the year count on it."""
+    carried_year_use = fields.BigIntField(default=0)
+    """As `carried_use`, within the year of `carried_month`."""
 
     class Meta:
         table = "register_epoch"
