@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -18,23 +19,29 @@ from adapters.mqtt.errors import MqttError
 from adapters.mqtt.publisher import MqttPublisher
 from adapters.mqtt.subscriber import MqttSubscriber
 from adapters.notify.log_notifier import LogNotifier
+from adapters.notify.webhook_sender import WebhookSender
 from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
 from adapters.store.books import SqlBooks
 from adapters.store.database import Database, DatabaseURLError, open_database
 from adapters.store.gauges import SqlGauges
+from adapters.store.history import SqlHistory
 from adapters.store.ledger import SqlLedger, SqlNoticeBook
 from adapters.store.migrate import migrate
 from adapters.store.migration_state import migration_state
+from adapters.store.past import SqlPast
 from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
+from adapters.store.rule_book import SqlRuleBook, SqlShadows
 from adapters.store.site_file import SiteError
 from adapters.store.tokens import SqlTokens
+from adapters.store.webhook_book import SqlWebhookBook
 from adapters.twins.connection import connect
 from adapters.twins.store import RedisTwinStore
 from adapters.twins.stream import RedisEffectStream
 from schemas.topics import VERBS_UP, topic_filter
 from twin.flows.apply_messages import Applier
+from twin.flows.call_webhooks import WebhookCalls
 from twin.flows.consume_effects import ConsumerLoop, LedgerWriter
 from twin.flows.deliver_acts import ActDelivery
 from twin.flows.dispatch_commands import CommandDispatcher
@@ -44,6 +51,8 @@ from twin.flows.notify_people import NoticeSender
 from twin.flows.policies import CompiledPolicies
 from twin.flows.pump_timers import TimerPump
 from twin.flows.rebuild_twins import rebuild_where_needed
+from twin.flows.record_history import RECORDED_VERBS, Recorder
+from twin.flows.shadow_rules import ShadowRunner
 from twin.ports import StoreLostError
 
 if TYPE_CHECKING:
@@ -66,6 +75,7 @@ __all__ = [
     "is_free",
     "migration_state",
     "open_platform",
+    "open_recorded",
     "probe_session",
     "start_embedded",
     "who_listens",
@@ -143,7 +153,9 @@ class Platform:
         self.books = SqlBooks(database)
         self.gauges = SqlGauges(database)
         self.answers = SqlAnswers(database)
-        self.policies = CompiledPolicies(self.registry, skew_ms=None if clock.kind == "telemetry" else 300_000)
+        self.skew_ms = None if clock.kind == "telemetry" else 300_000
+        """How far a device's clock may be ahead; there is no such thing where time follows telemetry."""
+        self.policies = CompiledPolicies(self.registry, skew_ms=self.skew_ms)
         self.applier = Applier(self.store, self.policies, clock)
         self.delivery = ActDelivery(self.store, self.ledger, self.applier)
         self.ingest = Ingest(self.store, self.applier, clock)
@@ -152,6 +164,20 @@ class Platform:
         self.presence = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}-presence", host=settings.host)
         """Tells gateways that somebody listens; kept by whoever ingests, so that they buffer when nobody does."""
         self.notifier = LogNotifier()
+        self.webhook_sender = WebhookSender(settings.webhook_targets(), lambda: time.time_ns() // 1_000_000)
+        self.webhooks = WebhookCalls(SqlWebhookBook(database), self.webhook_sender, clock)
+        self.history = SqlHistory(database)
+        self.past = SqlPast(database)
+        self.rule_book = SqlRuleBook(database)
+        self.shadows = SqlShadows(database)
+        self.recorder = Recorder(
+            self.history,
+            self.registry,
+            clock,
+            keep_days=settings.history_days,
+            follows_telemetry=clock.kind == "telemetry",
+        )
+        self.shadow_runner = ShadowRunner(self, skew_ms=self.skew_ms)
         self.subscriber: MqttSubscriber | None = None
         self.rebuilt: dict[str, str] = {}
         self._preparing = asyncio.Lock()
@@ -202,6 +228,17 @@ class Platform:
         if lost:
             raise lost[0]
 
+    async def record_until(self, stop: asyncio.Event) -> None:
+        """Record what devices send until told to stop, in a session of its own."""
+        subscriber = MqttSubscriber(
+            self.settings.mqtt_url,
+            f"twinmeter-{self.settings.host}-recorder",
+            [topic_filter(verb) for verb in RECORDED_VERBS],
+            receive_maximum=10_000,
+            max_batch=5_000,
+        )
+        await subscriber.run(self.recorder.handle, stop)
+
     def consumers(self) -> dict[str, ConsumerLoop]:
         """The consumers of the effect stream by the service they belong to."""
         worker = f"{self.settings.host}-{self.settings.ingest_shard}"
@@ -221,6 +258,7 @@ class Platform:
         """Close every connection."""
         await self.presence.stop()
         await self.publisher.stop()
+        await self.webhook_sender.close()
         await self.store.close()
         await self.stream.close()
         await self.database.close()
@@ -236,6 +274,12 @@ async def open_platform(
     say("migrating the database")
     await migrate(settings.database_url, progress)
     return Platform(settings, clock, await open_database(settings.database_url), remember=remember)
+
+
+async def open_recorded(database_url: str) -> tuple[Database, SqlPast, SqlHistory]:
+    """The recorded past alone, for a process that only replays; close the database afterwards."""
+    database = await open_database(database_url)
+    return database, SqlPast(database), SqlHistory(database)
 
 
 async def probe_session(url: str, client_id: str) -> bool:

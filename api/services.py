@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ALL = ("ingest", "ledger", "commands", "scheduler", "api")
+ALL = ("ingest", "ledger", "commands", "scheduler", "recorder", "api")
 NEW_SITES_EVERY_S = 2.0
 REFRESH_EVERY_S = 5.0
+LOOK_EVERY_S = 0.5
+"""So often every process looks whether rules, tariffs or settings have changed: one small question a site."""
 RESTART_PAUSE_S = 1.0
 DOUBTED_ACTS = 1_000
 """More acts than people can make in the second that Redis may lose with the power."""
@@ -60,10 +62,17 @@ class Services:
             tasks.append(self._consume("ledger"))
         if "commands" in self.names:
             tasks += [self._consume("commands"), self._consume("notices")]
+            tasks.append(self._keep("webhooks", lambda: platform.webhooks.run(self.stop)))
         if "scheduler" in self.names:
             tasks += [
                 self._keep("timers", lambda: platform.pump.run(self.stop)),
                 self._keep("acts", lambda: platform.delivery.run(self.stop)),
+            ]
+        if "recorder" in self.names and platform.settings.history_days:
+            tasks += [
+                self._keep("recorder", lambda: platform.record_until(self.stop)),
+                self._keep("history", lambda: platform.recorder.care(self.stop)),
+                self._keep("shadow", lambda: platform.shadow_runner.run(self.stop)),
             ]
         tasks.append(self._keep("policies", self._refresh_policies))
         if "api" in self.names and serve_http is not None:
@@ -94,10 +103,17 @@ class Services:
             await asyncio.gather(*running.values(), return_exceptions=True)
 
     async def _refresh_policies(self) -> None:
+        """Follow what people decide: at once where the site's mark moves, and from the ground up every few seconds."""
+        whole_at = 0.0
         while not self.stop.is_set():
-            await self.platform.policies.refresh_all()
+            now = asyncio.get_running_loop().time()
+            if now >= whole_at:
+                whole_at = now + REFRESH_EVERY_S
+                await self.platform.policies.refresh_all()
+            else:
+                await self.platform.policies.refresh_moved()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stop.wait(), REFRESH_EVERY_S)
+                await asyncio.wait_for(self.stop.wait(), LOOK_EVERY_S)
 
     async def _keep(self, name: str, start: Callable[[], Coroutine[None, None, None]]) -> None:
         """Run a service; start it again when it fails. Twins that no longer fit SQL are rebuilt first."""

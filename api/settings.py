@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from twin.ports import WebhookTarget
+
 ENVIRONMENT = {
     "mqtt_url": "TWINMETER_MQTT_URL",
     "redis_url": "TWINMETER_REDIS_URL",
@@ -22,12 +24,33 @@ ENVIRONMENT = {
     "admin_token": "TWINMETER_ADMIN_TOKEN",
     "embedded_broker": "TWINMETER_EMBEDDED_BROKER",
     "embedded_redis": "TWINMETER_EMBEDDED_REDIS",
+    "history_days": "TWINMETER_HISTORY_DAYS",
 }
 SECRETS = ("admin_token",)
 
 
 class SettingsError(ValueError):
     """A setting is unknown or cannot be read; the text says which, where it came from, and what would be right."""
+
+
+class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[webhooks.NAME]` of the settings file. The secret comes from the environment
+    (`TWINMETER_WEBHOOK_NAME_SECRET`, the name in capitals, `-` as `_`) or from `secret_file`."""
+
+    url: str
+    secret_file: str = ""
+    timeout_s: float = 10.0
+    sites: tuple[str, ...] = ()
+
+    def target(self, name: str) -> WebhookTarget:
+        """With its secret. Raises SettingsError."""
+        variable = f"TWINMETER_WEBHOOK_{name.upper().replace('-', '_')}_SECRET"
+        if not self.url.startswith(("https://", "http://")):
+            raise SettingsError(f"webhooks.{name}: {self.url!r} is no http(s) address")
+        secret = os.environ.get(variable, "")
+        if not secret and self.secret_file:
+            secret = _secret_file(Path(self.secret_file), f"webhooks.{name}.secret")
+        return WebhookTarget(self.url, secret, self.timeout_s, self.sites)
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -47,6 +70,15 @@ class Settings(msgspec.Struct, frozen=True):
     embedded_redis: str = ""
     """Path of a redis-server or valkey-server; empty: the first that is there."""
     ingest_shard: int = 0
+    history_days: int = 62
+    """So long recorded messages are kept for replay and explanations; 0 records nothing."""
+    webhooks: dict[str, Webhook] = {}
+    """Outside systems that rules may call, by the name that rules call them by."""
+
+    def webhook_targets(self) -> dict[str, WebhookTarget]:
+        """Where calls may go, with the secrets that sign them. Raises SettingsError for a secret that cannot be
+        read."""
+        return {name: webhook.target(name) for name, webhook in self.webhooks.items()}
 
     @property
     def data_dir(self) -> Path:

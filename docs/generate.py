@@ -33,6 +33,9 @@ SETTINGS = {
     "admin_token": "The first administrator's bearer token, 16 characters or more.",
     "embedded_broker": "`mosquitto` or `iotcore`; empty: the first that is there.",
     "embedded_redis": "Path of a `redis-server` or `valkey-server`; empty: the first that is there.",
+    "webhooks": "`[webhooks.NAME]` in the file: outside systems that rules may call by NAME: `url`, `secret_file` (or "
+    "`TWINMETER_WEBHOOK_NAME_SECRET`) to sign the calls, `timeout_s`, `sites` (empty: all). Calls go nowhere else.",
+    "history_days": "Days for which messages of devices are kept, for `rules replay` and explanations of the past; 0 records nothing.",
     "ingest_shard": "Number of the ingest shard; `twinmeter ingest --shard N`.",
 }
 

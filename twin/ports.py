@@ -333,6 +333,10 @@ class Registry(Protocol):
         """Site settings, tariffs and active rulesets, for compiling a SitePolicy."""
         ...
 
+    async def policy_mark(self, site: str) -> str:
+        """A short text that changes when settings, tariffs or the active rules of a site do; cheap to ask for."""
+        ...
+
     async def generation(self, site: str) -> tuple[int, str]:
         """(generation number the twins must have, ledger position)."""
         ...

@@ -52,6 +52,18 @@ class SqlRegistry:
             state.rulesets = await load_rulesets(tx, site)
         return SiteDocument(state.settings, state.tariffs, state.rulesets)
 
+    async def policy_mark(self, site: str) -> str:
+        """A short text that changes with every import and every move of a ruleset's pointer; LookupError for an unknown
+        site."""
+        rows = await self._database.fetch(
+            "SELECT imported_ts, (SELECT sum(current_version) FROM tariff WHERE site = s.id),"
+            " (SELECT max(id) FROM ruleset_activation WHERE site = s.id) FROM site s WHERE id = ?",
+            site,
+        )
+        if not rows:
+            raise _unknown(site)
+        return f"{rows[0][0]}/{rows[0][1]}/{rows[0][2]}"
+
     async def generation(self, site: str) -> tuple[int, str]:
         """(generation number the twins must have, ledger position); LookupError for an unknown site."""
         rows = await self._database.fetch("SELECT generation, ledger_position FROM site WHERE id = ?", site)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from api.cli import conformance, demo, doctor, rebuild, rules, simulate, single, site, tariff, up, verify
+from api.cli import alarms, conformance, demo, doctor, rebuild, rules, simulate, single, site, tariff, up, verify
 from api.cli.errors import debugging, report
 from api.cli.options import Language
 
@@ -26,10 +26,11 @@ def _everywhere(lang: Language = None) -> None:
 
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
-for _service in (single.ingest, single.ledger, single.commands, single.scheduler, single.api):
+for _service in (single.ingest, single.ledger, single.commands, single.scheduler, single.recorder, single.api):
     app.command(_service.__name__)(_service)
 app.add_typer(site.app, name="site")
 app.add_typer(rules.app, name="rules")
+app.add_typer(alarms.app, name="alarms")
 app.add_typer(tariff.app, name="tariff")
 app.command("simulate")(simulate.simulate)
 app.add_typer(conformance.app, name="conformance")

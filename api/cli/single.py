@@ -1,4 +1,4 @@
-"""`twinmeter ingest|ledger|commands|scheduler|api`: one service a process, for production. Every URL must be given."""
+"""`twinmeter ingest|ledger|commands|scheduler|recorder|api`: one service a process, for production. Every URL must be given."""
 
 from __future__ import annotations
 
@@ -73,6 +73,23 @@ def scheduler(
     _run("scheduler", settings_of(
         config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock
     ))  # fmt: skip
+
+
+def recorder(
+    config: Config = None,
+    mqtt_url: MqttUrl = None,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    data: Data = None,
+    clock: Clock = None,
+) -> None:
+    """What devices send into the recorded history; rules in the shadow of the active ones."""
+    settings = settings_of(
+        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock
+    )
+    if not settings.history_days:
+        raise WrongUsageError("TWINMETER_HISTORY_DAYS is 0, so there is nothing to record; give a number of days")
+    _run("recorder", settings)
 
 
 def api(

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import msgspec
+import structlog
 
 from billing.tariff import compile_tariff
+from billing.tariff_fields import TariffError
+from rules.errors import RulesetError
 from rules.literals import read_duration
 from rules.ruleset import compile_ruleset
 from twin.core.policy import SitePolicy
@@ -16,6 +19,8 @@ from twin.core.view import TWIN_MODEL
 
 if TYPE_CHECKING:
     from twin.ports import Registry, SiteDocument
+
+log = structlog.get_logger(__name__)
 
 DEFAULT_INTERVAL_MS = 900_000
 
@@ -54,6 +59,7 @@ class CompiledPolicies:
         self._registry = registry
         self._skew_ms = skew_ms
         self._policies: dict[str, SitePolicy] = {}
+        self._marks: dict[str, str] = {}
 
     async def policy(self, site: str) -> SitePolicy:
         """The site's policy; raises LookupError for a site that was never imported."""
@@ -74,4 +80,19 @@ class CompiledPolicies:
     async def refresh_all(self) -> None:
         """Refresh every site that is in use."""
         for site in list(self._policies):
+            await self._refresh_or_keep(site)
+
+    async def refresh_moved(self) -> None:
+        """Refresh the sites in use whose mark has moved since the last look."""
+        for site in list(self._policies):
+            mark = await self._registry.policy_mark(site)
+            if self._marks.get(site) != mark:
+                await self._refresh_or_keep(site)
+                self._marks[site] = mark
+
+    async def _refresh_or_keep(self, site: str) -> None:
+        """One site whose sources do not compile keeps its policy, and does not hold up the others."""
+        try:
             await self.refresh(site)
+        except (RulesetError, TariffError) as error:
+            log.error("the policy does not compile, the one before stays in force", site=site, reason=str(error)[:500])

@@ -69,6 +69,10 @@ class SideState:
         other.guards = defaultdict(list, {rule: list(rows) for rule, rows in self.guards.items()})
         return other
 
+    def change_policy(self, policy: SitePolicy) -> None:
+        """From now on this side works by another policy."""
+        self.policies, self.policy, self._next_policy = [(0, policy)], policy, None
+
     def apply(self, name: str, message: Message, now: int) -> Group | None:
         """Decide on a message at an instant; None for a group that is not here."""
         group = self.groups.get(name)
@@ -141,7 +145,7 @@ class Replay:
         self.sides = [active]
         self.messages = 0
         self.undecodable = 0
-        self._acts = sorted(acts, key=lambda pending: (pending.act.ts, pending.group, pending.act.seq), reverse=True)
+        self._acts = _latest_first(acts)
         self._directory: dict[str, str] = {}
         self._behind: defaultdict[str, set[str]] = defaultdict(set)
         for group in groups.values():
@@ -152,6 +156,10 @@ class Replay:
         candidate = self.sides[0].fork(policies)
         self.sides.append(candidate)
         return candidate
+
+    def add_acts(self, acts: Iterable[PendingAct]) -> None:
+        """More acts of people, which are to be decided on at their instants."""
+        self._acts = _latest_first([*self._acts, *acts])
 
     def feed(self, messages: Sequence[Recorded]) -> None:
         """Decide on recorded messages, and on the acts that came in between."""
@@ -225,6 +233,10 @@ class Replay:
             found.discard(group.id)
         for gateway in gateways_of(group):
             self._behind[gateway].add(group.id)
+
+
+def _latest_first(acts: Iterable[PendingAct]) -> list[PendingAct]:
+    return sorted(acts, key=lambda pending: (pending.act.ts, pending.group, pending.act.seq), reverse=True)
 
 
 def _let_commands_wait(group: Group, effects: Sequence[AnyEffect]) -> None:
