@@ -55,6 +55,7 @@ class Record(msgspec.Struct, frozen=True):
     gate: str
     clauses: tuple[Clause, ...]
     inputs: dict[str, str]
+    scope: str = ""
     severity: str = ""
     pending: Pending | None = None
     active: ActiveRecord | None = None
@@ -84,6 +85,7 @@ def explain(rule: Rule, env: Any, state: RuleState | None, now: int) -> Record:
         gate="" if fired else gate,
         clauses=tuple(trace.clauses),
         inputs=trace.inputs,
+        scope=rule.scope_twin,
         severity=rule.severity(state.level) if state is not None else "",
         pending=_pending(rule, env, state, dry, now),
         active=_active(rule, env, now),

@@ -202,8 +202,8 @@ def _waits(rule: Rule, env: Any, state: RuleState | None, now: int, name: str, s
     gate = gate or PENDING
     if fresh == state:
         return Step(wake_ms=wake_ms, gate=gate)
-    transition = name if state is None or state.state != name else None
-    return Step(fresh, True, transition, wake_ms=wake_ms, gate=gate)
+    told = state is not None and state.state == name and state.gate == fresh.gate
+    return Step(fresh, True, None if told else name, wake_ms=wake_ms, gate=gate)
 
 
 def _closed_gate(rule: Rule, env: Any, state: RuleState | None, now: int) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from adapters.store.audit import AuditEntry, record_audit
 from adapters.store.bulk import BulkInsert
 from twin.core import effects as fx
 
@@ -74,7 +75,15 @@ TABLES: dict[str, BulkInsert] = {
         "site tenant template ts:bigint data state attempts:bigint proof settled_ts:bigint",
         _ONCE,
     ),
-    "webhook_call": BulkInsert("webhook_call", "site rule twin ts:bigint name data state attempts:bigint", _ONCE),
+    "webhook_call": BulkInsert(
+        "webhook_call", "site rule twin ts:bigint name data state attempts:bigint next_ts:bigint", _ONCE
+    ),
+    "rule_param": BulkInsert(
+        "rule_param",
+        "site scope twin name value ts:bigint rule rule_version:bigint",
+        "(site, scope, twin, name) DO UPDATE SET value = excluded.value, ts = excluded.ts, rule = excluded.rule,"
+        " rule_version = excluded.rule_version WHERE excluded.ts >= rule_param.ts",
+    ),
 }
 _SUPPLY_STATE = (
     "UPDATE tenant SET supply_state = ?, supply_state_since = ?"
@@ -89,6 +98,7 @@ class OperationsPosting:
         self.site = site
         self._rows: defaultdict[str, dict[Key, tuple[Any, ...]]] = defaultdict(dict)
         self._supply: dict[str, tuple[str, int]] = {}
+        self._audit: list[AuditEntry] = []
 
     async def post(self, tx: Transaction, effects: Iterable[Any]) -> None:
         """Post the effects that belong here; the others are passed over."""
@@ -99,6 +109,8 @@ class OperationsPosting:
         for table, insert in TABLES.items():
             if table in self._rows:
                 await insert.run(tx, list(self._rows[table].values()))
+        if self._audit:
+            await record_audit(tx, self.site, self._audit)
         if self._supply:
             states = [(state, ts, self.site, tenant, ts) for tenant, (state, ts) in sorted(self._supply.items())]
             await tx.execute_many(_SUPPLY_STATE, states)
@@ -172,7 +184,17 @@ class OperationsPosting:
     def webhook(self, effect: fx.WebhookWanted) -> None:
         """An outside system is to be called."""
         key = (effect.rule, effect.twin, effect.ts, effect.name)
-        self.put("webhook_call", key, *key, as_json(effect.data), "wanted", 0)
+        self.put("webhook_call", key, *key, as_json(effect.data), "wanted", 0, effect.ts)
+
+    def param(self, effect: fx.ParamChanged) -> None:
+        """A rule set a parameter, or what it had set gave way to what people say."""
+        key = (effect.scope, effect.twin, effect.name)
+        value = None if effect.value is None else as_json(effect.value)
+        self.put("rule_param", key, *key, value, effect.ts, effect.rule, effect.rule_version)
+        who = f"rule {effect.rule} version {effect.rule_version}" if effect.rule else effect.who
+        what = "param.set" if effect.value is not None else "param.give_way"
+        subject = f"{effect.scope} {effect.twin} {effect.name}"
+        self._audit.append(AuditEntry(effect.ts, who, what, subject, effect.before, effect.value))
 
 
 _COLLECT: dict[type[Any], Callable[[OperationsPosting, Any], None]] = {
@@ -188,6 +210,7 @@ _COLLECT: dict[type[Any], Callable[[OperationsPosting, Any], None]] = {
     fx.ConnectionReported: OperationsPosting.connection,
     fx.NotificationWanted: OperationsPosting.notification,
     fx.WebhookWanted: OperationsPosting.webhook,
+    fx.ParamChanged: OperationsPosting.param,
 }
 
 

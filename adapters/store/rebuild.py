@@ -71,6 +71,7 @@ _INCIDENTS = (
     " AND resolved_ts IS NULL AND kind <> 'ledger_refused' ORDER BY since"
 )
 """Open incidents of devices; those of the ledger are no twin's to heal."""
+_PARAMS = "SELECT scope, twin, name, value FROM rule_param WHERE site = ? AND twin {names} AND value IS NOT NULL"
 _RULES = (
     "SELECT r.rule, r.twin, r.record FROM rule_change r JOIN"
     " (SELECT rule, twin, max(id) AS id FROM rule_change WHERE site = ? AND twin {names} GROUP BY rule, twin) newest"
@@ -157,11 +158,20 @@ class _Facts:
         self.incidents: defaultdict[str, dict[str, Incident]] = defaultdict(dict)
         for device, kind, since, count, detail in await _named(tx, _INCIDENTS, site, {*meters, *breakers, *gateways}):
             self.incidents[device][kind] = Incident(kind, since, count, detail)
-        self.rules: defaultdict[str, dict[str, RuleState]] = defaultdict(dict)
-        for rule, twin, record in await _named(tx, _RULES, site, {*meters, *groups}):
-            memory = msgspec.json.decode(record).get("memory")
-            if memory:
-                self.rules[twin][rule] = msgspec.convert(memory, RuleState)
+        self.rules: defaultdict[tuple[str, str], dict[str, RuleState]] = defaultdict(dict)
+        for rule, twin, record in await _named(tx, _RULES, site, {*meters, *breakers, *gateways, *groups}):
+            told = msgspec.json.decode(record)
+            if told.get("memory"):
+                # One id can be that of a meter, of its breaker and of a tenant: each has its own rules.
+                self.rules[told.get("scope", ""), twin][rule] = msgspec.convert(told["memory"], RuleState)
+        self.params: defaultdict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
+        for scope, twin, name, value in await _named(
+            tx,
+            _PARAMS,
+            site,
+            {*meters, *breakers, *gateways, *(item.contract.id for item in contracts if item.contract)},
+        ):
+            self.params[scope, twin][name] = msgspec.json.decode(value)
 
     def group(self, site: str, contracts: Contracts, state: tuple[str, int] | None) -> Group:
         group = Group(site, contracts.group, contracts.contract, acts_seq=self.act_heads.get(contracts.group, 0))
@@ -170,7 +180,11 @@ class _Facts:
         group.meters = {meter.id: self._meter(meter.id, meter.modulus) for meter in contracts.meters}
         group.breakers = {name: self._breaker(name, combined=name in group.meters) for name in group.breaker_contracts}
         if contracts.gateway:
-            group.gateway = GatewayTwin(contracts.gateway, incidents=self.incidents.get(contracts.gateway, {}))
+            name = contracts.gateway
+            group.gateway = GatewayTwin(
+                name, incidents=self.incidents.get(name, {}), rules=self._rules("gateway", name)
+            )
+            group.gateway.params = self.params.get(("gateway", name), {})
         if contracts.contract is not None:
             group.tenant = self._tenant(contracts.contract.id, state or ("NORMAL", 0))
             # Money may have come in while there was no twin, and what the twin made of it may be lost: look again.
@@ -179,8 +193,15 @@ class _Facts:
             )
         return group
 
+    def _rules(self, scope: str, name: str) -> dict[str, RuleState]:
+        """What rules remember of a twin; records from before rules had other twins than meters and tenants do not
+        say which it was."""
+        unsaid = self.rules.get(("", name), {}) if scope in ("meter", "tenant") else {}
+        return {**unsaid, **self.rules.get((scope, name), {})}
+
     def _breaker(self, name: str, *, combined: bool) -> BreakerTwin:
-        breaker = BreakerTwin(name, locks=self.locks.get(name, {}))
+        breaker = BreakerTwin(name, locks=self.locks.get(name, {}), rules=self._rules("breaker", name))
+        breaker.params = self.params.get(("breaker", name), {})
         known = self.incidents.get(name, {})
         breaker.incidents = {kind: known[kind] for kind in known if not combined or kind in OF_BREAKERS}
         last = self.commands.get(name)
@@ -196,7 +217,8 @@ class _Facts:
 
     def _meter(self, name: str, modulus: int) -> MeterTwin:
         known = {kind: one for kind, one in self.incidents.get(name, {}).items() if kind not in OF_BREAKERS}
-        meter = MeterTwin(name, incidents=known, rules=self.rules.get(name, {}))
+        meter = MeterTwin(name, incidents=known, rules=self._rules("meter", name))
+        meter.params = self.params.get(("meter", name), {})
         if name in self.chains:
             _, epoch, opening, head, head_ts, month, month_use = self.chains[name]
             register = Register(epoch=epoch, opening=opening, seen=head, head=head, posted=head, opened=True)
@@ -207,7 +229,8 @@ class _Facts:
         return meter
 
     def _tenant(self, name: str, state: tuple[str, int]) -> TenantTwin:
-        twin = TenantTwin(name, state=state[0], state_since=state[1], rules=self.rules.get(name, {}))
+        twin = TenantTwin(name, state=state[0], state_since=state[1], rules=self._rules("tenant", name))
+        twin.params = self.params.get(("tenant", name), {})
         if wallet(name) in self.accounts:
             _, twin.credits_nano, twin.credits_seq, twin.charges_nano = self.accounts[wallet(name)]
         return twin

@@ -10,6 +10,9 @@ from typing import Any
 
 import msgspec
 
+from billing.points import Rates
+from twin.core.model import BreakerTwin, MeterTwin
+
 
 class Effect(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="t"):
     """Base of all effects."""
@@ -36,6 +39,8 @@ class ChargePosted(Effect, frozen=True, omit_defaults=True, tag="charge", tag_fi
     period: str | None = None
     tier: int | None = None
     estimated: bool = False
+    points: bytes = b""
+    """Samples known by now that no earlier row carries, packed by `billing.points`."""
 
 
 class EpochOpened(Effect, frozen=True, omit_defaults=True, tag="epoch", tag_field="t"):
@@ -46,6 +51,54 @@ class EpochOpened(Effect, frozen=True, omit_defaults=True, tag="epoch", tag_fiel
     opening: int
     ts: int
     reason: str
+    ratio: int = 1
+    """Primary quantity of one unit that the device shows."""
+    rates: Rates | None = None
+    """Unwrapped sub-registers at the opening."""
+
+
+class LateReading(Effect, frozen=True, omit_defaults=True, tag="late", tag_field="t"):
+    """A believable reading older than what was accepted: it charges nothing now and refines how earlier use is split.
+
+    `raw` is what the device showed (before its ratio), `epoch` the register's at the time it came: by its instant the
+    reading may belong to an earlier one.
+    """
+
+    meter: str
+    epoch: int
+    raw: int
+    ts: int
+    sid: str
+    seq: int
+    rates: dict[str, int] = {}
+    """Sub-registers as the device showed them."""
+    source: str = "device"
+
+
+class RatingDoubted(Effect, frozen=True, omit_defaults=True, tag="doubt", tag_field="t"):
+    """What was charged here for use since `from_ts` must be rated again from the ledger: it spans what only SQL
+    knows."""
+
+    meter: str
+    from_ts: int
+    reason: str
+
+
+class MeterReleased(Effect, frozen=True, omit_defaults=True, tag="released", tag_field="t"):
+    """A group let go of a meter in a hand-over, everything it had charged being posted before. Its twins go along."""
+
+    handover: str
+    ts: int
+    meter: MeterTwin
+    breaker: BreakerTwin | None = None
+
+
+class MeterTaken(Effect, frozen=True, omit_defaults=True, tag="taken", tag_field="t"):
+    """The next group has the meter of a hand-over."""
+
+    handover: str
+    meter: str
+    ts: int
 
 
 class ReadingQuarantined(Effect, frozen=True, omit_defaults=True, tag="quarantine", tag_field="t"):
@@ -179,7 +232,7 @@ class NotificationWanted(Effect, frozen=True, omit_defaults=True, tag="notify", 
     """Somebody is to be told. Identity: (tenant, template, ts)."""
 
     tenant: str
-    """Empty for a device that nobody pays for; then only the operator can be told."""
+    """Of a device that nobody pays for its group, `@` and its id: only the operator can be told."""
     template: str
     ts: int
     data: dict[str, Any] = {}
@@ -188,8 +241,6 @@ class NotificationWanted(Effect, frozen=True, omit_defaults=True, tag="notify", 
     channels: tuple[str, ...] = ()
     """Ways to tell; empty: all that the recipient has."""
     twin: str = ""
-    together: str = ""
-    """Notices with the same text here make one (`group_by`); empty: each is told."""
 
 
 class ParamChanged(Effect, frozen=True, omit_defaults=True, tag="param", tag_field="t"):
@@ -243,5 +294,9 @@ AnyEffect = (
     | ParamChanged
     | WebhookWanted
     | ConnectionReported
+    | LateReading
+    | RatingDoubted
+    | MeterReleased
+    | MeterTaken
     | AlarmCareChanged
 )

@@ -145,7 +145,7 @@ def charge(draft: Draft, meter_id: str, now: int) -> None:
 
 
 def _notify(draft: Draft, view: View, bound: BoundRule, outcome: Step, action: actions.Notify, now: int) -> None:
-    """Tell the tenant, or the operator of a device that nobody pays for. `group_by` makes one notice of many."""
+    """Tell the tenant or the operator; of a device that nobody pays for, only the operator can be told."""
     rule = bound.rule
     tenant = draft.group.tenant
     if tenant is None and action.to == "tenant":
@@ -155,21 +155,8 @@ def _notify(draft: Draft, view: View, bound: BoundRule, outcome: Step, action: a
         data["balance_nano"] = tenant.balance_nano
     if view.scope != "tenant":
         data[view.scope] = view.twin_id
-    found = [bound.ruleset.model[path] for path in rule.group_by]
-    visible = all(not spec.scopes or view.scope in spec.scopes for spec in found)
-    group = "|".join(str(spec.get(view)) for spec in found) if visible else ""
-    draft.emit(
-        NotificationWanted(
-            tenant.id if tenant is not None else "",
-            action.template,
-            now,
-            data,
-            to=action.to,
-            channels=action.channels,
-            twin=view.twin_id,
-            together=f"{rule.id}|{group}" if group else "",
-        )
-    )
+    whose = tenant.id if tenant is not None else draft.group.id
+    draft.emit(NotificationWanted(whose, action.template, now, data, action.to, action.channels, twin=view.twin_id))
 
 
 def lock_targets(draft: Draft, view: View, bound: BoundRule, action: actions.Lock, now: int) -> None:

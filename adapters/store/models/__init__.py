@@ -4,7 +4,7 @@ from adapters.store.models.accounts import AccountState, Anchor, Approval, Corre
 from adapters.store.models.adjustments import Adjustment, RerateMark, SupplyTariff
 from adapters.store.models.alarms import AlarmCare, AlarmNote, AlarmShelf, NoticeGroup, WriteProbe
 from adapters.store.models.audit import Audit, Token
-from adapters.store.models.decisions import Notification, RefusedEffect, RuleChange, WebhookCall
+from adapters.store.models.decisions import Notification, RefusedEffect, RuleChange, RuleParam, WebhookCall
 from adapters.store.models.energy import Energy, QuarantinedReading, Rating, RegisterEpoch
 from adapters.store.models.history import HistoryBlock, RulesetActivation, RuleShadow, ShadowFinding
 from adapters.store.models.meter_life import Handover, LateReading, MeterEvent, ReadingDecision
@@ -84,6 +84,7 @@ __all__ = [
     "RelayReport",
     "RerateMark",
     "RuleChange",
+    "RuleParam",
     "RuleShadow",
     "Ruleset",
     "RulesetActivation",

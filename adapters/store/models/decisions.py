@@ -42,8 +42,26 @@ class Notification(Model):
         indexes = (("site", "state"),)
 
 
+class RuleParam(Model):
+    """A parameter of a twin that a rule has set, as JSON; null where people have said something else since."""
+
+    id = fields.BigIntField(primary_key=True)
+    site = fields.CharField(max_length=64)
+    scope = fields.CharField(max_length=16)
+    twin = fields.CharField(max_length=72)
+    name = fields.CharField(max_length=64)
+    value = fields.TextField(null=True)
+    ts = fields.BigIntField()
+    rule = fields.CharField(max_length=128)
+    rule_version = fields.BigIntField()
+
+    class Meta:
+        table = "rule_param"
+        unique_together = (("site", "scope", "twin", "name"),)
+
+
 class WebhookCall(Model):
-    """A rule asks an outside system to be called."""
+    """A rule asks an outside system to be called; `state` is `wanted`, `delivered` or `failed`."""
 
     id = fields.BigIntField(primary_key=True)
     site = fields.CharField(max_length=64)
@@ -54,6 +72,9 @@ class WebhookCall(Model):
     data = fields.TextField()
     state = fields.CharField(max_length=16)
     attempts = fields.BigIntField()
+    next_ts = fields.BigIntField(null=True)
+    settled_ts = fields.BigIntField(null=True)
+    answer = fields.TextField(null=True)
 
     class Meta:
         table = "webhook_call"

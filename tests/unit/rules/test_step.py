@@ -170,7 +170,7 @@ def test_inhibitors_and_the_guard_hold_back_until_they_let_go():
     assert bench.at(1, POWER, tenant__protected=MISSING).gate == "inhibited_by"
     bench.env.fired_at["hot"] = [bench.env.now]
     guarded = bench.at(2, POWER, tenant__protected=False)
-    assert (guarded.changed, guarded.transition, guarded.gate) == (True, None, "guard")
+    assert (guarded.changed, guarded.transition, guarded.gate) == (True, "deferred", "guard")
     assert bench.at(3, None).gate == "guard"
     assert bench.at(700, None).transition == "fired"
 
