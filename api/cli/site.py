@@ -97,7 +97,7 @@ async def import_files(
 
     with _Progress() as bar:
         try:
-            return await import_site(platform, files.document, who=_who(), progress=progress or bar.told)
+            return await import_site(platform, files.document, who=user(), progress=progress or bar.told)
         except SiteError as error:
             raise CommandError("\n".join(files.locate(problem) for problem in error.problems)) from None
 
@@ -173,7 +173,7 @@ def _summary(imported: Imported) -> str:
     )
 
 
-def _who() -> str:
+def user() -> str:
     try:
         return f"cli:{getpass.getuser()}"
     except (OSError, KeyError):
