@@ -100,21 +100,35 @@ async def once(
 async def perform(
     tx: Transaction, book: JournalBook, kind: str, body: dict[str, Any], caller: Caller, *, second: bool
 ) -> Outcome:
-    """Carry an act out, or ask a second person where `second` says so."""
+    """Carry an act out, or ask a second person where `second` says so.
+
+    What would be refused if it were carried out now is refused at once, and not by the second person.
+    """
     subject = f"tenant {body['tenant']}"
-    if second:
-        approval = await ask(
-            tx, book.site, kind, body, caller.who, caller.why, caller.ts, f"act:{caller.key}", subject=subject
-        )
-        return Outcome({"state": "requested", "approval": approval})
     alone = Approval(
         *("", kind, subject, body, caller.who, caller.why, caller.ts, caller.ts),
         state=APPROVED,
         decided_by=caller.who,
         decided_ts=caller.ts,
     )
+    if second:
+        await _try(tx, book, kind, body, alone)
+        ask_key = f"act:{caller.key}"
+        approval = await ask(tx, book.site, kind, body, caller.who, caller.why, caller.ts, ask_key, subject=subject)
+        return Outcome({"state": "requested", "approval": approval})
     done = await DOERS[kind](tx, book, book.site, body, alone)
     return Outcome({"state": "done", **done.body}, done.acts)
+
+
+async def _try(tx: Transaction, book: JournalBook, kind: str, body: dict[str, Any], by: Approval) -> None:
+    """Carry an act out and undo it; raises what it refuses."""
+    await book.flush(tx)
+    mark = book.mark()
+    await tx.execute("SAVEPOINT act_trial")
+    await DOERS[kind](tx, book, book.site, body, by)
+    await tx.execute("ROLLBACK TO SAVEPOINT act_trial")
+    await tx.execute("RELEASE SAVEPOINT act_trial")
+    book.back_to(mark)
 
 
 async def audit_act(
