@@ -164,21 +164,9 @@ class Pages:
         totals: Iterable[Sequence[str]] = (),
     ) -> None:
         """A table whose headings are repeated on every page; `totals` stand below it in bold."""
-        head = [field.heading for field in fields]
-        grid = _Grid(self, fields, size)
-        # Headings alone at the foot of a page help nobody.
-        self.room(grid.height(head) + 3 * size * LINE)
-        grid.draw(head, heading=True)
-        for row in rows:
-            if self.y - grid.height(row) < self.bottom:
-                self.new_page()
-                grid.draw(head, heading=True)
-            grid.draw(row)
-        for row in totals:
-            if self.y - grid.height(row) < self.bottom:
-                self.new_page()
-                grid.draw(head, heading=True)
-            grid.draw(row, total=True)
+        grid = PrintedTable(self, fields, size)
+        grid.rows(rows)
+        grid.rows(totals, total=True)
 
     def page_number(self, right: float, y: float, size: float) -> None:
         """The page's number and, once it is known, how many there are."""
@@ -202,16 +190,28 @@ class Pages:
         self.canvas.save()
 
 
-class _Grid:
-    """Rows of one table: where columns stand, how high a row is."""
+class PrintedTable:
+    """A table that takes its rows as they come; its headings are repeated on every page."""
 
-    def __init__(self, pages: Pages, fields: Sequence[Field], size: float) -> None:
+    def __init__(self, pages: Pages, fields: Sequence[Field], size: float = 8) -> None:
         self.pages = pages
         self.fields = fields
         self.size = size
         whole = sum(field.share for field in fields)
         self.widths = [pages.inner * field.share / whole for field in fields]
         self._broken: tuple[Sequence[str], list[list[str]]] | None = None
+        self._head = [field.heading for field in fields]
+        # Headings alone at the foot of a page help nobody.
+        pages.room(self.height(self._head) + 3 * size * LINE)
+        self.draw(self._head, heading=True)
+
+    def rows(self, rows: Iterable[Sequence[str]], *, total: bool = False) -> None:
+        """Some rows; `total`: they stand out."""
+        for row in rows:
+            if self.pages.y - self.height(row) < self.pages.bottom:
+                self.pages.new_page()
+                self.draw(self._head, heading=True)
+            self.draw(row, total=total)
 
     def height(self, row: Sequence[str]) -> float:
         """Height of a row in points."""

@@ -100,7 +100,7 @@ def test_without_a_font_nothing_is_printed_and_the_error_says_what_to_do(
     broken = tmp_path / "font.ttf"
     broken.write_bytes(b"no font")
     monkeypatch.setenv("TWINMETER_FONT", str(broken))
-    with pytest.raises(FontMissingError, match="font.ttf"):
+    with pytest.raises(FontMissingError, match=r"font\.ttf"):
         bill_pdf(full_bill())
 
 
