@@ -29,6 +29,7 @@ from twin.core.messages import ConnectionChanged, ContractsChanged, LinkChanged,
 from twin.core.model import Group
 from twin.flows import translate
 from twin.flows.replay_findings import findings_of
+from twin.recorded import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from twin.core.messages import Message
     from twin.core.policy import SitePolicy
     from twin.ports import PendingAct
-    from twin.recorded import Finding, Recorded
+    from twin.recorded import Recorded
 
 TICK = Tick()
 NEVER = 1 << 60

@@ -72,6 +72,8 @@ class ReplayResult(msgspec.Struct, frozen=True):
     guards_reached: tuple[str, ...]
     assumptions: tuple[str, ...]
     tenants: int
+    cpu_ms: int = 0
+    """CPU time that all parts took."""
 
 
 async def prepare(
@@ -253,4 +255,5 @@ def put_together(plan: ReplayPlan, parts: Sequence[ReplayPart], reached: Sequenc
         guards_reached=tuple(reached),
         assumptions=plan.assumptions,
         tenants=len(charges),
+        cpu_ms=sum(part.cpu_ms for part in parts),
     )
