@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core import accrual
+from twin.core import accrual, meter_life
+from twin.core.act_order import ActOutOfOrderError, is_new
 from twin.core.commands import reconcile
 from twin.core.effects import AlarmCareChanged, ParamChanged
 from twin.core.locks import place, release
-from twin.core.model import BreakerTwin, GatewayTwin, Group, Lock, MeterTwin, Register, TenantTwin, duplicate
+from twin.core.model import BreakerTwin, GatewayTwin, Lock, MeterTwin, Register, TenantTwin, duplicate
 from twin.core.reactions import approve_rule, react_to_credit, release_rule, start_rules
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from twin.core.draft import Draft
     from twin.core.messages import (
-        Act,
         AlarmCared,
         ContractsChanged,
         CreditsPosted,
@@ -33,21 +33,12 @@ if TYPE_CHECKING:
     Params = Mapping[str, str | int | bool]
 
 
-class ActOutOfOrderError(Exception):
-    """An act came before one that precedes it; deliver the earlier ones first."""
-
-
-def _is_new(group: Group, act: Act) -> bool:
-    if act.seq <= group.acts_seq:
-        return False
-    if act.seq > group.acts_seq + 1:
-        raise ActOutOfOrderError(f"group {group.id} has acts up to {group.acts_seq}, got {act.seq}")
-    return True
+__all__ = ["ActOutOfOrderError"]
 
 
 def on_credits(draft: Draft, act: CreditsPosted, now: int) -> None:
     """Take over the total of credits as SQL has it."""
-    if not _is_new(draft.group, act):
+    if not is_new(draft.group, act):
         return
     draft.group.acts_seq = act.seq
     tenant = draft.tenant()
@@ -60,7 +51,7 @@ def on_credits(draft: Draft, act: CreditsPosted, now: int) -> None:
 
 def on_lock_placed(draft: Draft, act: LockPlaced, now: int) -> None:
     """A person locks a breaker open; whatever was used until now is posted."""
-    if not _is_new(draft.group, act):
+    if not is_new(draft.group, act):
         return
     draft.group.acts_seq = act.seq
     if act.breaker in draft.group.breakers:
@@ -69,7 +60,7 @@ def on_lock_placed(draft: Draft, act: LockPlaced, now: int) -> None:
 
 def on_lock_released(draft: Draft, act: LockReleased, now: int) -> None:
     """A person releases one lock."""
-    if not _is_new(draft.group, act):
+    if not is_new(draft.group, act):
         return
     draft.group.acts_seq = act.seq
     breaker = draft.group.breakers.get(act.breaker)
@@ -83,7 +74,7 @@ def on_lock_released(draft: Draft, act: LockReleased, now: int) -> None:
 
 def on_alarm_cared(draft: Draft, act: AlarmCared, _now: int) -> None:
     """People took care of an alarm: nothing is decided here, the live feed is told."""
-    if not _is_new(draft.group, act):
+    if not is_new(draft.group, act):
         return
     draft.group.acts_seq = act.seq
     draft.emit(
@@ -95,7 +86,7 @@ def on_alarm_cared(draft: Draft, act: AlarmCared, _now: int) -> None:
 
 def on_firing_approved(draft: Draft, act: FiringApproved, now: int) -> None:
     """A person lets a rule that waits behind its guard act; where it waits no more, nothing happens."""
-    if not _is_new(draft.group, act):
+    if not is_new(draft.group, act):
         return
     draft.group.acts_seq = act.seq
     approve_rule(draft, act.scope, act.twin, act.rule, act.until, now)
@@ -103,12 +94,14 @@ def on_firing_approved(draft: Draft, act: FiringApproved, now: int) -> None:
 
 def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
     """The group's contracts from now on. New devices start; what a removed device still owes is posted."""
-    if not _is_new(draft.group, act):
+    if not is_new(draft.group, act):
         return
     group = draft.group
     group.acts_seq = act.seq
+    meter_life.let_go(draft, act.released, now)
     for name in [name for name in group.meters if name not in {meter.id for meter in act.meters}]:
         _post_all(draft, name)
+    other_ratios = meter_life.charge_before_new_ratios(draft, act, now)
     tariffs = {name: contract.tariff for name, contract in group.meter_contracts.items()}
     for contract in act.meters:
         if contract.id in tariffs and tariffs[contract.id] != contract.tariff:
@@ -119,13 +112,17 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
         group.tenant = TenantTwin(act.contract.id, state_since=now)
     group.meter_contracts = {meter.id: meter for meter in act.meters}
     group.breaker_contracts = {breaker.id: breaker for breaker in act.breakers}
+    meters = {**meter_life.handed_meters(act), **group.meters}
     group.meters = {
-        meter.id: group.meters.get(meter.id) or _new_meter(meter.id, act, meter.supply_from) for meter in act.meters
+        meter.id: meters.get(meter.id) or _new_meter(meter.id, act, meter.supply_from) for meter in act.meters
     }
-    group.breakers = {breaker.id: group.breakers.get(breaker.id) or BreakerTwin(breaker.id) for breaker in act.breakers}
+    breakers = {**meter_life.handed_breakers(act), **group.breakers}
+    group.breakers = {breaker.id: breakers.get(breaker.id) or BreakerTwin(breaker.id) for breaker in act.breakers}
+    meter_life.open_new_ratios(draft, other_ratios, now)
     if act.gateway is not None and group.gateway is None:
         group.gateway = GatewayTwin(act.gateway)
     draft.wake_dirty = True
+    meter_life.take_over(draft, act, now)
     start_rules(draft, now)
     for name in group.breakers:
         reconcile(draft, name, now)
@@ -159,7 +156,7 @@ def _new_meter(name: str, act: ContractsChanged, supply_from: int | None) -> Met
     if opening is None:
         return MeterTwin(name)
     register = Register(opening=opening, seen=opening, head=opening, posted=opening, opened=True)
-    register.seen_ts = register.head_ts = register.posted_ts = supply_from
+    register.seen_ts = register.head_ts = register.posted_ts = register.since = supply_from
     return MeterTwin(name, register=register)
 
 

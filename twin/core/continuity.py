@@ -2,7 +2,7 @@
 
 Theory of operation. A cumulative register only grows. Each sample is judged against the last accepted one:
 
-* at or below it, with an older time: late, harmless, nothing to charge;
+* at or below it, with an older time: late, nothing to charge now; the ledger splits earlier use by it;
 * above it by no more than can physically have flowed since: accepted;
 * below it by almost a whole register, so that the wrapped difference is plausible: a rollover, accepted on the
   unwrapped register;
@@ -61,6 +61,9 @@ def judge(register: Register, contract: MeterContract, policy: SitePolicy, raw: 
         return Verdict("opening", raw)
     candidate = register.turns * contract.modulus + raw
     if register.seen_ts is not None and ts < register.seen_ts:
+        if register.since is not None and ts < register.since:
+            # Of an earlier epoch: the ledger knows what that one could show.
+            return Verdict("late", reason="ahead_of_its_time" if candidate > register.seen else "")
         return _judge_late(register, contract, candidate)
     span_ms = UNKNOWN_SPAN_MS if register.seen_ts is None else ts - register.seen_ts
     limit = plausible_growth(contract, policy, span_ms)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from twin.core import acts, evidence
+from twin.core import acts, evidence, meter_life
 from twin.core.commands import BEFORE_EXECUTION, in_flight, learn_fence, on_answer, on_sent
 from twin.core.draft import Draft
 from twin.core.dues import earliest_due, run_due
@@ -33,6 +33,8 @@ from twin.core.messages import (
     LockPlaced,
     LockReleased,
     Message,
+    ReadingEntered,
+    RegisterReplaced,
     StateReported,
     Telemetry,
     Tick,
@@ -179,5 +181,7 @@ HANDLERS: dict[type, Callable[[Draft, Any, int], None]] = {
     LockReleased: acts.on_lock_released,
     FiringApproved: acts.on_firing_approved,
     ContractsChanged: acts.on_contracts,
+    ReadingEntered: meter_life.on_reading_entered,
+    RegisterReplaced: meter_life.on_register_replaced,
     AlarmCared: acts.on_alarm_cared,
 }

@@ -40,7 +40,7 @@ class ChargePosted(Effect, frozen=True, omit_defaults=True, tag="charge", tag_fi
     tier: int | None = None
     estimated: bool = False
     points: bytes = b""
-    """Samples known by now that no earlier row carries, packed by `billing.points`."""
+    """Charged samples that no earlier row carries, as `twin.core.samples` keeps them."""
 
 
 class EpochOpened(Effect, frozen=True, omit_defaults=True, tag="epoch", tag_field="t"):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from twin.core.model import BreakerContract, Contract, MeterContract, Relay
+from twin.core.model import BreakerContract, BreakerTwin, Contract, MeterContract, MeterTwin, Relay
 
 
 class Telemetry(msgspec.Struct, frozen=True):
@@ -170,6 +170,48 @@ class FiringApproved(msgspec.Struct, frozen=True, tag="approval", tag_field="t")
     ts: int
 
 
+class ReadingEntered(msgspec.Struct, frozen=True, tag="reading", tag_field="t"):
+    """A reading that a person gave, or believes after review: the register goes there, however far that is.
+
+    `raw` is what the device shows (before its ratio). One that is older than what was accepted refines the past.
+    """
+
+    seq: int
+    meter: str
+    raw: int
+    ts: int
+    source: str
+    """`manual`, `accepted`, `estimated`, `replacement` or `handover`."""
+    sid: str = ""
+    number: int = 0
+    """With `sid` the identity of the reading, as sample number and session are for a device."""
+    rolled: bool = False
+    """The register went through zero since the last accepted reading."""
+
+
+class RegisterReplaced(msgspec.Struct, frozen=True, tag="register", tag_field="t"):
+    """Another register counts from `ts` on, first showing `opening`: a new meter, or one that was set to a value.
+
+    Both readings are what the devices showed. `final` is the last of the old register; None where nobody knows it.
+    """
+
+    seq: int
+    meter: str
+    ts: int
+    opening: int
+    reason: str
+    contract: MeterContract
+    final: int | None = None
+
+
+class Handed(msgspec.Struct, frozen=True):
+    """A meter that another group let go of, with the breaker that goes along."""
+
+    handover: str
+    meter: MeterTwin
+    breaker: BreakerTwin | None = None
+
+
 class ContractsChanged(msgspec.Struct, frozen=True, tag="contracts", tag_field="t"):
     """The group's contracts as they are from now on; devices that are new start their twins here."""
 
@@ -181,9 +223,22 @@ class ContractsChanged(msgspec.Struct, frozen=True, tag="contracts", tag_field="
     gateway: str | None = None
     openings: dict[str, int] = {}
     """Opening register (Wh or litres) of meters whose chain has been opened in SQL."""
+    released: dict[str, str] = {}
+    """Meters to let go of, with the hand-over that takes them on."""
+    handed: tuple[Handed, ...] = ()
+    """Meters that come from another group as they are."""
 
 
-Act = CreditsPosted | LockPlaced | LockReleased | ContractsChanged | AlarmCared | FiringApproved
+Act = (
+    CreditsPosted
+    | LockPlaced
+    | LockReleased
+    | ContractsChanged
+    | ReadingEntered
+    | RegisterReplaced
+    | AlarmCared
+    | FiringApproved
+)
 Message = (
     Telemetry
     | Birth
@@ -198,6 +253,8 @@ Message = (
     | LockPlaced
     | LockReleased
     | ContractsChanged
+    | ReadingEntered
+    | RegisterReplaced
     | AlarmCared
     | FiringApproved
 )

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 from twin.core import accrual, evidence
 from twin.core.continuity import Verdict, judge
-from twin.core.effects import ReadingQuarantined
+from twin.core.effects import LateReading, ReadingQuarantined
 from twin.core.incidents import open_incident, resolve_incident
 from twin.core.model import Suspects, duplicate
+from twin.core.primary import primary, unwrap
 from twin.core.reactions import react_to_reading
 from twin.core.sequence import admit
 
 if TYPE_CHECKING:
+    from billing.points import Rates
     from twin.core.draft import Draft
     from twin.core.messages import Telemetry
     from twin.core.model import MeterContract, MeterTwin
@@ -43,6 +45,8 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
     if arrival == "duplicate":
         return
     contract = group.meter_contracts[meter.id]
+    if contract.ratio != 1:
+        sample = primary(sample, contract.ratio)
     ts = _believed_time(draft, meter, sample, now)
     was_seen_at = meter.register.seen_ts
     delta, ts = _apply_register(draft, meter, contract, sample, ts, now, follows=arrival == "next")
@@ -95,6 +99,7 @@ def _apply_register(
     raw = sample.d.get(REGISTER[contract.kind])
     if raw is None or sample.q == "bad":
         return 0, ts
+    told = sample.d.get("rates_wh")
     verdict = judge(meter.register, contract, draft.policy, raw, ts)
     if verdict.reason == "ahead_of_its_time" and follows and not sample.hist:
         # The register grew while the clock went back: the register is physics, the clock is not.
@@ -102,28 +107,43 @@ def _apply_register(
         ts = max(now, meter.register.seen_ts or now)
         verdict = judge(meter.register, contract, draft.policy, raw, ts)
     if verdict.kind == "accepted" or verdict.kind == "rollover":
-        _accept(draft, meter, verdict, ts, now)
+        rates = unwrap(meter.register.seen_rates, told, contract.modulus) if told else None
+        _accept(draft, meter, verdict, ts, now, rates)
+    elif verdict.kind == "late":
+        _tell_late(draft, meter, contract, sample, ts)
     elif verdict.kind == "opening":
-        accrual.open_epoch(draft, meter, raw, ts, "first reading")
+        accrual.open_epoch(draft, meter, raw, ts, "first reading", unwrap(None, told, contract.modulus))
         resolve_incident(draft, meter, "beyond_register", now)
     elif verdict.kind == "reset":
         _reset(draft, meter, verdict, raw, ts, now)
     elif verdict.kind == "quarantined":
-        _quarantine(draft, meter, verdict, sample, raw, ts, now)
+        _quarantine(draft, meter, verdict, sample, raw, ts, now, contract.ratio)
     return meter.register.seen - meter.register.head, ts
 
 
-def _accept(draft: Draft, meter: MeterTwin, verdict: Verdict, ts: int, now: int) -> None:
+def _accept(draft: Draft, meter: MeterTwin, verdict: Verdict, ts: int, now: int, rates: Rates | None) -> None:
     register = meter.register = duplicate(meter.register)
-    register.seen = verdict.quantity
-    register.seen_ts = ts
+    accrual.accept(register, verdict.quantity, ts, rates)
     register.turns = verdict.turns
     if register.suspects is not None:
         register.suspects = None
-        for kind in ("implausible_rise", "fall", "beyond_register", "ahead_of_its_time"):
-            resolve_incident(draft, meter, kind, now)
+        forget_doubts(draft, meter, now)
     if register.head == register.seen:
         accrual.charge(draft, meter, now)  # nothing to charge: only marks that time passed without use
+
+
+def forget_doubts(draft: Draft, meter: MeterTwin, now: int) -> None:
+    """The register is believed again: what was doubted before it is for the review queue alone."""
+    for kind in ("implausible_rise", "fall", "beyond_register", "ahead_of_its_time"):
+        resolve_incident(draft, meter, kind, now)
+
+
+def _tell_late(draft: Draft, meter: MeterTwin, contract: MeterContract, sample: Telemetry, ts: int) -> None:
+    """A reading older than what was accepted belongs to the past, which only the ledger knows."""
+    register, ratio = meter.register, contract.ratio
+    raw = sample.d[REGISTER[contract.kind]] // ratio
+    rates = {name: value // ratio for name, value in sample.d.get("rates_wh", {}).items()}
+    draft.emit(LateReading(meter.id, register.epoch, raw, ts, sample.sid, sample.seq, rates))
 
 
 def _reset(draft: Draft, meter: MeterTwin, verdict: Verdict, raw: int, ts: int, now: int) -> None:
@@ -138,17 +158,18 @@ def _reset(draft: Draft, meter: MeterTwin, verdict: Verdict, raw: int, ts: int, 
     detail = f"register fell from {before} to {run.first_raw}; what was used until then was charged to nobody"
     open_incident(draft, meter, "register_reset", now, detail)
     register = meter.register = duplicate(meter.register)
-    register.seen = raw
-    register.seen_ts = ts
+    accrual.accept(register, raw, ts)
 
 
 def _quarantine(
-    draft: Draft, meter: MeterTwin, verdict: Verdict, sample: Telemetry, raw: int, ts: int, now: int
+    draft: Draft, meter: MeterTwin, verdict: Verdict, sample: Telemetry, raw: int, ts: int, now: int, ratio: int
 ) -> None:
     register = meter.register = duplicate(meter.register)
     register.suspects = verdict.suspects or Suspects(verdict.reason, 1, raw, ts, raw, ts)
     draft.emit(
-        ReadingQuarantined(meter.id, register.epoch, raw, ts, sample.sid, sample.seq, verdict.reason, register.seen)
+        ReadingQuarantined(
+            meter.id, register.epoch, raw // ratio, ts, sample.sid, sample.seq, verdict.reason, register.seen
+        )
     )
     detail = f"register {raw} at {ts} against {register.seen} at {register.seen_ts}"
     open_incident(draft, meter, verdict.reason, now, detail)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
 from ruamel.yaml import YAML
 
 from billing.money import parse_money
@@ -55,6 +56,21 @@ TOU = {
     ],
 }
 
+TOU_METER = {
+    "apiVersion": "twinmeter.tariff/v1",
+    "tariff": "tou-meter",
+    "utility": "electricity",
+    "versions": [
+        {
+            "from": "2020-01-01T00:00:00",
+            "mode": "tou",
+            "periods_from": "meter",
+            "periods": {"peak": "1.0000", "valley": "0.5000"},
+            "calendar": [{"months": "all", "days": "all", "slots": {"00:00-08:00": "valley", "08:00-24:00": "peak"}}],
+        }
+    ],
+}
+
 
 def contract_ruleset():
     """The example ruleset of the contract, as rule authors have it."""
@@ -62,7 +78,7 @@ def contract_ruleset():
 
 
 def make_policy(*, rulesets=None, params=None, skew_ms=300_000, interval_ms=900_000) -> SitePolicy:
-    tariffs = {doc["tariff"]: compile_tariff(doc, "Asia/Shanghai") for doc in (FLAT, TOU)}
+    tariffs = {doc["tariff"]: compile_tariff(doc, "Asia/Shanghai") for doc in (FLAT, TOU, TOU_METER)}
     return SitePolicy(
         site="park-1",
         zone=ZONE,
@@ -154,6 +170,12 @@ class Scene:
             "em-001", sid or self.sid, seq or self.seq, self.now if ts is None else ts, d, hist, q, self.now
         )
         return self.play(message)
+
+    def change(self, **meter):
+        """Other contracts for the meter."""
+        changed = msgspec.structs.replace(self.group.meter_contracts["em-001"], **meter)
+        self.contracts["meters"] = (changed,)
+        return self.play(ContractsChanged(self.next_act(), self.now, **self.contracts))
 
     def credit(self, amount):
         total = self.tenant.credits_nano + parse_money(amount) if self.group.tenant else parse_money(amount)
