@@ -25,6 +25,7 @@ from adapters.store.answers import SqlAnswers
 from adapters.store.books import SqlBooks
 from adapters.store.database import Database, DatabaseURLError, open_database
 from adapters.store.gauges import SqlGauges
+from adapters.store.held_firings import SqlHeldFirings
 from adapters.store.history import SqlHistory
 from adapters.store.ledger import SqlLedger, SqlNoticeBook
 from adapters.store.migrate import migrate
@@ -149,6 +150,7 @@ class Platform:
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
         self.alarms = SqlAlarms(database)
+        self.held_firings = SqlHeldFirings(database)
         self.tokens = SqlTokens(database)
         self.books = SqlBooks(database)
         self.gauges = SqlGauges(database)
@@ -182,6 +184,8 @@ class Platform:
         self.rebuilt: dict[str, str] = {}
         self._preparing = asyncio.Lock()
         self.service_failures: Counter[str] = Counter()
+        self.loops: dict[str, ConsumerLoop] = {}
+        """The consumers that run in this process."""
         self.http_url = ""
         """Where the API listens, once it does."""
 

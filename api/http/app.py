@@ -17,7 +17,7 @@ from api.http.hooks import Stopwatch, secure
 from api.http.identity import ensure_admin, guard, person_of
 from api.http.lag import LagWatch
 from api.http.metrics import Metrics
-from api.http.routes import alarms, devices, events, health, metrics, sites, switching, tenants, tokens, watching
+from api.http.routes import alarms, devices, events, health, held, metrics, sites, switching, tenants, tokens, watching
 from api.http.strict_json import StrictRequest
 from api.stream.feed import LiveFeed
 
@@ -46,6 +46,8 @@ TAGS: Final = {
         alarms.assign_alarm,
         alarms.shelve_alarm,
         alarms.unshelve_alarm,
+        held.list_held_firings,
+        held.approve_firings,
         watching.list_incidents,
         watching.list_dead_letters,
         events.follow_events,

@@ -219,6 +219,20 @@ class Alarms(Protocol):
         ...
 
 
+class HeldFirings(Protocol):
+    """Firings that wait behind a guard."""
+
+    async def waiting(self, site: str) -> Sequence[Any]:
+        """Every firing of a site that a guard holds back, the longest waiting first."""
+        ...
+
+    async def approve(
+        self, site: str, firings: Sequence[Any], *, who: str, why: str, until: int, now: int
+    ) -> Sequence[PendingAct]:
+        """Let firings through; returns the acts for their twins."""
+        ...
+
+
 class SiteCounts(Protocol):
     """How much of each kind one site has now."""
 
@@ -282,6 +296,13 @@ class PumpState(Protocol):
     def late_ms(self) -> int: ...
 
 
+class LoopState(Protocol):
+    """A consumer of the effect stream, as far as metrics look at it."""
+
+    @property
+    def consumed(self) -> int: ...
+
+
 class PublisherState(Protocol):
     """The way out, as far as metrics and health look at it."""
 
@@ -320,6 +341,8 @@ class Backend(Protocol):
     @property
     def alarms(self) -> Alarms: ...
     @property
+    def held_firings(self) -> HeldFirings: ...
+    @property
     def tokens(self) -> Tokens: ...
     @property
     def gauges(self) -> Gauges: ...
@@ -336,6 +359,11 @@ class Backend(Protocol):
     @property
     def subscriber(self) -> SubscriberState | None:
         """None in a process that does not ingest."""
+        ...
+
+    @property
+    def loops(self) -> Mapping[str, LoopState]:
+        """The consumers that run in this process."""
         ...
 
     @property

@@ -55,6 +55,8 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "shelveAlarm": _SWITCHING,
     "shelveAlarm.critical": _HEADS,
     "unshelveAlarm": _SWITCHING,
+    "listHeldFirings": _STAFF,
+    "approveFirings": _HEADS,
     "listIncidents": _STAFF,
     "listDeadLetters": _SWITCHING,
     "followEvents": _ALL,

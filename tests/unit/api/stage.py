@@ -17,6 +17,7 @@ from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
 from adapters.store.database import Database, open_database
 from adapters.store.gauges import SqlGauges
+from adapters.store.held_firings import SqlHeldFirings
 from adapters.store.ledger import SqlLedger
 from adapters.store.migrate import migrate
 from adapters.store.queries import SqlQueries
@@ -29,7 +30,7 @@ from tests.unit.api import parks
 from tests.unit.api.parks import SITE
 from twin.core.messages import Birth, ConnectionChanged, StateReported, Telemetry
 from twin.flows.apply_messages import Applier
-from twin.flows.consume_effects import LedgerWriter
+from twin.flows.consume_effects import ConsumerLoop, LedgerWriter
 from twin.flows.deliver_acts import ActDelivery
 from twin.flows.import_site import import_site
 from twin.flows.ingest_batch import Ingest
@@ -80,6 +81,7 @@ class Stage:
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
         self.alarms = SqlAlarms(database)
+        self.held_firings = SqlHeldFirings(database)
         self.tokens = SqlTokens(database)
         self.gauges = SqlGauges(database)
         self.answers = SqlAnswers(database)
@@ -91,6 +93,7 @@ class Stage:
         self.publisher = MqttPublisher("mqtt://127.0.0.1:1", "stage")
         self.subscriber = None
         self.service_failures: Counter[str] = Counter()
+        self.loops: dict[str, ConsumerLoop] = {}
         self.http_url = ""
         self.writer = LedgerWriter(self.stream, self.ledger)
 
