@@ -90,6 +90,10 @@ class Past(Protocol):
         """Acts of `[from_ts, to_ts)` by instant, each group's in the order of its numbers."""
         ...
 
+    async def firing(self, site: str, rule: str, twins: Collection[str], at: int) -> dict[str, Any] | None:
+        """The record that explains the last firing of a rule for one of some twins, at or before an instant."""
+        ...
+
     async def sources_between(self, site: str, from_ts: int, to_ts: int) -> list[tuple[int, SiteDocument]]:
         """Policy sources in force at `from_ts`, and every change of rules or tariffs until `to_ts`, with its
         instant."""

@@ -116,6 +116,17 @@ class SqlPast:
             rows = await tx.fetch(_ACTS.format(groups=condition), site, from_ts, to_ts, *values)
         return [PendingAct(site, row[0], decode_act(row[1])) for row in rows]
 
+    async def firing(self, site: str, rule: str, twins: Collection[str], at: int) -> dict[str, Any] | None:
+        """The record of the last firing of a rule for one of some twins, at or before an instant; None without one."""
+        async with self._database.snapshot() as tx:
+            listed, value = in_list(tx, twins)
+            sql = (
+                "SELECT record FROM rule_change WHERE site = ? AND rule = ? AND ts <= ? AND transition = 'fired'"  # noqa: S608
+                f" AND twin {listed} ORDER BY id DESC LIMIT 1"
+            )
+            rows = await tx.fetch(sql, site, rule, at, value)
+        return msgspec.json.decode(rows[0][0]) if rows else None
+
     async def sources_between(self, site: str, from_ts: int, to_ts: int) -> list[tuple[int, SiteDocument]]:
         """Policy sources in force at `from_ts`, and each change until `to_ts` with its instant. Raises LookupError."""
         async with self._database.snapshot() as tx:

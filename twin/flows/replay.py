@@ -103,7 +103,7 @@ class SideState:
 
     def _decide(self, group: Group, message: Message, now: int) -> Group | None:
         policy = self.policy
-        guards = self._guards_used(policy.guard_windows, now) if policy.guard_windows else NO_GUARDS
+        guards = self.guards_used(now) if policy.guard_windows else NO_GUARDS
         try:
             decision = decide(group, message, now, policy, guards)
         except (UnknownDeviceError, ActOutOfOrderError) as error:
@@ -120,9 +120,10 @@ class SideState:
             self._remember_wake(after)
         return after
 
-    def _guards_used(self, windows: Mapping[str, int], now: int) -> Mapping[str, int]:
+    def guards_used(self, now: int) -> Mapping[str, int]:
+        """Cutoffs counted against each guard inside its window at an instant."""
         used = {}
-        for rule, window in windows.items():
+        for rule, window in self.policy.guard_windows.items():
             rows = self.guards.get(rule)
             if rows and rows[-1][0] > now - window:
                 used[rule] = sum(count for at, count in rows[-1_000:] if at > now - window)

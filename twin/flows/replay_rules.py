@@ -88,7 +88,7 @@ async def prepare(
     """Plan a replay of `[from_ts, to_ts)`. Raises HistoryMissingError where nothing of that is recorded."""
     site = sources.site["site"]
     extent = await history.extent(site)
-    within(extent, from_ts, to_ts, ZoneInfo(sources.site["timezone"]))
+    within(extent, from_ts, to_ts, zone_of(sources))
     assert extent is not None
     assumptions = []
     if extent.from_ts > from_ts - LEAD_MS:
@@ -97,6 +97,11 @@ async def prepare(
         assumptions.append("new_ruleset")
     lead_ts = max(from_ts - LEAD_MS, min(extent.from_ts - 1, from_ts))
     return ReplayPlan(site, lead_ts, from_ts, to_ts, sources, candidate, skew_ms, tuple(assumptions))
+
+
+def zone_of(sources: SiteDocument) -> ZoneInfo:
+    """The site's time zone."""
+    return ZoneInfo(sources.site["timezone"])
 
 
 def within(extent: HistoryExtent | None, from_ts: int, to_ts: int, zone: ZoneInfo) -> None:
@@ -138,7 +143,7 @@ async def run_part(past: Past, history: History, plan: ReplayPlan, names: Sequen
     rulesets = {**plan.sources.rulesets, plan.candidate["ruleset"]: plan.candidate}
     document = msgspec.structs.replace(plan.sources, rulesets=rulesets)
     candidate_policy = compile_policy(document, skew_ms=plan.skew_ms)
-    devices = _devices(groups.values(), acts)
+    devices = devices_of_span(groups.values(), acts)
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -197,14 +202,15 @@ async def load_groups(past: Past, plan: ReplayPlan, names: Sequence[str]) -> tup
     wanted = set(names)
     acts = await past.acts_between(plan.site, plan.lead_ts, plan.to_ts, wanted)
     groups = {group.id: group for group in await past.groups_at(plan.site, plan.lead_ts, wanted)}
-    missing = {f"@{device}" for device in _devices(groups.values(), acts)} - groups.keys() - wanted
+    missing = {f"@{device}" for device in devices_of_span(groups.values(), acts)} - groups.keys() - wanted
     for group in await past.groups_at(plan.site, plan.lead_ts, missing):
         if group.gateway is not None:
             groups[group.id] = group
     return groups, acts
 
 
-def _devices(groups: Iterable[Group], acts: Sequence[PendingAct]) -> set[str]:
+def devices_of_span(groups: Iterable[Group], acts: Sequence[PendingAct]) -> set[str]:
+    """Devices whose messages some groups need, from their contracts at the beginning and from those that came later."""
     found = {device for group in groups for device in devices_of(group)}
     for item in acts:
         if isinstance(item.act, ContractsChanged):
