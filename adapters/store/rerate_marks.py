@@ -31,7 +31,7 @@ _MARK = (
 _MARKS = "SELECT site, meter, from_ts, reason, sticky, due, ts, version, trouble FROM rerate_mark"
 _GROWN = (
     "EXISTS (SELECT 1 FROM register_epoch p WHERE p.site = rerate_mark.site AND p.meter = rerate_mark.meter"
-    " AND (rerate_mark.head_ts IS NULL OR p.head_ts >= rerate_mark.head_ts + 3600000))"
+    " AND p.head_ts IS NOT NULL AND (rerate_mark.head_ts IS NULL OR p.head_ts >= rerate_mark.head_ts + 3600000))"
 )
 _MOST_REASON = 200
 
