@@ -17,7 +17,20 @@ from api.http.hooks import Stopwatch, secure
 from api.http.identity import ensure_admin, guard, person_of
 from api.http.lag import LagWatch
 from api.http.metrics import Metrics
-from api.http.routes import alarms, devices, events, health, held, metrics, sites, switching, tenants, tokens, watching
+from api.http.routes import (
+    alarms,
+    devices,
+    events,
+    health,
+    held,
+    metrics,
+    rules,
+    sites,
+    switching,
+    tenants,
+    tokens,
+    watching,
+)
 from api.http.strict_json import StrictRequest
 from api.stream.feed import LiveFeed
 
@@ -51,6 +64,19 @@ TAGS: Final = {
         watching.list_incidents,
         watching.list_dead_letters,
         events.follow_events,
+    ),
+    "rules": (
+        rules.list_rulesets,
+        rules.add_ruleset,
+        rules.preview_ruleset,
+        rules.activate_ruleset,
+        rules.roll_back_ruleset,
+        rules.deactivate_ruleset,
+        rules.explain_rule,
+        rules.explain_tenant,
+        rules.list_shadows,
+        rules.start_shadow,
+        rules.stop_shadow,
     ),
     "tokens": (tokens.create_token, tokens.list_tokens, tokens.revoke_token),
 }

@@ -14,6 +14,7 @@ from api.http.language import preferred_language
 from api.http.problems import CATALOGUE, MEDIA_TYPE, Problem, body_of
 from twin.flows.apply_messages import ContendedError
 from twin.ports import LedgerUnavailableError, MoneyRefusedError, StoreFullError, StoreLostError
+from twin.recorded import VersionRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,13 @@ def on_money_refused(request: AnyRequest, error: MoneyRefusedError) -> Response[
         return answer(request, Problem(error.code if error.code in CATALOGUE else "validation", error.detail))
     code = "amount" if field == "amount" else "validation"
     return answer(request, Problem(code, error.detail, errors=[{"field": field, "message": error.detail}]))
+
+
+def on_version_refused(request: AnyRequest, error: VersionRefusedError) -> Response[dict[str, Any]]:
+    """A version of rules cannot be added or activated; `errors` says what stands in the way."""
+    errors = [{"field": "rules", "message": problem} for problem in error.problems]
+    problem = Problem(error.code, error.detail, errors=errors) if errors else Problem(error.code, error.detail)
+    return answer(request, problem)
 
 
 def on_validation(request: AnyRequest, error: ValidationException) -> Response[dict[str, Any]]:
@@ -132,6 +140,7 @@ def on_anything(request: AnyRequest, error: Exception) -> Response[dict[str, Any
 EXCEPTION_HANDLERS: Final[dict[type[Exception] | int, Callable[[AnyRequest, Any], Response[Any]]]] = {
     Problem: on_problem,
     MoneyRefusedError: on_money_refused,
+    VersionRefusedError: on_version_refused,
     ValidationException: on_validation,
     HTTPException: on_http_error,
     **dict.fromkeys(PASSING, on_passing_trouble),

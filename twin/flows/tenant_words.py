@@ -82,7 +82,9 @@ HEADS = {
     "until": ("最迟 {until} 恢复。", "It ends at {until} at the latest."),
     "rule": ("（规则 {rule}，第 {version} 版）", " (rule {rule}, version {version})"),
     "person": ("（{why}）", " ({why})"),
-    "supplied": ("您的供应正常，没有任何锁定。余额 {balance}。", "Your supply is on; nothing locks it. Balance {balance}."),
+    "supplied": (
+        "您的供应正常，没有任何锁定。余额 {balance}。", "Your supply is on; nothing locks it. Balance {balance}.",
+    ),
     "closing": (
         "锁定已全部解除，正在恢复供应；若未恢复，请到现场确认合闸。",
         "Every lock is gone and the supply is coming back; if it does not, confirm at the switch.",

@@ -18,10 +18,13 @@ from adapters.store.answers import SqlAnswers
 from adapters.store.database import Database, open_database
 from adapters.store.gauges import SqlGauges
 from adapters.store.held_firings import SqlHeldFirings
+from adapters.store.history import SqlHistory
 from adapters.store.ledger import SqlLedger
 from adapters.store.migrate import migrate
+from adapters.store.past import SqlPast
 from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
+from adapters.store.rule_book import SqlRuleBook, SqlShadows
 from adapters.store.tokens import SqlTokens
 from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
 from api.http.app import create_app
@@ -86,6 +89,11 @@ class Stage:
         self.gauges = SqlGauges(database)
         self.answers = SqlAnswers(database)
         self.policies = CompiledPolicies(self.registry)
+        self.skew_ms = 300_000
+        self.history = SqlHistory(database)
+        self.past = SqlPast(database)
+        self.rule_book = SqlRuleBook(database)
+        self.shadows = SqlShadows(database)
         self.applier = Applier(self.store, self.policies, self.clock)
         self.delivery = ActDelivery(self.store, self.ledger, self.applier)
         self.ingest = Ingest(self.store, self.applier, self.clock)
