@@ -16,7 +16,9 @@ from adapters.store.accounts import revenue, wallet
 from adapters.store.bulk import BulkInsert
 from adapters.store.charge_digest import charge_memo
 from adapters.store.refusals import Item, Refusal
+from billing.points import Point, compress, pack
 from twin.core.effects import ChargePosted, EpochOpened
+from twin.core.samples import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,14 +29,15 @@ if TYPE_CHECKING:
 
 _EPOCHS = BulkInsert(
     "register_epoch",
-    "site meter epoch:bigint opening:bigint opened_ts:bigint reason head_qty:bigint head_ts:bigint month:bigint"
-    " month_use:bigint",
+    "site meter epoch:bigint opening:bigint opened_ts:bigint reason ratio:bigint head_qty:bigint head_ts:bigint"
+    " month:bigint month_use:bigint year_use:bigint",
     "(site, meter, epoch) DO UPDATE SET head_qty = excluded.head_qty, head_ts = excluded.head_ts,"
-    " month = excluded.month, month_use = excluded.month_use",
+    " month = excluded.month, month_use = excluded.month_use, year_use = excluded.year_use",
 )
 _ENERGY = BulkInsert(
     "energy",
-    "site meter epoch:bigint from_qty:bigint to_qty:bigint from_ts:bigint to_ts:bigint tenant estimated:boolean",
+    "site meter epoch:bigint from_qty:bigint to_qty:bigint from_ts:bigint to_ts:bigint tenant estimated:boolean"
+    " points:bytea",
 )
 _RATING = BulkInsert(
     "rating",
@@ -49,7 +52,8 @@ _ACCOUNTS = BulkInsert(
 )
 # CROSS JOIN keeps SQLite from putting the keys into the inner loop, where it would parse them once for every row.
 _HEADS = (
-    "SELECT e.meter, e.epoch, e.opening, e.opened_ts, e.reason, e.head_qty, e.head_ts, e.month, e.month_use"
+    "SELECT e.meter, e.epoch, e.opening, e.opened_ts, e.reason, e.ratio, e.head_qty, e.head_ts, e.month, e.month_use,"
+    " e.year_use"
     " FROM {keys} CROSS JOIN register_epoch e WHERE e.site = ? AND e.meter = k.meter AND e.epoch = k.epoch"
 )
 _POSTED = (
@@ -68,10 +72,12 @@ class ChainHead(msgspec.Struct):
     opening: int
     opened_ts: int | None
     reason: str
+    ratio: int
     qty: int
     ts: int | None
     month: int = 0
     month_use: int = 0
+    year_use: int = 0
 
 
 class ChainPosting:
@@ -113,12 +119,13 @@ class ChainPosting:
         if head is None:
             # Tiers count a meter's use of the month, which a new register does not begin anew.
             before = self._heads.get((effect.meter, effect.epoch - 1))
-            month, month_use = (before.month, before.month_use) if before else (0, 0)
+            used = (before.month, before.month_use, before.year_use) if before else (0, 0, 0)
             self._heads[effect.meter, effect.epoch] = ChainHead(
-                effect.opening, effect.ts, effect.reason, effect.opening, effect.ts, month, month_use
+                effect.opening, effect.ts, effect.reason, effect.ratio, effect.opening, effect.ts, *used
             )
             self._touched.add((effect.meter, effect.epoch))
-            row = (self.site, effect.meter, effect.epoch, None, effect.opening, None, effect.ts, "", False)
+            points = pack([Point(effect.ts, effect.opening, effect.rates)])
+            row = (self.site, effect.meter, effect.epoch, None, effect.opening, None, effect.ts, "", False, points)
             self._energy.append(row)
         elif head.opening != effect.opening:
             reason = f"epoch {effect.epoch} was opened at {head.opening}, not at {effect.opening}"
@@ -137,11 +144,14 @@ class ChainPosting:
     def _accept(self, item: Item, charge: ChargePosted, head: ChainHead) -> None:
         quantity = charge.to_qty - charge.from_qty
         head.month_use = head.month_use + quantity if head.month == charge.month else quantity
+        head.year_use = head.year_use + quantity if head.month // 100 == charge.month // 100 else quantity
         head.month, head.qty, head.ts = charge.month, charge.to_qty, charge.to_ts
         self._touched.add((charge.meter, charge.epoch))
         self._accepted[charge.meter, charge.epoch, charge.from_qty] = charge
         self._journals.setdefault((item.entry, _account(charge)), []).append(charge)
-        self._energy.append((self.site, *_chain_row(charge), charge.tenant, charge.estimated))
+        # No bytes are no samples: an earlier row carries them. NULL are samples that nobody kept.
+        points = pack(compress(unpack(charge.points)))
+        self._energy.append((self.site, *_chain_row(charge), charge.tenant, charge.estimated, points))
 
     async def _compare_repeats(self, tx: Transaction) -> None:
         """Charges from before the chain's end: the same again is nothing, anything else is refused."""
@@ -239,7 +249,8 @@ def _posted_charge(row: Row) -> ChargePosted:
 
 
 def _normal(charge: ChargePosted) -> ChargePosted:
-    return msgspec.structs.replace(charge, account=_account(charge))
+    # A repetition after a rebuild may know other samples: they are no part of what was charged.
+    return msgspec.structs.replace(charge, account=_account(charge), points=b"")
 
 
 def _differences(wanted: Any, posted: ChargePosted) -> str:
@@ -250,7 +261,8 @@ def _differences(wanted: Any, posted: ChargePosted) -> str:
 
 
 def _head_row(head: ChainHead) -> tuple[Any, ...]:
-    return head.opening, head.opened_ts, head.reason, head.qty, head.ts, head.month, head.month_use
+    opened = (head.opening, head.opened_ts, head.reason, head.ratio)
+    return *opened, head.qty, head.ts, head.month, head.month_use, head.year_use
 
 
 def _chain_row(charge: ChargePosted) -> tuple[Any, ...]:

@@ -10,7 +10,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from adapters.store.accounts import wallet
+from adapters.store.payers import current_payers, rented
 from adapters.store.site_state import GATEWAY, METERS
 from billing.money import parse_money
 from schemas.durations import parse_duration
@@ -18,7 +21,7 @@ from twin.core.model import BreakerContract, Contract, MeterContract
 from twin.ports import Contracts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from adapters.store.site_state import SiteState, SupplyRow
 
@@ -67,19 +70,23 @@ def in_languages(words: str | dict[str, str]) -> dict[str, str]:
     return {"und": words} if isinstance(words, str) else words
 
 
-def meter_contract(settings: Entry, device: Entry, supply: SupplyRow | None) -> MeterContract:
-    """The contract of one meter. `max_rate` is W or litres an hour, 0 where the file does not bound it."""
+def meter_contract(settings: Entry, device: Entry, supply: SupplyRow | None, *, rented: bool = False) -> MeterContract:
+    """The contract of one meter. `max_rate` is W or litres an hour, 0 where the file does not bound it.
+
+    Without a supply the landlord pays by the site's vacancy tariff, where the meter is one that tenants rent.
+    """
     electric = device["kind"] == "electricity_meter"
     digits = device.get("register_digits_wh" if electric else "register_digits_l", DEFAULT_MODULUS)
     own = device["id"] if can_switch(device) else None
     return MeterContract(
         id=device["id"],
         kind="electricity" if electric else "water",
-        tariff=supply.tariff if supply else "",
+        tariff=supply.tariff if supply else _vacancy_tariff(settings, device, rented=rented),
         breaker=(supply.breaker if supply else None) or own,
         gateway=device.get("gateway"),
         interval_ms=parse_duration(device.get("interval") or settings.get("interval") or DEFAULT_INTERVAL),
-        modulus=digits,
+        modulus=digits * ratio_of(device),
+        ratio=ratio_of(device),
         max_rate=_max_rate(device, electric),
         supply_from=supply.from_ts if supply else None,
         params=device.get("params", {}),
@@ -87,11 +94,26 @@ def meter_contract(settings: Entry, device: Entry, supply: SupplyRow | None) -> 
     )
 
 
+def ratio_of(device: Entry) -> int:
+    """Primary quantity of one unit that the device shows: current times voltage transformer."""
+    return int(device.get("ratio", 1))
+
+
+def _vacancy_tariff(settings: Entry, device: Entry, *, rented: bool) -> str:
+    """The landlord's tariff for a metering point that nobody rents; none for a meter that is no tenant's to rent (a
+    master meter, a spare), unless its entry says so (`rentable`)."""
+    if not device.get("rentable", rented):
+        return ""
+    utility = "electricity" if device["kind"] == "electricity_meter" else "water"
+    return str(settings.get("vacancy", {}).get(utility, ""))
+
+
 def _max_rate(device: Entry, electric: bool) -> int:
+    """Most that can flow: `max_w` is primary, the current of a meter is what its own clamps carry."""
     if not electric:
-        return int(device.get("max_lph", 0))
+        return int(device.get("max_lph", 0)) * ratio_of(device)
     phases, voltage_v = device.get("phases", 1), device.get("voltage_v", DEFAULT_VOLTAGE_V)
-    return int(device.get("max_w") or phases * voltage_v * device.get("imax_a", 0))
+    return int(device.get("max_w") or phases * voltage_v * device.get("imax_a", 0) * ratio_of(device))
 
 
 def breaker_contract(device: Entry, meters: Iterable[str]) -> BreakerContract:
@@ -121,13 +143,13 @@ def tenant_contracts(
     return Contracts(tenant["id"], contract, tuple(meters), tuple(breakers))
 
 
-def device_contracts(settings: Entry, device: Entry) -> Contracts:
-    """The contracts of a device that is no tenant's."""
+def device_contracts(settings: Entry, device: Entry, *, rented: bool = False) -> Contracts:
+    """The contracts of a device that is no tenant's; `rented` says that a meter was one's before."""
     name = device["id"]
     if device["kind"] == GATEWAY:
         return Contracts(device_group(name), None, gateway=name)
     metered = device["kind"] in METERS
-    meters = (meter_contract(settings, device, None),) if metered else ()
+    meters = (meter_contract(settings, device, None, rented=rented),) if metered else ()
     breakers = (breaker_contract(device, (name,) if metered else ()),) if can_switch(device) else ()
     return Contracts(device_group(name), None, meters, breakers)
 
@@ -138,14 +160,27 @@ def all_contracts(state: SiteState, at: int) -> dict[str, Contracts]:
         return {}
     by_tenant: dict[str, list[SupplyRow]] = {}
     taken: set[str] = set()
-    for supply in state.supplies.values():
-        if supply.in_force(at):
-            by_tenant.setdefault(supply.tenant, []).append(supply)
-            taken |= {supply.meter, supply.breaker or supply.meter}
+    for supply in current_payers(state.supplies.values(), at).values():
+        by_tenant.setdefault(supply.tenant, []).append(supply)
+        taken |= {supply.meter, supply.breaker or supply.meter}
+    former = rented(state.supplies.values(), at)
     groups: dict[str, Contracts] = {}
     for name, tenant in state.tenants.items():
         groups[name] = tenant_contracts(state.settings, tenant, by_tenant.get(name, ()), state.devices)
     for name, device in state.devices.items():
         if name not in taken:
-            groups[device_group(name)] = device_contracts(state.settings, device)
+            groups[device_group(name)] = device_contracts(state.settings, device, rented=name in former)
     return groups
+
+
+def without_meters(contracts: Contracts, absent: Collection[str]) -> Contracts:
+    """Contracts of a group that some of its meters have not reached yet, nor the breakers that come with them."""
+    if not absent:
+        return contracts
+    meters = tuple(meter for meter in contracts.meters if meter.id not in absent)
+    breakers = []
+    for breaker in contracts.breakers:
+        behind = tuple(name for name in breaker.meters if name not in absent)
+        if behind or not breaker.meters:
+            breakers.append(msgspec.structs.replace(breaker, meters=behind))
+    return msgspec.structs.replace(contracts, meters=meters, breakers=tuple(breakers))

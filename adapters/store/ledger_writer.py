@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from adapters.store.chain_posting import ChainPosting
 from adapters.store.database import REFUSALS
+from adapters.store.handover_posting import post_handovers
 from adapters.store.journal_book import open_book
+from adapters.store.late_readings import post_late
 from adapters.store.operations_posting import OperationsPosting
 from adapters.store.refusals import Item, Refusal, record_refusals
 
@@ -78,6 +80,8 @@ async def _post_together(tx: Transaction, book: JournalBook, items: Sequence[Ite
     chains = ChainPosting(book.site, book)
     await chains.post(tx, items)
     await OperationsPosting(book.site).post(tx, (item.effect for item in items))
+    await post_late(tx, book.site, [item.effect for item in items])
+    await post_handovers(tx, book.site, [item.effect for item in items])
     return chains.refusals
 
 

@@ -9,7 +9,7 @@ column. Every statement can be repeated: a migration that was interrupted is sim
 # ruff: noqa: ARG002 -- the signatures are those of Tortoise's operations
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tortoise import fields
 from tortoise.migrations.operations import AddField, CreateModel, TortoiseOperation
@@ -99,7 +99,7 @@ class AddColumn(AddField):
         """ALTER TABLE for one engine."""
         column = _column(engine, self.name, self.field)
         if not self.field.null:
-            column += f" DEFAULT {int(self.field.default)}"
+            column += f" DEFAULT {int(cast('Any', self.field).default)}"
         unless = " IF NOT EXISTS" if engine == "postgres" else ""
         return f"ALTER TABLE {self.table} ADD COLUMN{unless} {column}"
 

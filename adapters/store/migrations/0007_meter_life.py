@@ -18,7 +18,10 @@ POSTGRES = [
     *(statement for table in POSTED for statement in postgres_posted(table)),
     *postgres_moving("handover", ("state", "changed_ts"), "OLD.state = 'done'"),
 ]
-INDEXES = ["CREATE INDEX IF NOT EXISTS ix_handover_open ON handover (site, meter) WHERE state <> 'done'"]
+INDEXES = [
+    "CREATE INDEX IF NOT EXISTS ix_handover_open ON handover (site, meter) WHERE state <> 'done'",
+    "CREATE INDEX IF NOT EXISTS ix_late_reading_ts ON late_reading (site, ts)",
+]
 
 
 class Migration(BaseMigration):

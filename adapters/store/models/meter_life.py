@@ -7,9 +7,9 @@ from tortoise.models import Model
 class LateReading(Model):
     """A believed reading that came when newer ones had been charged, or that a person gave. Posted for good.
 
-    `qty` is the unwrapped primary quantity in `epoch`; `raw_qty` what the device showed. `source` is `device`, `manual`,
-    `accepted`, `estimated`, `replacement` or `handover`. `rates` are unwrapped sub-registers, a JSON array in the order
-    of `billing.points.RATE_NAMES`, or null.
+    `qty` is the unwrapped primary quantity in `epoch`; `raw_qty` what the device showed. `source` is `device`,
+    `manual`, `accepted`, `estimated`, `replacement` or `handover`. `rates` are unwrapped sub-registers, a JSON array in
+    the order of `billing.points.RATE_NAMES`, or null.
     """
 
     id = fields.BigIntField(primary_key=True)
