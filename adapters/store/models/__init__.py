@@ -1,6 +1,15 @@
 """Tables of the store, as Tortoise models, by subject. Rows never leave `adapters.store`."""
 
-from adapters.store.models.accounts import AccountState, Anchor, Approval, Correction, Debt, DebtRecovery, Refund
+from adapters.store.models.accounts import (
+    AccountState,
+    Anchor,
+    AnchorSeal,
+    Approval,
+    Correction,
+    Debt,
+    DebtRecovery,
+    Refund,
+)
 from adapters.store.models.adjustments import Adjustment, RerateMark, SupplyTariff
 from adapters.store.models.alarms import AlarmCare, AlarmNote, AlarmShelf, NoticeGroup, WriteProbe
 from adapters.store.models.audit import Audit, Token
@@ -21,6 +30,7 @@ from adapters.store.models.operations import (
     SupplyChange,
 )
 from adapters.store.models.registry import Device, Site, Supply, Tenant
+from adapters.store.models.reports import ReportCut, ReportMonth
 from adapters.store.models.settlement import (
     BillLine,
     BillNumber,
@@ -46,6 +56,7 @@ __all__ = [
     "AlarmNote",
     "AlarmShelf",
     "Anchor",
+    "AnchorSeal",
     "Approval",
     "Audit",
     "BillLine",
@@ -82,6 +93,8 @@ __all__ = [
     "RefusedEffect",
     "RegisterEpoch",
     "RelayReport",
+    "ReportCut",
+    "ReportMonth",
     "RerateMark",
     "RuleChange",
     "RuleParam",
