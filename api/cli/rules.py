@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from api.cli import rule_history, rule_versions
 from api.cli.errors import FAILED, CommandError
 from api.cli.options import InputFile, InputFiles, TimeZone
+from api.cli.rule_files import load_rules
 
 if TYPE_CHECKING:
-    from rules.rule import Ruleset
-    from schemas.documents import Document
+    pass
 
-app = typer.Typer(help="Check rule files and run their tests.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check and test rule files, replay and explain them, say which version decides.", no_args_is_help=True
+)
+_MORE: tuple[Callable[..., None], ...] = (
+    rule_history.replay,
+    rule_history.explain,
+    rule_history.why,
+    rule_versions.add,
+    rule_versions.versions,
+    rule_versions.activate,
+    rule_versions.rollback,
+    rule_versions.deactivate,
+)
+for _command in _MORE:
+    app.command()(_command)
+app.add_typer(rule_versions.shadow, name="shadow")
 
 Format = Annotated[Literal["text", "json"], typer.Option("--format", help="text or json.")]
 Coverage = Annotated[bool, typer.Option("--coverage", help="Say which rules, clauses and gates the tests never try.")]
@@ -51,9 +68,10 @@ def run_tests_of(
     from rules.coverage import render
     from rules.junit import junit_xml
     from rules.testing import run_suite
+    from twin.core.rehearsal import rehearse
 
-    document, ruleset = _load(file)
-    suite = run_suite(ruleset, document.data, ZoneInfo(timezone))
+    document, ruleset = load_rules(file)
+    suite = run_suite(ruleset, document.data, ZoneInfo(timezone), rehearse)
     for result in suite.results:
         print(f"{'ok    ' if result.passed else 'FAILED'} {result.name}")
         for failure in result.failures:
@@ -74,32 +92,11 @@ def _write(path: Path, text: str) -> None:
         raise CommandError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _load(file: Path) -> tuple[Document, Ruleset]:
-    """A rule file and what it compiles to; raises DocumentError with every problem at its place."""
-    from rules.errors import RulesetError
-    from rules.ruleset import compile_ruleset
-    from schemas.documents import DocumentError, load_checked
-    from schemas.registry import Problem
-    from twin.core.view import TWIN_MODEL
-
-    document = load_checked(file, "ruleset")
-    try:
-        return document, compile_ruleset(document.data, TWIN_MODEL, document.locate)
-    except RulesetError as error:
-        problems = [
-            Problem(
-                item.line, item.column, item.path, item.message + (f" ({item.suggestion})" if item.suggestion else "")
-            )
-            for item in error.problems
-        ]
-        raise DocumentError(document.source, problems) from None
-
-
 def _examine(file: Path) -> dict[str, Any]:
     from schemas.documents import DocumentError
 
     try:
-        document, ruleset = _load(file)
+        document, ruleset = load_rules(file)
     except DocumentError as error:
         problems = [
             {"line": item.line, "column": item.column, "path": item.path, "message": item.message}

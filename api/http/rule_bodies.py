@@ -9,7 +9,7 @@ import msgspec
 from rules.explain import Record
 from twin.flows.replay_compare import Difference
 from twin.flows.rule_versions import Preview
-from twin.flows.tenant_why import LockReason
+from twin.flows.tenant_words import LockReason
 from twin.recorded import Activation, Shadow, StoredVersion
 
 Why = Annotated[

@@ -13,43 +13,13 @@ import msgspec
 from rules.explain import Record
 from twin.core.asking import explain_locking_rules
 from twin.flows.explain_rules import Moment, UnknownTwinError, moment_of
-from twin.flows.tenant_words import sentences
+from twin.flows.tenant_words import LockReason, TenantWhy, sentences
 
 if TYPE_CHECKING:
     from twin.core.model import Group
     from twin.flows.explain_rules import Parts
 
 WAITING = ("pending", "deferred")
-
-
-class LockReason(msgspec.Struct, frozen=True):
-    """One lock that stands on a supply; `record` explains the firing of the rule that placed it, where one did."""
-
-    device: str
-    utility: str
-    lock: str
-    who: str
-    why: str
-    since: int
-    until: int | None = None
-    rule: str = ""
-    rule_version: int = 0
-    record: Record | None = None
-
-
-class TenantWhy(msgspec.Struct, frozen=True):
-    """Where a tenant stands at an instant: `cut` while any lock stands; `ahead` are rules that are about to cut."""
-
-    tenant: str
-    at: int
-    cut: bool
-    balance_nano: int
-    state: str
-    locks: tuple[LockReason, ...]
-    ahead: tuple[Record, ...]
-    waiting_to_close: bool
-    text: dict[str, str]
-    """The whole story by language, `zh` and `en`."""
 
 
 async def tenant_why(parts: Parts, site: str, tenant: str, at: int | None = None) -> TenantWhy:

@@ -10,15 +10,16 @@ from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from rules.explain import Record
 from rules.literals import EPOCH, print_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import tzinfo
 
-    from rules.explain import Record
     from rules.language.tracer import Clause
-    from twin.flows.tenant_why import LockReason, TenantWhy
 
 QUANTITIES = {
     "account.balance": ("余额", "the balance"),
@@ -110,6 +111,36 @@ HEADS = {
 SUPPLIES = {"electricity": ("用电", "electricity"), "water": ("用水", "water")}
 UNITS = {"d": ("天", "days"), "h": ("小时", "hours"), "m": ("分钟", "minutes"), "s": ("秒", "seconds")}
 JOIN = ("，", ", and ")
+
+
+class LockReason(msgspec.Struct, frozen=True):
+    """One lock that stands on a supply; `record` explains the firing of the rule that placed it, where one did."""
+
+    device: str
+    utility: str
+    lock: str
+    who: str
+    why: str
+    since: int
+    until: int | None = None
+    rule: str = ""
+    rule_version: int = 0
+    record: Record | None = None
+
+
+class TenantWhy(msgspec.Struct, frozen=True):
+    """Where a tenant stands at an instant: `cut` while any lock stands; `ahead` are rules that are about to cut."""
+
+    tenant: str
+    at: int
+    cut: bool
+    balance_nano: int
+    state: str
+    locks: tuple[LockReason, ...]
+    ahead: tuple[Record, ...]
+    waiting_to_close: bool
+    text: dict[str, str]
+    """The whole story by language, `zh` and `en`."""
 
 
 def sentences(why: TenantWhy, language: str, zone: tzinfo) -> str:

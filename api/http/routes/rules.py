@@ -26,8 +26,8 @@ from api.http.rule_bodies import (
     VersionRequest,
     WhyRequest,
 )
+from api.http.shadow_views import shadow_body
 from api.http.specs import refusals
-from api.shadow_views import shadow_body
 from billing.money import format_nano
 from rules.explain import render
 from twin.core.asking import UnknownRuleError, WrongTwinError
