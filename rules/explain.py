@@ -43,7 +43,8 @@ class GuardRecord(msgspec.Struct, frozen=True):
 class Record(msgspec.Struct, frozen=True):
     """One explanation, ready for JSON. `gate` is the first gate that stops the rule now; empty when it is fired.
 
-    `clauses` are those of the scope's condition and of the rule's own, or of each level; `inputs` every path read.
+    `clauses` are those of the scope's condition and of the rule's own, or of each level, and, of a rule that is fired,
+    those of what clears it; `inputs` every path read.
     `actions` are the actions that were or would be carried out, by name.
     """
 
@@ -74,6 +75,8 @@ def explain(rule: Rule, env: Any, state: RuleState | None, now: int) -> Record:
         level.when.trace(env, trace)
     name = state.state if state is not None else NORMAL
     fired = name in (FIRED, RECOVERING)
+    if fired and rule.clear is not None and rule.clear.when is not None:
+        rule.clear.when.trace(env, trace)
     # What the next message would bring about has not happened yet, except for a rule that keeps no fired state.
     gate = dry.gate or ("" if fired or rule.repeats else "trigger")
     return Record(

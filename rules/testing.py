@@ -6,7 +6,8 @@ itself or its beginning (`conn` for `conn.state`); an event such as `reading.reg
 below its first word (`reading.`), unless the test gives the event a series of its own, whose samples are the
 occurrences. `clock` counts at every sample. A missing sample (`_`) is an evaluation with an unknown input. `X.at`
 follows the newest sample below `X.` by itself. `guard.RULE` (with `_` for `-`) stands for the rest of the site: the
-firings that other twins have spent of the rule's guard.
+firings that other twins have spent of the rule's guard. With a stage (see `stage`) the actions are carried out too;
+paths that follow from them, such as `breaker.locks`, are then read from there unless the test says what they hold.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,21 +17,24 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from rules.actions import Alarm
 from rules.coverage import Coverage, CoverageReport
 from rules.errors import ParamError, did_you_mean
+from rules.expectations import Moment, Seen
+from rules.explain import explain
 from rules.language.kinds import INT, Type
 from rules.language.values import MISSING, PathSpec, TwinModel, Unknown
-from rules.literals import EPOCH, print_duration, read_duration
+from rules.literals import EPOCH, read_duration
 from rules.rule import CLOCK, Rule, Ruleset
 from rules.ruleset import compile_ruleset, resolve_params
 from rules.series import EVENT, read_sample, read_series
-from rules.state import FIRED, NORMAL, RECOVERING, RuleState, Step
+from rules.stage import NOTHING, OpenStage
+from rules.state import FIRED, RECOVERING, RuleState, Step
 from rules.step import step
 
 DEFAULT_START = "2026-01-05T00:00:00"
 DEFAULT_INTERVAL = "1m"
 MAX_WAKES = 10_000
+MAX_FOLLOWED = 8
 GUARD = "guard."
 
 
@@ -54,15 +58,6 @@ class Suite(msgspec.Struct, frozen=True):
     def passed(self) -> bool:
         """Whether every test passed."""
         return all(result.passed for result in self.results)
-
-
-class _Moment(msgspec.Struct, frozen=True):
-    """What one rule did at one instant of a test."""
-
-    at_ms: int
-    state: RuleState | None
-    transition: str | None
-    gate: str
 
 
 class PlainEnv:
@@ -121,23 +116,33 @@ def _age_reader(name: str) -> Callable[[PlainEnv], int | None]:
     return lambda env: env.sampled_at.get(name)
 
 
-def run_tests(ruleset: Ruleset, document: Mapping[str, Any], zone: tzinfo | None = None) -> list[TestResult]:
+def run_tests(
+    ruleset: Ruleset, document: Mapping[str, Any], zone: tzinfo | None = None, stage: OpenStage | None = None
+) -> list[TestResult]:
     """Run every test of a rule file that compiles; `zone` is that of the calendars where a test names none."""
-    return list(run_suite(ruleset, document, zone).results)
+    return list(run_suite(ruleset, document, zone, stage).results)
 
 
-def run_suite(ruleset: Ruleset, document: Mapping[str, Any], zone: tzinfo | None = None) -> Suite:
+def run_suite(
+    ruleset: Ruleset, document: Mapping[str, Any], zone: tzinfo | None = None, stage: OpenStage | None = None
+) -> Suite:
     """`run_tests`, together with the coverage of the rules by them."""
     plain = compile_ruleset(document, plain_model(ruleset.model))
     coverage = Coverage(plain.name, plain.version, plain.rules)
-    results = [run_test(plain, test, zone or ZoneInfo("UTC"), coverage) for test in document.get("tests", ())]
+    results = [run_test(plain, test, zone or ZoneInfo("UTC"), coverage, stage) for test in document.get("tests", ())]
     return Suite(tuple(results), coverage.report)
 
 
-def run_test(plain: Ruleset, test: Mapping[str, Any], zone: tzinfo, coverage: Coverage | None = None) -> TestResult:
+def run_test(
+    plain: Ruleset,
+    test: Mapping[str, Any],
+    zone: tzinfo,
+    coverage: Coverage | None = None,
+    stage: OpenStage | None = None,
+) -> TestResult:
     """Run one test against a ruleset compiled over a `plain_model`; `coverage` counts what it exercises."""
     try:
-        failures = _TestRun(plain, test, zone, coverage).failures()
+        failures = _TestRun(plain, test, zone, coverage, stage).failures()
     except (ValueError, ZoneInfoNotFoundError, ParamError) as error:
         failures = [str(error)]
     return TestResult(test["name"], not failures, tuple(failures))
@@ -146,7 +151,14 @@ def run_test(plain: Ruleset, test: Mapping[str, Any], zone: tzinfo, coverage: Co
 class _TestRun:
     """One test on its way: the environment, the samples to come, and what each rule did."""
 
-    def __init__(self, plain: Ruleset, test: Mapping[str, Any], zone: tzinfo, coverage: Coverage | None) -> None:
+    def __init__(
+        self,
+        plain: Ruleset,
+        test: Mapping[str, Any],
+        zone: tzinfo,
+        coverage: Coverage | None,
+        open_stage: OpenStage | None,
+    ) -> None:
         self.plain = plain
         self.test = test
         self.coverage = coverage
@@ -162,8 +174,14 @@ class _TestRun:
         for path, raw in test.get("given", {}).items():
             self.env.values[path] = MISSING if raw is None else read_sample(self.type_of(path), raw)
             self.env.sampled_at[path] = self.env.start
+        self.told = {*self.series, *test.get("given", {})}
         self.rules = self.chosen_rules()
-        self.moments: dict[str, list[_Moment]] = {rule.id: [] for rule in self.rules}
+        self.stage = open_stage(plain, self.env.start, zone, test) if open_stage is not None else None
+        self.traced = {expected["rule"] for expected in test["expect"] if "because" in expected}
+        self.standing: list[tuple[int, tuple[str, ...], Mapping[str, Any]]] = []
+        self.depth = 0
+        self.look_around()
+        self.moments: dict[str, list[Moment]] = {rule.id: [] for rule in self.rules}
         self.wakes: dict[str, int] = {}
 
     def type_of(self, path: str) -> Type:
@@ -197,6 +215,24 @@ class _TestRun:
         for at_ms, expected in expectations:
             found.extend(self.differences(at_ms, expected))
         return found
+
+    def differences(self, at_ms: int, expected: Mapping[str, Any]) -> list[str]:
+        rule = self.plain.by_id[expected["rule"]]
+        seen = Seen(rule, self.plain, self.moments.get(rule.id, []), self.standing if self.stage is not None else None)
+        return seen.differences(at_ms, expected)
+
+    def look_around(self) -> list[str]:
+        """Take over from the stage what the test itself does not say; returns the paths that have changed."""
+        if self.stage is None:
+            return []
+        changed = []
+        for path, value in self.stage.paths().items():
+            if path in self.plain.model and path not in self.told and self.env.values.get(path) != value:
+                self.env.values[path] = value
+                self.env.sampled_at[path] = self.env.now
+                changed.append(path)
+        self.standing.append((self.env.now - self.env.start, self.stage.locks(), dict(self.env.params)))
+        return changed
 
     def run_until(self, end_ms: int) -> None:
         samples = max((len(series) for series in self.series.values()), default=0)
@@ -266,43 +302,27 @@ class _TestRun:
         self.wakes.pop(rule.id, None)
         if outcome.wake_ms is not None:
             self.wakes[rule.id] = max(outcome.wake_ms, env.now + 1)
-        moment = _Moment(env.now - env.start, env.states.get(rule.id), outcome.transition, outcome.gate)
-        self.moments[rule.id].append(moment)
+        after = env.states.get(rule.id)
+        clauses = {}
+        if rule.id in self.traced:
+            clauses = {clause.text: clause.result for clause in explain(rule, env, after, env.now).clauses}
+        happened = self.stage.carry_out(rule, env, before, outcome) if self.stage is not None else NOTHING
+        if happened.set_params:
+            env.params = {**env.params, **happened.set_params}
+        at_ms = env.now - env.start
+        self.moments[rule.id].append(Moment(at_ms, after, outcome.transition, outcome.gate, happened, clauses))
+        self.follow(self.look_around())
 
-    def differences(self, at_ms: int, expected: Mapping[str, Any]) -> list[str]:
-        rule = self.plain.by_id[expected["rule"]]
-        moments = [moment for moment in self.moments.get(rule.id, ()) if moment.at_ms <= at_ms]
-        last = moments[-1] if moments else _Moment(0, None, None, "")
-        now_there = [moment.transition for moment in moments if moment.at_ms == at_ms and moment.transition]
-        found = {
-            "state": last.state.state if last.state is not None else NORMAL,
-            "severity": _severity(rule, last.state),
-            "transition": now_there[-1] if now_there else "none",
-            "gate": last.gate or "none",
-        }
-        place = f"at {print_duration(at_ms)}, rule {rule.id}"
-        return [
-            f"{place}: expected {what} {expected[what]}, found {found[what]} ({self.story(rule, at_ms, last)})"
-            for what in found
-            if what in expected and expected[what] != found[what]
-        ]
-
-    def story(self, rule: Rule, at_ms: int, last: _Moment) -> str:
-        """How the rule came to where it is: its transitions so far, and the gate that holds it."""
-        changes = [
-            f"{print_duration(moment.at_ms)} {moment.transition}"
-            for moment in self.moments.get(rule.id, ())
-            if moment.transition and moment.at_ms <= at_ms
-        ]
-        told = ", ".join(changes[-8:]) or "nothing happened"
-        return f"{told}; stopped by {last.gate}" if last.gate else told
-
-
-def _severity(rule: Rule, state: RuleState | None) -> str:
-    if state is None or state.state not in (FIRED, RECOVERING):
-        return "none"
-    alarms = [plan.action.severity for plan in rule.actions if isinstance(plan.action, Alarm)]
-    return rule.severity(state.level) or (alarms[0] if alarms else "none")
+    def follow(self, changed: list[str]) -> None:
+        """Rules that look at what was just carried out, as they would live."""
+        if not changed or self.depth >= MAX_FOLLOWED:
+            return
+        self.depth += 1
+        for rule in self.rules:
+            trigger = next((on for on in rule.on for path in changed if path == on or path.startswith(f"{on}.")), None)
+            if trigger is not None:
+                self.evaluate(rule, trigger)
+        self.depth -= 1
 
 
 def _start(text: str, zone: tzinfo) -> int:

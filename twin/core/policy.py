@@ -231,10 +231,11 @@ def _on_contract(named: Mapping[tuple[str, str], tuple[BoundRule, ...]]) -> dict
 
 
 def _index(rulesets: Iterable[Ruleset]) -> TriggerIndex:
-    return TriggerIndex(_bind(ruleset, rule) for ruleset in rulesets for rule in ruleset.rules if rule.enabled)
+    return TriggerIndex(bind(ruleset, rule) for ruleset in rulesets for rule in ruleset.rules if rule.enabled)
 
 
-def _bind(ruleset: Ruleset, rule: Rule) -> BoundRule:
+def bind(ruleset: Ruleset, rule: Rule) -> BoundRule:
+    """What the core needs to know of a rule."""
     actions = [plan.action for plan in rule.actions]
     return BoundRule(
         ruleset=ruleset,

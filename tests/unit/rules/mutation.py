@@ -1,9 +1,10 @@
 """Mutation of rule packs: does the pack's own tests notice when an operator, a constant or a duration is wrong?
 
 Each mutant is the pack with one thing changed: an operator or a constant of an expression, the default of a parameter,
-the `for`, `clear.for`, `cooldown` and `retry` of a rule, or the bound of its guard. A mutant that does not compile is
-no mutant. One that passes every test of the pack survives and is a hole in them. Not mutated, because an expectation
-cannot see them: what an action carries (its template, how soon its command expires) and calendars.
+the `for`, `clear.for`, `cooldown` and `retry` of a rule, the bound of its guard, or what an action carries: the severity
+of an alarm, the template and cooldown of a notice, the name of a lock, that a lock is none, the value of a parameter. A
+mutant that does not compile is no mutant. One that passes every test of the pack survives and is a hole in them. Not
+mutated, because an expectation cannot see them: how soon a command expires, whom a notice goes to, and calendars.
 
 `python -m tests.unit.rules.mutation [PACK ...]` prints the score of each pack and its survivors.
 """
@@ -24,6 +25,7 @@ from rules.literals import is_duration, print_duration, print_money, read_durati
 from rules.ruleset import compile_ruleset
 from rules.testing import plain_model, run_test
 from tests.unit.rules.twin_model import PACKS, pack
+from twin.core.rehearsal import rehearse
 from twin.core.view import TWIN_MODEL
 
 PLAIN = plain_model(TWIN_MODEL)
@@ -100,7 +102,7 @@ def is_caught(document: Mapping[str, Any], rule: str = "") -> bool | None:
     except RulesetError:
         return None
     tests = sorted(document["tests"], key=lambda test: all(expected["rule"] != rule for expected in test["expect"]))
-    return any(not run_test(plain, test, ZONE).passed for test in tests)
+    return any(not run_test(plain, test, ZONE, stage=rehearse).passed for test in tests)
 
 
 def mutants(document: dict[str, Any]) -> Iterator[Mutant]:
@@ -112,6 +114,8 @@ def mutants(document: dict[str, Any]) -> Iterator[Mutant]:
         for path, value in places_of(rule):
             for other in ways_of(path, value):
                 yield changed(document, ("rules", index, *path), other)
+        for path, other in mutated_actions(rule):
+            yield changed(document, ("rules", index, *path), other)
 
 
 def places_of(rule: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -125,6 +129,24 @@ def places_of(rule: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
             part = part.get(key) if isinstance(part, Mapping) else part[key] if part is not None else None
         if part is not None:
             yield path, part
+
+
+def mutated_actions(rule: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Other words in the actions of a rule, each with its place."""
+    for index, action in enumerate(rule["then"]):
+        ((name, fields),) = action.items()
+        for field, value in fields.items():
+            place = ("then", index, name, field)
+            if field == "severity":
+                yield place, "info" if value != "info" else "major"
+            elif field in ("template", "lock") or (name, field) == ("webhook", "name"):
+                yield place, f"{value}-x"
+            elif field == "cooldown" and is_duration(str(value)):
+                yield from ((place, other) for other in mutated_duration(value))
+            elif (name, field) == ("set_param", "value") and isinstance(value, int):
+                yield place, value + 1
+        if len(rule["then"]) > 1:
+            yield ("then",), [other for other in rule["then"] if other is not action]
 
 
 def ways_of(path: tuple[Any, ...], value: Any) -> Iterator[Any]:

@@ -75,7 +75,8 @@ def test_a_fired_rule_has_no_gate_and_the_record_travels_as_json():
     assert msgspec.json.decode(msgspec.json.encode(record), type=Record) == record
     assert render(record, "en") == (
         "Rule overload (version 7) at 2026-01-04T16:00:30Z has fired. "
-        "What it looked at: reading.power_w > p.limit_w (7000 W > 6000 W) is true."
+        "What it looked at: reading.power_w > p.limit_w (7000 W > 6000 W) is true; "
+        "reading.power_w < p.limit_w * 9 / 10 (7000 W < 5400 W) is false."
     )
 
 

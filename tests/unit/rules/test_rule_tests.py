@@ -10,6 +10,7 @@ from rules.ruleset import compile_ruleset
 from rules.series import read_series
 from rules.testing import run_tests
 from tests.unit.rules.twin_model import MODEL, SHANGHAI, example
+from twin.core.rehearsal import rehearse
 
 
 @pytest.mark.parametrize(
@@ -40,13 +41,13 @@ def test_bad_series_are_refused(text):
 def outcome(**test):
     document = example()
     document["tests"] = [{"name": "t", **test}]
-    (result,) = run_tests(compile_ruleset(document, MODEL), document, SHANGHAI)
+    (result,) = run_tests(compile_ruleset(document, MODEL), document, SHANGHAI, rehearse)
     return result
 
 
 def test_the_example_passes_its_own_tests():
     document = example()
-    results = run_tests(compile_ruleset(document, MODEL), document)
+    results = run_tests(compile_ruleset(document, MODEL), document, None, rehearse)
     assert [(one.name, one.passed) for one in results] == [("overload holds through one lost sample", True)]
 
 
