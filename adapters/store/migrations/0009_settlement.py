@@ -22,6 +22,14 @@ BILL_FIXED = (
     *("document", "digest"),
 )
 PARTS = ("bill_line", "bill_wallet")
+INDEXES = [
+    # Bills say how much of a register was dated by a share of time; few intervals are.
+    "CREATE INDEX IF NOT EXISTS ix_energy_estimated ON energy (site, meter, epoch, from_qty) WHERE estimated",
+    # Of millions of journals only these move a wallet without being a charge.
+    "CREATE INDEX IF NOT EXISTS ix_journal_credit ON journal (site, seq)"
+    " WHERE kind NOT IN ('charge', 'adjustment', 'fee', 'share')",
+    "CREATE INDEX IF NOT EXISTS ix_relay_report_breaker ON relay_report (site, breaker, ts)",
+]
 _ISSUED = "an issued bill is fixed: correct it by a new one"
 _GAP = "a statement number must follow the last one of its series"
 _FOLLOWS = (
@@ -216,7 +224,7 @@ class Migration(BaseMigration):
             ],
             {
                 "table": "charge_sum",
-                "indexes": (("site", "scope", "account"),),
+                "indexes": (("site", "scope", "account"), ("site", "account", "month")),
                 "pk_attr": "id",
             },
         ),
@@ -389,5 +397,5 @@ class Migration(BaseMigration):
                 "FOREIGN KEY (site, bill) REFERENCES bill (site, bill)",
             ),
         ),
-        RunStatements(sqlite=SQLITE, postgres=POSTGRES),
+        RunStatements(both=INDEXES, sqlite=SQLITE, postgres=POSTGRES),
     ]

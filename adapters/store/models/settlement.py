@@ -117,7 +117,7 @@ class ChargeSum(Model):
 
     class Meta:
         table = "charge_sum"
-        indexes = (("site", "scope", "account"),)
+        indexes = (("site", "scope", "account"), ("site", "account", "month"))
 
 
 class BillRow(Model):
