@@ -45,6 +45,7 @@ _ROWS = (
     " AND r.meter = e.meter AND r.epoch = e.epoch AND r.from_qty = e.from_qty AND r.revision = 1"
     " WHERE e.site = ? AND e.meter = ? AND e.epoch = ? AND e.to_qty > ? ORDER BY e.from_qty"
 )
+_OPENING = "SELECT points FROM energy WHERE site = ? AND meter = ? AND epoch = ? AND from_qty IS NULL"
 _ADJUSTMENTS = (
     "SELECT number, epoch, from_qty, to_qty, from_ts, to_ts, original_from, tenant, account, tariff, version, month,"
     " period, tier, price_micro, estimated FROM adjustment WHERE site = ? AND meter = ? AND epoch = ? AND to_qty > ?"
@@ -102,7 +103,8 @@ class Stray(msgspec.Struct, frozen=True):
 class MeterHistory(msgspec.Struct, frozen=True):
     """One meter from `start_ts` on: what holds (`effective`), what ought to hold (`canonical`), both in register order.
 
-    `newest` is the number of its last adjustment; `counted` says whether a tariff counts use.
+    `newest` is the number of its last adjustment; `counted` says whether a tariff counts use. `epochs` and `occupancy`
+    are what `canonical` was rated from.
     """
 
     site: str
@@ -116,6 +118,8 @@ class MeterHistory(msgspec.Struct, frozen=True):
     strays: list[Stray]
     newest: int
     counted: bool
+    epochs: list[Epoch]
+    occupancy: Occupancy
 
 
 class _Samples(msgspec.Struct):
@@ -179,6 +183,8 @@ async def load_history(tx: Transaction, prices: SitePrices, meter: str, from_ts:
         strays=strays,
         newest=int((await tx.fetch(_NEWEST, site, meter))[0][0]),
         counted=any(_counts(prices.tariffs[name]) for name in {one.payer.tariff for one in payers} & {*prices.tariffs}),
+        epochs=epochs,
+        occupancy=who,
     )
 
 
@@ -214,7 +220,7 @@ async def _points_before(
                 return found, max(earlier, key=lambda point: (point.ts, point.qty)).qty
         below = rows[-1]["from_qty"]
     if head.opened_ts is not None and head.opened_ts <= ts:
-        return [*found, Point(head.opened_ts, head.opening)], head.opening
+        return [*found, *await _opening(tx, site, meter, head)], head.opening
     return found, None
 
 
@@ -236,7 +242,7 @@ async def _gather(tx: Transaction, site: str, meter: str, heads: Sequence[EpochH
             trusted, base_qty = await _points_before(tx, site, meter, head, start_ts)
         if base_qty is None:
             base_qty = head.opening
-            trusted += _opening(head)
+            trusted += await _opening(tx, site, meter, head)
         rows = list(await tx.fetch(_ROWS, site, meter, head.epoch, base_qty))
         for row in rows:
             trusted += _points_of(row)
@@ -244,8 +250,13 @@ async def _gather(tx: Transaction, site: str, meter: str, heads: Sequence[EpochH
     return gathered
 
 
-def _opening(head: EpochHead) -> list[Point]:
-    return [] if head.opened_ts is None else [Point(head.opened_ts, head.opening)]
+async def _opening(tx: Transaction, site: str, meter: str, head: EpochHead) -> list[Point]:
+    """The opening as a sample, with the sub-registers it told; none where nobody knows when it held."""
+    if head.opened_ts is None:
+        return []
+    rows = await tx.fetch(_OPENING, site, meter, head.epoch)
+    told = [point for row in rows if row[0] for point in unpack(bytes(row[0])) if point.qty == head.opening]
+    return [*told, Point(head.opened_ts, head.opening)]
 
 
 def _points_of(row: Row) -> list[Point]:
