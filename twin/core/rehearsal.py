@@ -120,7 +120,7 @@ class Rehearsal:
         if self._bound[rule.id].charges and isinstance(delta, int) and delta > 0:
             meter = draft.meter(METERS[_switch_of(rule)])
             register = meter.register = duplicate(meter.register)
-            register.seen += delta
+            register.seen = register.head + delta  # what live rules read as reading.delta
             register.seen_ts = env.now
         self._group = draft.group
 

@@ -1,10 +1,11 @@
 """Mutation of rule packs: does the pack's own tests notice when an operator, a constant or a duration is wrong?
 
 Each mutant is the pack with one thing changed: an operator or a constant of an expression, the default of a parameter,
-the `for`, `clear.for`, `cooldown` and `retry` of a rule, the bound of its guard, or what an action carries: the severity
-of an alarm, the template and cooldown of a notice, the name of a lock, that a lock is none, the value of a parameter. A
-mutant that does not compile is no mutant. One that passes every test of the pack survives and is a hole in them. Not
-mutated, because an expectation cannot see them: how soon a command expires, whom a notice goes to, and calendars.
+the `for`, `clear.for`, `cooldown` and `retry` of a rule, the bound of its guard, one of its actions left out, or what
+an action carries: the severity of an alarm, the template and cooldown of a notice, the name of a lock, the value of a
+parameter. A mutant that does not compile is no mutant. One that passes every test of the pack survives and is a hole in
+them. Not mutated, because an expectation cannot see them: how soon a command expires, whom a notice goes to, and
+calendars.
 
 `python -m tests.unit.rules.mutation [PACK ...]` prints the score of each pack and its survivors.
 """
