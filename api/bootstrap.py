@@ -20,6 +20,7 @@ from adapters.mqtt.publisher import MqttPublisher
 from adapters.mqtt.subscriber import MqttSubscriber
 from adapters.notify.log_notifier import LogNotifier
 from adapters.notify.webhook_sender import WebhookSender
+from adapters.store.act_marks import SqlActMarks
 from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
 from adapters.store.books import SqlBooks
@@ -66,6 +67,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+DOUBTED_ACTS = 1_000
+"""More acts than people can make in the second that Redis may lose with the power."""
+
 __all__ = [
     "DatabaseURLError",
     "Embedded",
@@ -91,12 +95,9 @@ class Embedded:
         self.settings = settings
         self.servers = servers
 
-    def lost(self) -> str:
-        """Which of the servers has died, with the end of its log; an empty text while all live."""
-        for server in self.servers:
-            if not server.is_running:
-                return f"{server!r} has died. The end of its log:\n{server.log_tail()}"
-        return ""
+    def dead(self) -> list[RunningServer]:
+        """The servers that have died."""
+        return [server for server in self.servers if not server.is_running]
 
     def stop(self) -> None:
         """Stop the children, broker first, so that nothing arrives while Redis saves."""
@@ -147,6 +148,7 @@ class Platform:
         self.store = RedisTwinStore(self.redis) if remember else RedisTwinStore(self.redis, cache_groups=0)
         self.stream = RedisEffectStream(connect(settings.redis_url, retries=0))
         self.ledger = SqlLedger(database)
+        self.marks = SqlActMarks(database)
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
         self.alarms = SqlAlarms(database)
@@ -159,7 +161,7 @@ class Platform:
         """How far a device's clock may be ahead; there is no such thing where time follows telemetry."""
         self.policies = CompiledPolicies(self.registry, skew_ms=self.skew_ms)
         self.applier = Applier(self.store, self.policies, clock)
-        self.delivery = ActDelivery(self.store, self.ledger, self.applier)
+        self.delivery = ActDelivery(self.store, self.ledger, self.applier, self.marks)
         self.ingest = Ingest(self.store, self.applier, clock)
         self.pump = TimerPump(self.store, self.registry, self.applier, clock)
         self.publisher = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}-commands")
@@ -196,9 +198,16 @@ class Platform:
     async def prepare(self) -> None:
         """Bring the twins in line with SQL before anything listens; several services may ask for it at once."""
         async with self._preparing:
-            rebuilt = await rebuild_where_needed(self.registry, self.store, self.stream, self.clock)
+            rebuilt = await rebuild_where_needed(
+                self.registry, self.store, self.stream, self.clock, self.ledger, self.marks
+            )
             self.rebuilt |= rebuilt
             await self.delivery.sweep()
+
+    async def recover(self) -> None:
+        """After Redis came back from the dead: what it lost with its last second is found out and made good."""
+        await self.ledger.doubt_deliveries(DOUBTED_ACTS)
+        await self.prepare()
 
     async def ingest_until(self, stop: asyncio.Event) -> None:
         """Subscribe and decide until told to stop. The handler is ready before the session connects.

@@ -27,8 +27,6 @@ REFRESH_EVERY_S = 5.0
 LOOK_EVERY_S = 0.5
 """So often every process looks whether rules, tariffs or settings have changed: one small question a site."""
 RESTART_PAUSE_S = 1.0
-DOUBTED_ACTS = 1_000
-"""More acts than people can make in the second that Redis may lose with the power."""
 COLLECT_AFTER = (20_000, 20, 20)
 """Thresholds of Python's garbage collector. Every reading makes objects that live on and none that needs collecting:
 with the default of 700 the collector took a sixth to a third of a reading's CPU time."""
@@ -52,8 +50,7 @@ class Services:
         """Run until `stop` is set."""
         gc.set_threshold(*COLLECT_AFTER)
         platform = self.platform
-        await platform.ledger.doubt_deliveries(DOUBTED_ACTS)
-        await platform.prepare()
+        await platform.recover()
         self.loops = platform.consumers()
         tasks: list[Coroutine[None, None, None]] = []
         if "commands" in self.names:
@@ -91,6 +88,7 @@ class Services:
     async def _consume(self, name: str) -> None:
         """One loop a site, and one more whenever a site is added."""
         running: dict[str, asyncio.Task[None]] = {}
+        self.platform.loops[name] = self.loops[name]
         try:
             while not self.stop.is_set():
                 for site in await self.platform.registry.sites():

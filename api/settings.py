@@ -17,6 +17,7 @@ ENVIRONMENT = {
     "redis_url": "TWINMETER_REDIS_URL",
     "database_url": "TWINMETER_DATABASE_URL",
     "http": "TWINMETER_HTTP",
+    "metrics": "TWINMETER_METRICS",
     "data": "TWINMETER_DATA",
     "clock": "TWINMETER_CLOCK",
     "host": "TWINMETER_HOST",
@@ -60,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True):
     redis_url: str = ""
     database_url: str = ""
     http: str = "127.0.0.1:8080"
+    metrics: str = ""
+    """HOST:PORT where a single service tells its own metrics; empty: nowhere."""
     data: str = "var/twinmeter"
     clock: str = "real"
     host: str = "twinmeter"
@@ -88,10 +91,12 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def http_address(self) -> tuple[str, int]:
         """Host and port of the HTTP API. Raises SettingsError."""
-        host, _, port = self.http.rpartition(":")
-        if not port.isdigit():
-            raise SettingsError(f"http {self.http!r} is not HOST:PORT, such as 127.0.0.1:8080")
-        return host or "127.0.0.1", int(port)
+        return _address("http", self.http, "127.0.0.1:8080")
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """Host and port of a single service's metrics; None where they are not served. Raises SettingsError."""
+        return _address("metrics", self.metrics, "127.0.0.1:9101") if self.metrics else None
 
     def shown(self) -> dict[str, Any]:
         """All settings for people to see: secrets and passwords inside URLs are blotted out."""
@@ -99,6 +104,13 @@ class Settings(msgspec.Struct, frozen=True):
             name: "***" if name in SECRETS and value else _without_password(str(value))
             for name, value in msgspec.structs.asdict(self).items()
         }
+
+
+def _address(name: str, value: str, such_as: str) -> tuple[str, int]:
+    host, _, port = value.rpartition(":")
+    if not port.isdigit() or int(port) > 65_535:
+        raise SettingsError(f"{name} {value!r} is not HOST:PORT, such as {such_as}")
+    return host or "127.0.0.1", int(port)
 
 
 def load_settings(flags: dict[str, Any] | None = None, config: str | None = None) -> Settings:

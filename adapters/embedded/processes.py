@@ -80,6 +80,7 @@ class RunningServer:
         self.log_path = data_dir / f"{launch.name}.log"
         self.notes = tuple(notes)
         """What a person should know: a port that was taken, and by whom."""
+        self._launch = launch
         self._process = process
 
     def __repr__(self) -> str:
@@ -105,6 +106,31 @@ class RunningServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def respawn(self, within_s: float = 10.0) -> None:
+        """Start the program anew where it was, after it died; `wait_ready` then says when it serves.
+
+        Call it from the main thread; it does not wait. Raises EmbeddedServerError where its port or its data directory
+        are in other hands by now: its clients know it by its URL alone.
+        """
+        if self.is_running:
+            return
+        if not is_free(self.port):
+            raise EmbeddedServerError(f"port {self.port} of {self.program} is taken by {who_listens(self.port)}")
+        lock = _lock_data_dir(self.data_dir / f"{self.name}.lock", self.program, within_s, lambda _: None)
+        try:
+            self._process = _spawn(self._launch, self.port, self.data_dir, lock)
+        finally:
+            os.close(lock)
+        self.pid = self._process.pid
+
+    def wait_ready(self, within_s: float = 60.0) -> None:
+        """Returns once it serves. Raises EmbeddedServerError with the end of its log when it does not."""
+        version = _wait_until_ready(self._launch, self._process, self.port, self.log_path, within_s, lambda _: None)
+        if version is None:
+            ended = f"{self.program} ended with code {self._process.returncode} before it served"
+            raise EmbeddedServerError(f"{ended}; the end of {self.log_path}:\n{self.log_tail(15)}")
+        self.version = version
 
     def __enter__(self) -> RunningServer:
         return self

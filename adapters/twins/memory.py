@@ -52,6 +52,7 @@ class MemorySite(msgspec.Struct):
     builder: int = 0
     last: str = BEGINNING
     trimmed: str = BEGINNING
+    mark: str = ""
     groups: dict[str, Group] = {}
     timers: dict[str, int] = {}
     directory: dict[str, str] = {}
@@ -210,6 +211,14 @@ class MemoryTwinStore:
             return None
         self._builders[site] = state.builder
         return state.generation, state.last
+
+    async def act_mark(self, site: str) -> str:
+        """The mark of SQL's newest act that was noted last; an empty text for none."""
+        return self.redis.site(site).mark
+
+    async def note_act_mark(self, site: str, mark: str) -> None:
+        """Note a mark of SQL's newest act in place of the one before."""
+        self.redis.site(site).mark = mark
 
     async def replace_site(
         self, site: str, generation: int, groups: AsyncIterator[Group], *, wake: int, position: str = BEGINNING

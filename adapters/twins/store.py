@@ -283,6 +283,17 @@ class RedisTwinStore:
             self._memory.drop_site(site)
         return None if trust is None else (trust.generation, trust.last)
 
+    async def act_mark(self, site: str) -> str:
+        """The mark of SQL's newest act that was noted last; an empty text for none."""
+        with self._reaching:
+            mark = await self._client.hget(site_keys(site).generation, "mark")
+        return mark.decode() if mark else ""
+
+    async def note_act_mark(self, site: str, mark: str) -> None:
+        """Note a mark of SQL's newest act in place of the one before."""
+        with self._reaching:
+            await self._client.hset(site_keys(site).generation, "mark", mark)
+
     async def _trusted(self, site: str) -> Trust:
         trust = self._trusts.get(site)
         if trust is None:

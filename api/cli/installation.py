@@ -18,7 +18,7 @@ from api.cli.errors import CommandError, WrongUsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-    from api.bootstrap import Platform
+    from api.bootstrap import Embedded, Platform
     from api.settings import Settings
 
 Result = TypeVar("Result")
@@ -31,8 +31,8 @@ class Installation(msgspec.Struct, frozen=True):
 
     settings: Settings
     alone: bool
-    lost: Callable[[], str] = lambda: ""
-    """Says which of our embedded servers has died, with the end of its log; an empty text while all live."""
+    embedded: Embedded | None = None
+    """The servers we started, where we did."""
 
 
 def say(text: str) -> None:
@@ -92,7 +92,7 @@ def installation(
     except OSError as error:
         raise CommandError(f"data folder {settings.data}: {error.strerror}; name another with --data") from None
     try:
-        yield Installation(embedded.settings, alone, embedded.lost)
+        yield Installation(embedded.settings, alone, embedded)
     finally:
         embedded.stop()
 

@@ -32,6 +32,7 @@ DatabaseUrl = Annotated[
     str | None, typer.Option("--database-url", help="postgresql://... or sqlite:///path; empty: SQLite in --data.")
 ]
 Http = Annotated[str | None, typer.Option("--http", help="HOST:PORT of the HTTP API.")]
+Metrics = Annotated[str | None, typer.Option("--metrics", help="HOST:PORT of this service's own /metrics.")]
 Clock = Annotated[str | None, typer.Option("--clock", help="real, telemetry, or scaled:START,RATE.")]
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 InputFiles = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True)]
@@ -47,7 +48,7 @@ def settings_of(config: Path | None, **flags: Any) -> Settings:
     try:
         settings = load_settings(flags, None if config is None else str(config))
         parse_clock_spec(settings.clock)
-        _ = settings.http_address
+        _ = settings.http_address, settings.metrics_address
     except (SettingsError, ClockSpecError) as error:
         raise WrongUsageError(str(error)) from None
     return settings

@@ -31,10 +31,11 @@ def rebuild(
 
 
 async def _rebuild(platform: Platform, only: str | None) -> dict[str, int]:
-    from twin.flows.rebuild_twins import rebuild as rebuild_twins
+    from twin.flows.rebuild_twins import rebuild_and_mark
 
     sites = await platform.registry.sites()
     if only is not None and only not in sites:
         raise CommandError(f"site {only!r} is not in the database; known: {', '.join(sites) or 'none'}")
     wanted = sites if only is None else [only]
-    return {name: await rebuild_twins(platform.registry, platform.store, platform.clock, name) for name in wanted}
+    parts = (platform.registry, platform.store, platform.clock, platform.ledger, platform.marks)
+    return {name: await rebuild_and_mark(*parts, name) for name in wanted}

@@ -1,17 +1,20 @@
-"""`twinmeter ingest|ledger|commands|scheduler|recorder|api`: one service a process, for production. Every URL must be given."""
+"""`twinmeter ingest|ledger|commands|scheduler|recorder|api`: one service a process, for production, on given URLs."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.cli.errors import WrongUsageError
+from api.cli.errors import CommandError, WrongUsageError
 from api.cli.installation import opened, say, set_up_logs
-from api.cli.options import Clock, Config, Data, DatabaseUrl, Http, MqttUrl, RedisUrl, settings_of
+from api.cli.options import Clock, Config, Data, DatabaseUrl, Http, Metrics, MqttUrl, RedisUrl, settings_of
 from api.cli.up import run_loop, run_services, stop_on_signals
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from api.settings import Settings
 
 Shard = Annotated[int | None, typer.Option("--shard", help="Number of the ingest shard.", min=0, max=9999)]
@@ -25,11 +28,12 @@ def ingest(
     database_url: DatabaseUrl = None,
     data: Data = None,
     clock: Clock = None,
+    metrics: Metrics = None,
 ) -> None:
     """Telemetry from the broker into twins."""
     _run("ingest", settings_of(
         config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock,
-        ingest_shard=shard,
+        ingest_shard=shard, metrics=metrics,
     ))  # fmt: skip
 
 
@@ -40,10 +44,12 @@ def ledger(
     database_url: DatabaseUrl = None,
     data: Data = None,
     clock: Clock = None,
+    metrics: Metrics = None,
 ) -> None:
     """Effects of the twins into the SQL ledger."""
     _run("ledger", settings_of(
-        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock
+        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock,
+        metrics=metrics,
     ))  # fmt: skip
 
 
@@ -54,10 +60,12 @@ def commands(
     database_url: DatabaseUrl = None,
     data: Data = None,
     clock: Clock = None,
+    metrics: Metrics = None,
 ) -> None:
     """Commands to devices, notices to people."""
     _run("commands", settings_of(
-        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock
+        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock,
+        metrics=metrics,
     ))  # fmt: skip
 
 
@@ -68,10 +76,12 @@ def scheduler(
     database_url: DatabaseUrl = None,
     data: Data = None,
     clock: Clock = None,
+    metrics: Metrics = None,
 ) -> None:
     """Timers of the twins, and acts that were not delivered yet."""
     _run("scheduler", settings_of(
-        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock
+        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock,
+        metrics=metrics,
     ))  # fmt: skip
 
 
@@ -82,11 +92,13 @@ def recorder(
     database_url: DatabaseUrl = None,
     data: Data = None,
     clock: Clock = None,
+    metrics: Metrics = None,
 ) -> None:
     """What devices send into the recorded history; rules in the shadow of the active ones."""
     settings = settings_of(
-        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock
-    )
+        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock,
+        metrics=metrics,
+    )  # fmt: skip
     if not settings.history_days:
         raise WrongUsageError("TWINMETER_HISTORY_DAYS is 0, so there is nothing to record; give a number of days")
     _run("recorder", settings)
@@ -100,10 +112,12 @@ def api(
     database_url: DatabaseUrl = None,
     data: Data = None,
     clock: Clock = None,
+    metrics: Metrics = None,
 ) -> None:
     """The HTTP API."""
     _run("api", settings_of(
-        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock, http=http
+        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock, http=http,
+        metrics=metrics,
     ))  # fmt: skip
 
 
@@ -119,11 +133,35 @@ def _run(name: str, settings: Settings) -> None:
 
 
 async def _serve(name: str, settings: Settings) -> None:
+    from api.http.service_metrics import serve_metrics
     from api.services import Services
 
+    listener = _metrics_listener(settings)
     platform = await opened(settings, say, remember=name == "ingest")
     services = Services(platform, (name,))
+    scraped = None if listener is None else asyncio.create_task(serve_metrics(platform, listener, services.stop))
     stop_on_signals(services.stop)
     say(f"{name}: running; Ctrl-C stops")
-    await run_services(services)
+    try:
+        await run_services(services)
+    finally:
+        services.stop.set()
+        if scraped is not None:
+            await scraped
     say(f"{name}: stopped")
+
+
+def _metrics_listener(settings: Settings) -> socket | None:
+    """Where this process tells its own counters; None where the settings name no place."""
+    from api.bootstrap import who_listens
+    from api.http.serve import url_of
+    from api.http.service_metrics import PATH, listen_for_metrics
+
+    if settings.metrics_address is None:
+        return None
+    try:
+        listener = listen_for_metrics(settings.metrics_address, who_listens)
+    except OSError as error:
+        raise CommandError(str(error.strerror)) from None
+    say(f"metrics   {url_of(listener)}{PATH}")
+    return listener

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from api.cli.errors import CommandError
+from api.cli.guard_servers import ServerGuard
 from api.cli.installation import installation, opened, say, set_up_logs
 from api.cli.options import Clock, Config, Data, DatabaseUrl, Http, MqttUrl, RedisUrl, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from api.bootstrap import Platform
+    from api.bootstrap import Embedded, Platform
     from api.services import Services
     from api.settings import Settings
     from twin.flows.read_site import SiteFiles
 
 URL_POLL_S = 0.1
-CHILD_POLL_S = 1.0
 
 
 def up(
@@ -52,7 +52,7 @@ def up(
     if there is not None:
         raise CommandError(f"{settings.data} is in use by pid {there.pid} ({there.http_url}); stop it, or give --data")
     with installation(settings, broker=True) as found:
-        run_loop(_serve(found.settings, files, found.lost))
+        run_loop(_serve(found.settings, files, found.embedded))
 
 
 def run_loop(work: Coroutine[Any, Any, None]) -> None:
@@ -65,7 +65,7 @@ def run_loop(work: Coroutine[Any, Any, None]) -> None:
     uvloop.run(work)
 
 
-async def _serve(settings: Settings, files: SiteFiles | None, lost: Callable[[], str]) -> None:
+async def _serve(settings: Settings, files: SiteFiles | None, embedded: Embedded | None) -> None:
     from api.cli.running import forget_running
     from api.cli.site import import_files, show_difference
     from api.services import Services
@@ -77,23 +77,22 @@ async def _serve(settings: Settings, files: SiteFiles | None, lost: Callable[[],
     services = Services(platform)
     stop_on_signals(services.stop)
     telling = asyncio.create_task(_tell_when_ready(services, settings))
-    watching = asyncio.create_task(_stop_when_lost(services, lost))
+    guard = ServerGuard(embedded.dead if embedded is not None else list, platform.recover, say)
+    watching = asyncio.create_task(_stop_when_given_up(services, guard))
     try:
         await run_services(services)
     finally:
         telling.cancel()
         watching.cancel()
         forget_running(settings.data_dir)
-    if lost():
-        raise CommandError(f"stopped, because an embedded server was lost; start again. {lost()}")
+    if guard.given_up:
+        raise CommandError(f"stopped, because an embedded server was lost and did not come back; {guard.given_up}")
     say("stopped")
 
 
-async def _stop_when_lost(services: Services, lost: Callable[[], str]) -> None:
+async def _stop_when_given_up(services: Services, guard: ServerGuard) -> None:
     """Without its servers nothing works: better to end, with the reason, than to look alive."""
-    while not lost():  # noqa: ASYNC110 - a child process is polled
-        await asyncio.sleep(CHILD_POLL_S)
-    say(f"an embedded server was lost, stopping: {lost()}")
+    await guard.run()
     services.stop.set()
 
 

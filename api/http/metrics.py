@@ -39,20 +39,14 @@ class SiteNumbers(msgspec.Struct, frozen=True):
     counts: Any
 
 
-class PlatformCollector(Collector):
-    """Tells what was gathered last, and what the objects of this process count by themselves."""
+class ProcessCollector(Collector):
+    """Tells what the objects of this process count by themselves."""
 
-    def __init__(self, backend: Backend, feed: LiveFeed) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._feed = feed
-        self.sites: dict[str, SiteNumbers] = {}
 
     def collect(self) -> Iterator[Metric]:
         """All families of one scrape."""
-        yield from self._of_process()
-        yield from self._of_sites()
-
-    def _of_process(self) -> Iterator[Metric]:
         backend = self._backend
         ingest = backend.ingest.counters
         yield _counter("messages", "Messages taken from the broker.", ingest.messages)
@@ -64,8 +58,6 @@ class PlatformCollector(Collector):
         yield _gauge("timer_lateness_seconds", "How late the last timers were.", backend.pump.late_ms / 1000)
         yield _counter("published", "Messages that the broker confirmed.", backend.publisher.published)
         yield _gauge("publisher_connected", "1 while commands can go out.", int(backend.publisher.connected))
-        yield _gauge("live_feeds", "Live feeds that are open.", self._feed.followers)
-        yield _counter("live_feeds_let_go", "Live feeds that were read too slowly.", self._feed.counters.let_go)
         failures = CounterMetricFamily("twinmeter_service_failures", "Services started again.", labels=["service"])
         for service, count in backend.service_failures.items():
             failures.add_metric([service], count)
@@ -78,6 +70,28 @@ class PlatformCollector(Collector):
             yield _counter("ingest_batches", "Batches decided.", counters.batches)
             yield _counter("ingest_batch_failures", "Batches given back to the broker.", counters.handler_failures)
             yield _counter("ingest_reconnects", "Connections made anew.", counters.reconnects)
+        consumed = CounterMetricFamily(
+            "twinmeter_entries_consumed", "Entries of effect streams dealt with.", labels=["consumer"]
+        )
+        for consumer, loop in backend.loops.items():
+            consumed.add_metric([consumer], loop.consumed)
+        yield consumed
+
+
+class PlatformCollector(Collector):
+    """Tells what was gathered last of the sites, and of the process that serves the API."""
+
+    def __init__(self, backend: Backend, feed: LiveFeed) -> None:
+        self._process = ProcessCollector(backend)
+        self._feed = feed
+        self.sites: dict[str, SiteNumbers] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """All families of one scrape."""
+        yield from self._process.collect()
+        yield _gauge("live_feeds", "Live feeds that are open.", self._feed.followers)
+        yield _counter("live_feeds_let_go", "Live feeds that were read too slowly.", self._feed.counters.let_go)
+        yield from self._of_sites()
 
     def _of_sites(self) -> Iterator[Metric]:
         site = ["site"]

@@ -73,15 +73,16 @@ async def serve_http(platform: Platform, stop: asyncio.Event) -> None:
 def listen(host: str, port: int, platform: Platform) -> socket.socket:
     """A listening socket at the wanted address, or at a free port of that host when the port is taken."""
     try:
-        return _bound(host, port)
+        return bound(host, port)
     except OSError as error:
         if error.errno != errno.EADDRINUSE or port == 0:
             raise
     log.warning("the port is taken, using another", host=host, port=port, by=platform.who_listens(port))
-    return _bound(host, 0)
+    return bound(host, 0)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
+    """A listening socket at an address. Raises OSError where it is taken or is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -16,12 +16,16 @@ import structlog
 from twin.core.acts import ActOutOfOrderError
 from twin.core.messages import ContractsChanged
 from twin.core.model import Group
+from twin.flows.find_lost_acts import why_went_back
+from twin.ports import StoreLostError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twin.flows.apply_messages import Applier
-    from twin.ports import Ledger, PendingAct, TwinStore
+    from twin.flows.find_lost_acts import ActMarks
+    from twin.flows.rebuild_twins import Store
+    from twin.ports import Ledger, PendingAct
 
 log = structlog.get_logger(__name__)
 
@@ -32,17 +36,22 @@ SWEEP_EVERY_S = 1.0
 class ActDelivery:
     """Delivers pending acts to their twins."""
 
-    def __init__(self, store: TwinStore, ledger: Ledger, applier: Applier) -> None:
+    def __init__(self, store: Store, ledger: Ledger, applier: Applier, marks: ActMarks) -> None:
         self._store = store
         self._ledger = ledger
         self._applier = applier
+        self._marks = marks
 
     async def deliver(self, acts: Sequence[PendingAct]) -> int:
-        """Deliver acts, oldest first within each group; returns how many were confirmed by their twin."""
+        """Deliver acts, oldest first within each group; returns how many were confirmed by their twin.
+
+        Raises StoreLostError where SQL went back under the twins: they would take a new act for one that they have.
+        """
         ordered = sorted(acts, key=lambda pending: (pending.site, pending.group, pending.act.seq))
         done = 0
         for site, of_site in groupby(ordered, key=lambda pending: pending.site):
             batch = list(of_site)
+            await self._require_same_history(site)
             await self._create_groups(site, batch)
             messages = {group: [item.act for item in items] for group, items in groupby(batch, key=lambda p: p.group)}
             outcome = await self._applier.apply(site, messages)
@@ -52,6 +61,7 @@ class ActDelivery:
                 else:
                     log.error("act could not be applied", group=failure.group, error=repr(failure.error))
             await self._ledger.delivered(site, {group: after.acts_seq for group, after in outcome.groups.items()})
+            await self._store.note_act_mark(site, await self._marks.newest())
             done += sum(len(messages[group]) for group in outcome.groups)
         return done
 
@@ -65,6 +75,11 @@ class ActDelivery:
         while not stop.is_set():
             if await self.sweep() < SWEEP_BATCH:
                 await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def _require_same_history(self, site: str) -> None:
+        reason = await why_went_back(self._marks, self._store, site)
+        if reason:
+            raise StoreLostError(f"site {site!r}: {reason}")
 
     async def _create_groups(self, site: str, batch: Sequence[PendingAct]) -> None:
         starting = {item.group for item in batch if isinstance(item.act, ContractsChanged)}

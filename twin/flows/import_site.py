@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 import structlog
 
-from twin.flows.rebuild_twins import rebuild, why_rebuild
+from twin.flows.find_lost_acts import why_went_back
+from twin.flows.rebuild_twins import rebuild_and_mark, why_rebuild
 from twin.ports import StoreLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from twin.flows.deliver_acts import ActDelivery
+    from twin.flows.find_lost_acts import ActMarks
     from twin.flows.policies import CompiledPolicies
-    from twin.ports import Clock, EffectStream, PendingAct, Registry, SiteDifference, SiteDocument, TwinStore
+    from twin.flows.rebuild_twins import Store
+    from twin.ports import Clock, EffectStream, Ledger, PendingAct, Registry, SiteDifference, SiteDocument
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +41,13 @@ class Parts(Protocol):
     def registry(self) -> Registry: ...
 
     @property
-    def store(self) -> TwinStore: ...
+    def store(self) -> Store: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def marks(self) -> ActMarks: ...
 
     @property
     def stream(self) -> EffectStream: ...
@@ -89,11 +98,12 @@ async def _make_sure_of_twins(parts: Parts, site: str) -> int:
     """Build the site's twins from SQL where they are missing; a running platform may be doing the same."""
     for _ in range(REBUILDS):
         reason = await why_rebuild(parts.registry, parts.store, parts.stream, site)
+        reason = reason or await why_went_back(parts.marks, parts.store, site)
         if not reason:
             return 0
         log.info("building twins from SQL", site=site, reason=reason)
         try:
-            return await rebuild(parts.registry, parts.store, parts.clock, site)
+            return await rebuild_and_mark(parts.registry, parts.store, parts.clock, parts.ledger, parts.marks, site)
         except StoreLostError:  # another process builds them too, and was later
             await asyncio.sleep(PAUSE_S)
     raise StoreLostError(f"the twins of {site} were replaced again and again while they were built; import again")

@@ -6,17 +6,25 @@ is charged again by the next reading, because the register chain goes on exactly
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from twin.flows.find_lost_acts import MarkedStore, save_what_is_lost, why_went_back
+from twin.ports import TwinStore
+
 if TYPE_CHECKING:
-    from twin.ports import Clock, EffectStream, Registry, TwinStore
+    from twin.flows.find_lost_acts import ActMarks
+    from twin.ports import Clock, EffectStream, Ledger, Registry
 
 log = structlog.get_logger(__name__)
 
 LEDGER = "ledger"
 """The consumer group that acknowledges an effect only after SQL has it."""
+
+
+class Store(TwinStore, MarkedStore, Protocol):
+    """Twins, and the mark of the SQL history that they follow."""
 
 
 async def why_rebuild(registry: Registry, store: TwinStore, stream: EffectStream, site: str) -> str:
@@ -55,17 +63,31 @@ async def rebuild(registry: Registry, store: TwinStore, clock: Clock, site: str)
 
 
 async def rebuild_where_needed(
-    registry: Registry, store: TwinStore, stream: EffectStream, clock: Clock
+    registry: Registry, store: Store, stream: EffectStream, clock: Clock, ledger: Ledger, marks: ActMarks
 ) -> dict[str, str]:
-    """Check every site and rebuild those that need it; returns the reasons by site."""
+    """Check every site and rebuild those that need it; returns the reasons by site.
+
+    What the twins know and SQL has lost is recorded before they are replaced.
+    """
     reasons: dict[str, str] = {}
     for site in await registry.sites():
-        reason = await why_rebuild(registry, store, stream, site)
+        reason = await why_rebuild(registry, store, stream, site) or await why_went_back(marks, store, site)
         if reason:
             log.warning("rebuilding twins", site=site, reason=reason)
             reasons[site] = reason
-            await rebuild(registry, store, clock, site)
+            await rebuild_and_mark(registry, store, clock, ledger, marks, site)
     return reasons
+
+
+async def rebuild_and_mark(
+    registry: Registry, store: Store, clock: Clock, ledger: Ledger, marks: ActMarks, site: str
+) -> int:
+    """Rebuild a site after saving what its twins alone know, and note SQL's history as the one they follow now."""
+    await save_what_is_lost(marks, store, ledger, site, clock.now())
+    mark = await marks.newest()
+    count = await rebuild(registry, store, clock, site)
+    await store.note_act_mark(site, mark)
+    return count
 
 
 def _order(entry: str) -> tuple[int, int]:

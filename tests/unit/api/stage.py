@@ -13,6 +13,7 @@ from httpx import ASGITransport, AsyncClient
 
 from adapters.embedded.ports import who_listens
 from adapters.mqtt.publisher import MqttPublisher
+from adapters.store.act_marks import SqlActMarks
 from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
 from adapters.store.database import Database, open_database
@@ -81,6 +82,7 @@ class Stage:
         self.store = MemoryTwinStore(redis)
         self.stream = MemoryEffectStream(redis)
         self.ledger = SqlLedger(database)
+        self.marks = SqlActMarks(database)
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
         self.alarms = SqlAlarms(database)
@@ -95,7 +97,7 @@ class Stage:
         self.rule_book = SqlRuleBook(database)
         self.shadows = SqlShadows(database)
         self.applier = Applier(self.store, self.policies, self.clock)
-        self.delivery = ActDelivery(self.store, self.ledger, self.applier)
+        self.delivery = ActDelivery(self.store, self.ledger, self.applier, self.marks)
         self.ingest = Ingest(self.store, self.applier, self.clock)
         self.pump = TimerPump(self.store, self.registry, self.applier, self.clock)
         self.publisher = MqttPublisher("mqtt://127.0.0.1:1", "stage")
