@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Literal
 
+from billing.bill_terms import KINDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 Lang = Literal["zh", "en"]
 _UNITS = {"electricity": "kWh", "water": "m³"}
-_PLAIN = ("name", "tenant", "tariff", "period", "version_from", "epoch")
+_PLAIN = (
+    *("name", "tenant", "tariff", "period", "version_from", "epoch", "seq", "journal", "actor", "memo", "account"),
+    *("meter", "rows", "kind", "month", "day", "value"),
+)
 
 _WORDS: dict[str, dict[Lang, str]] = {
     "charge": {
@@ -57,14 +62,45 @@ _WORDS: dict[str, dict[Lang, str]] = {
         "zh": "每月前 {upto} {unit} 免费（本月此前已用 {use}）",
         "en": "the first {upto} {unit} of a month are free ({use} used before)",
     },
+    "line": {
+        "zh": "账目 {seq}（{journal}），{time}，经办 {actor}：{memo}",
+        "en": "ledger line {seq} ({journal}) at {time} by {actor}: {memo}",
+    },
+    "legs": {"zh": "借贷分录", "en": "accounts moved"},
+    "leg": {"zh": "{account}：{amount}", "en": "{account}: {amount}"},
+    "posted": {
+        "zh": "表计 {meter} 的计费行，入账 {amount}{adjusted}",
+        "en": "row of meter {meter}, posted at {amount}{adjusted}",
+    },
+    "more": {"zh": "另有 {rows} 行未列出", "en": "{rows} more rows are not shown"},
+    "fee": {
+        "zh": "{kind} {name} {meter} {month} {day}：{amount}",
+        "en": "{kind} {name} {meter} {month} {day}: {amount}",
+    },
+    "fact": {"zh": "{name} = {value}", "en": "{name} = {value}"},
     "proof": {"zh": "由读数重算：{verdict}", "en": "computed again from the readings: {verdict}"},
 }
-_REASONS: dict[str, dict[Lang, str]] = {
-    "late": {"zh": "补传读数", "en": "a reading that came late"},
-    "price": {"zh": "价格变更", "en": "a changed price"},
-    "tenant": {"zh": "租户变更", "en": "a change of tenant"},
-    "correction": {"zh": "读数更正", "en": "a corrected reading"},
-    "swap": {"zh": "换表", "en": "a replaced meter"},
+_REASONS_ZH = {
+    "a reading came late": "读数补传",
+    "a reading had come late": "读数补传",
+    "the payer changed between two readings": "两次读数之间更换了付费方",
+    "the tenant changed": "租户变更",
+    "rated again by hand": "人工重算",
+    "the price changed": "价格变更",
+}
+"""Reasons are English sentences in the books; the usual ones are told in Chinese, others as they are."""
+_JOURNALS_ZH = {
+    "charge": "用量费",
+    "adjustment": "调整",
+    "fee": "费用",
+    "share": "公摊",
+    "topup": "充值",
+    "opening": "期初余额",
+    "correction": "冲正",
+    "refund": "退费",
+    "refund_paid": "退费已付",
+    "transfer": "转账",
+    "write_off": "核销",
 }
 _VERDICT: dict[bool, dict[Lang, str]] = {
     True: {"zh": "一致", "en": "the same"},
@@ -140,6 +176,7 @@ _SPOKEN: dict[str, tuple[str, Callable[[Fact, tzinfo], str]]] = {
     "upto": ("upto", _quantity),
     "from_ts": ("from_time", _time),
     "to_ts": ("to_time", _time),
+    "ts": ("time", _time),
 }
 """By fact: its name in the sentences, and how it is said."""
 
@@ -173,7 +210,28 @@ def _of_tier(facts: dict[str, Fact], lang: Lang) -> dict[str, str]:
 
 def _of_adjustment(facts: dict[str, Fact], lang: Lang) -> dict[str, str]:
     reason = str(facts["reason"])
-    return {"reason": _REASONS[reason][lang] if reason in _REASONS else reason}
+    return {"reason": _REASONS_ZH.get(reason, reason) if lang == "zh" else reason}
+
+
+def _of_line(facts: dict[str, Fact], lang: Lang) -> dict[str, str]:
+    journal = str(facts["journal"])
+    return {"journal": _JOURNALS_ZH.get(journal, journal) if lang == "zh" else journal.replace("_", " ")}
+
+
+def _of_posted(facts: dict[str, Fact], lang: Lang) -> dict[str, str]:
+    later = {"zh": "，后经调整，现按以下计算", "en": ", adjusted since; as it holds now:"}[lang]
+    return {"adjusted": later if facts["adjusted"] else ""}
+
+
+def _of_fee(facts: dict[str, Fact], lang: Lang) -> dict[str, str]:
+    kind = str(facts["kind"])
+    words = KINDS.get(kind)
+    optional = dict.fromkeys(("name", "meter", "month", "day"), "")
+    return (
+        optional
+        | {name: str(facts[name]) for name in optional if name in facts}
+        | {"kind": words[lang] if words else kind}
+    )
 
 
 def _of_proof(facts: dict[str, Fact], lang: Lang) -> dict[str, str]:
@@ -185,6 +243,9 @@ _KINDS: dict[str, Callable[[dict[str, Fact], Lang], dict[str, str]]] = {
     "share": _of_share,
     "tier": _of_tier,
     "adjustment": _of_adjustment,
+    "posted": _of_posted,
+    "fee": _of_fee,
+    "line": _of_line,
     "proof": _of_proof,
 }
 

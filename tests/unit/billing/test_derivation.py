@@ -74,11 +74,11 @@ def test_an_adjustment_shows_what_was_and_what_is():
     life, where, part = shop("2026-07-01")
     tree = derive(part, "electricity", life, where, where.tariffs[0].versions[0])
     dearer = Node("charge", tree.facts | {"amount_nano": 3_000_000_000}, tree.children)
-    told = derive_difference(tree, dearer, "price")
+    told = derive_difference(tree, dearer, "a reading came late")
     assert render(told, "en", ZONE).startswith(
-        "adjustment 0.463200000 = 3.000000000 owed - 2.536800000 charged (a changed price)"
+        "adjustment 0.463200000 = 3.000000000 owed - 2.536800000 charged (a reading came late)"
     )
-    assert "（价格变更）" in render(told, "zh", ZONE)
+    assert "（读数补传）" in render(told, "zh", ZONE)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
