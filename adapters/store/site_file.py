@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from adapters.store.contracts import can_switch, local_instant
 from adapters.store.money_acts import HOARDING_PARAM
+from adapters.store.shares import check_apportionments
 from adapters.store.site_state import GATEWAY, LISTS, METERS, SiteState, SupplyRow
 from billing.money import MoneyError, parse_money
 from billing.tariff import TariffError, compile_tariff
@@ -64,6 +65,7 @@ class _Reading:
         self._tenants()
         self._occupancy()
         self._breakers()
+        self._bills()
         if self.problems:
             raise SiteError(self.problems)
         settings = {key: value for key, value in self.site.items() if key not in LISTS}
@@ -179,6 +181,15 @@ class _Reading:
                 owner = owners.setdefault(name, row.tenant)
                 if owner != row.tenant:
                     self.wrong(f"{path}.breaker", f"{name!r} belongs to the supply of tenant {owner!r} already")
+
+    def _bills(self) -> None:
+        """Who holds whose wallet, and what is divided among whom."""
+        for i, (name, entry) in enumerate(self.tenants.items()):
+            holder = entry.get("holder")
+            if holder is not None and (holder not in self.tenants or self.tenants[holder].get("holder")):
+                right = "a tenant of this file that has no holder itself"
+                self.wrong(f"tenants[{i}].holder", f"{holder!r} of {name!r} is not {right}")
+        self.problems += check_apportionments(self.site.get("apportionments", ()), self.tenants, self.devices)
 
     def _money(self, path: str, text: str | None) -> None:
         try:
