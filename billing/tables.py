@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import msgspec
 
-Kind = Literal["text", "count", "money", "exact", "price", "quantity", "instant", "day", "month"]
+Kind = Literal["text", "name", "count", "money", "exact", "price", "quantity", "instant", "day", "month"]
 """What a column's values are.
 
-`money`: nano-units, shown in cents rounded half up, away from zero. `exact`: nano-units with every decimal. `price`:
-micro-units per kWh or m3. `quantity`: Wh or litres, shown as kWh or m3. `instant`: Unix ms. `day`: yyyymmdd.
+`name`: a text by language. `money`: nano-units, shown in cents rounded half up, away from zero. `exact`: nano-units
+with every decimal. `price`: micro-units per kWh or m3. `quantity`: Wh or litres, shown as kWh or m3. `instant`: Unix ms. `day`: yyyymmdd.
 `month`: yyyymm. None is an empty cell in each of them.
 """
 Row = Sequence[Any]
@@ -27,10 +27,16 @@ class Column(msgspec.Struct, frozen=True):
     en: str
     kind: Kind = "text"
     width: int = 12
+    words: str = ""
+    """The vocabulary that says what a text column's codes are called; empty where it has none."""
 
     def heading(self, language: str) -> str:
         """The name in one language (`zh`, `en`), or in both with any other word."""
         return {"zh": self.zh, "en": self.en}.get(language, f"{self.zh} {self.en}")
+
+
+class DocumentError(RuntimeError):
+    """A document cannot be made on this machine; the text says what to do, in both languages."""
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -41,9 +47,16 @@ class Table(msgspec.Struct, frozen=True):
     en: str
     columns: tuple[Column, ...]
 
-    def keys(self) -> tuple[str, ...]:
-        """The columns' names for programs."""
-        return tuple(column.key for column in self.columns)
+    def row_of(self, item: object) -> tuple[Any, ...]:
+        """The row of an item that has the columns' keys as attributes."""
+        return tuple(getattr(item, column.key) for column in self.columns)
+
+    def totals(self, sums: dict[str, int]) -> tuple[Any, ...]:
+        """A row of sums by column, with a word for it in the first column."""
+        return tuple(
+            sums.get(column.key) if place or column.key in sums else "合计 Total"
+            for place, column in enumerate(self.columns)
+        )
 
 
 def trimmed(value: int, decimals: int, least: int) -> str:

@@ -13,7 +13,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from adapters.documents.values import plain_text
+from adapters.documents.values import is_words, plain_text, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +53,7 @@ class CsvWriter:
         columns = self._table.columns
         for row in rows:
             self._writer.writerow([
-                defused(str(value)) if column.kind == "text" and value is not None
+                defused(said(column, value, self._language)) if is_words(column)
                 else plain_text(column.kind, value, self._zone)
                 for column, value in zip(columns, row, strict=True)
             ])  # fmt: skip

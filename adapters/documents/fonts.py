@@ -16,6 +16,8 @@ from pathlib import Path
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFError, TTFont
 
+from billing.tables import DocumentError
+
 VARIABLE = "TWINMETER_FONT"
 PACKAGE = "fonts-wqy-microhei"
 KNOWN = (
@@ -34,7 +36,7 @@ _NEEDED = "账单电表水费中文Aa0¥[]+"
 _LOCK = threading.Lock()
 
 
-class FontMissingError(RuntimeError):
+class FontMissingError(DocumentError):
     """No font with Chinese glyphs is installed; the text says what to do, in both languages."""
 
     def __init__(self, why: str) -> None:

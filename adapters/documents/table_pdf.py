@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapters.documents.fonts import open_font
 from adapters.documents.pages import ACCENT, GREY, Align, Field, Pages, PrintedTable
-from adapters.documents.values import shown_text
+from adapters.documents.values import is_words, said, shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,6 +27,7 @@ class TablePdf:
     ) -> None:
         self._table = table
         self._zone = zone
+        self._language = language
         title = {"zh": table.zh, "en": table.en}.get(language, f"{table.zh} {table.en}")
         wide = len(table.columns) > _MOST_COLUMNS_UPRIGHT
         self._pages = Pages(out, open_font(), _Edge(issuer, title), title, wide=wide)
@@ -54,6 +55,8 @@ class TablePdf:
         return [self._cell(column, value) for column, value in zip(self._table.columns, row, strict=True)]
 
     def _cell(self, column: Column, value: Any) -> str:
+        if is_words(column):
+            return said(column, value, self._language)
         return value if isinstance(value, str) else shown_text(column.kind, value, self._zone)
 
 

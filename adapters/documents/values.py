@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from adapters.documents.words import VOCABULARIES, both, people_call_it
 from billing.local_time import local_text
 from billing.money import cents_half_up
 from billing.tables import cents_text, trimmed
@@ -12,7 +13,7 @@ from billing.tables import cents_text, trimmed
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from billing.tables import Kind
+    from billing.tables import Column, Kind
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -55,6 +56,23 @@ def shown_text(kind: Kind, value: Any, zone: ZoneInfo) -> str:
             return local_clock(value, zone).strftime("%Y-%m-%d %H:%M")
         case _:
             return plain_text(kind, value, zone)
+
+
+def said(column: Column, value: Any, language: str) -> str:
+    """What a text or name column says of a value: a code by its name, a name in the wanted language."""
+    if value is None:
+        return ""
+    if column.kind == "name":
+        return str(value.get(language) or people_call_it(value, between=" / "))
+    pair = VOCABULARIES[column.words].get(value) if column.words else None
+    if pair is None:
+        return str(value)
+    return {"zh": pair[0], "en": pair[1]}.get(language, both(pair))
+
+
+def is_words(column: Column) -> bool:
+    """Whether a column holds text of any sort."""
+    return column.kind in ("text", "name")
 
 
 def with_thousands(text: str) -> str:

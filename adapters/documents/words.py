@@ -36,6 +36,9 @@ KINDS: Final[dict[str, Pair]] = {
     "charge": ("实时扣费", "Charge"),
     "topup": ("充值", "Recharge"),
     "refund": ("退费", "Refund"),
+    "refund_paid": ("退费已付", "Refund paid out"),
+    "manual": ("人工调整", "Manual adjustment"),
+    "handover": ("过户", "Hand-over"),
     "reversal": ("冲正", "Correction"),
     "correction": ("冲正", "Correction"),
     "opening": ("期初余额", "Opening credit"),
@@ -62,6 +65,21 @@ STATES: Final[dict[str, Pair]] = {
     "draft": ("草稿", "DRAFT"),
     "issued": ("已出账", "Issued"),
     "corrected": ("已被更正", "REPLACED"),
+}
+SOURCES: Final[dict[str, Pair]] = {
+    **LINES,
+    "charge": ("实时扣费", "Charges"),
+    "vacancy": ("空置（业主）", "Vacant (landlord)"),
+    "adjustment": ("重算调整", "Adjustments"),
+}
+UNIT_OF: Final[dict[str, Pair]] = {"electricity": ("kWh", "kWh"), "water": ("m³", "m³")}
+VOCABULARIES: Final[dict[str, dict[str, Pair]]] = {
+    "utility": UTILITIES,
+    "unit": UNIT_OF,
+    "period": PERIODS,
+    "source": SOURCES,
+    "kind": KINDS,
+    "channel": CHANNELS,
 }
 UNITS: Final = {"Wh": "kWh", "l": "m³", "W": "kW"}
 CURRENCIES: Final = {"CNY": "元 CNY"}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xlsxwriter import Workbook
 
-from adapters.documents.values import as_date, local_clock, plain_text
+from adapters.documents.values import as_date, is_words, local_clock, plain_text, said
 from billing.money import cents_half_up
 
 if TYPE_CHECKING:
@@ -132,7 +132,11 @@ class TableSheets:
                 self._begin()
             assert self._sheet is not None
             for place, (column, value) in enumerate(zip(self._table.columns, row, strict=True)):
-                self._book.put(self._sheet, self._row, place, column.kind, value, self._formats[place])
+                if is_words(column):
+                    text = said(column, value, self._language)
+                    self._book.text(self._sheet, self._row, place, text, self._formats[place])
+                else:
+                    self._book.put(self._sheet, self._row, place, column.kind, value, self._formats[place])
             self._row += 1
 
     def totals(self, row: Row) -> None:
@@ -140,7 +144,7 @@ class TableSheets:
         assert self._sheet is not None
         for place, (column, value) in enumerate(zip(self._table.columns, row, strict=True)):
             form = self._book.format(column.kind, bold=True, shade="#EEF2F7")
-            kind: Kind = "text" if isinstance(value, str) else column.kind
+            kind: Kind = "text" if isinstance(value, str) or value is None else column.kind
             self._book.put(self._sheet, self._row, place, kind, value, form)
         self._row += 1
 

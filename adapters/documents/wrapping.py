@@ -17,6 +17,8 @@ CUT = "..."
 
 def wrapped(text: str, limit: float, width: Callable[[str], float]) -> list[str]:
     """The lines of a text, none wider than `limit`; at least one, at most 40, the last then ends in `...`."""
+    if width(text) <= limit:
+        return [text.rstrip()]
     lines: list[str] = []
     line = ""
     for piece in _pieces(text, limit, width):
