@@ -20,7 +20,7 @@ from adapters.store.idempotency import answered, input_hash, remember
 from adapters.store.journal_book import JournalBook, open_book
 from adapters.store.wallet_booking import wallet_totals
 from billing.money import INT64_MAX, format_nano
-from twin.ports import MoneyRefusedError, PendingAct
+from twin.ports import Caller, MoneyRefusedError, Outcome, PendingAct
 
 if TYPE_CHECKING:
     from adapters.store.database import Database
@@ -31,23 +31,6 @@ CLOSED = "closed"
 _STATE = "SELECT seq, state FROM account_state WHERE site = ? AND tenant = ? ORDER BY seq DESC LIMIT 1"
 _ADD_STATE = "INSERT INTO account_state (site, tenant, seq, state, who, why, bill, ts) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _LONGEST = 200
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """Who acts, why, when (Unix ms), and under which key: the same key of the same person acts once."""
-
-    who: str
-    why: str
-    ts: int
-    key: str
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What came of an act: what is answered, and the acts for the twins. `repeated`: nothing happened now."""
-
-    body: dict[str, Any]
-    acts: list[PendingAct] = []
-    repeated: bool = False
 
 
 Doer = Callable[[Transaction, JournalBook, str, dict[str, Any], Approval], Awaitable[Outcome]]

@@ -18,8 +18,6 @@ from adapters.store.account_acts import (
     CLOSED,
     CLOSING,
     OPEN,
-    Caller,
-    Outcome,
     account_state,
     acted_ts,
     audit_act,
@@ -36,7 +34,7 @@ from adapters.store.site_state import load_state
 from adapters.store.wallet_booking import Movement, book_movements, wallet_totals
 from billing.money import NANO_PER_CENT, format_nano
 from schemas.registry import problems
-from twin.ports import MoneyRefusedError
+from twin.ports import Caller, MoneyRefusedError, Outcome
 
 if TYPE_CHECKING:
     from adapters.store.approvals import Approval

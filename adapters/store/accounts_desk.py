@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.store import account_life, approvals, refunds, wallet_acts
-from adapters.store.account_acts import Caller, Outcome, must_not_be_closed, once, perform
+from adapters.store.account_acts import must_not_be_closed, once, perform
 from adapters.store.approval_policy import approval_policy
 from adapters.store.approvals import Approval
 from adapters.store.debts import ARREARS, INSTALMENT, open_debt
 from adapters.store.wallet_booking import wallet_totals
 from billing.money import NANO_PER_CENT
-from twin.ports import MoneyRefusedError
+from twin.ports import Caller, MoneyRefusedError, Outcome
 
 if TYPE_CHECKING:
     from adapters.store.approvals import Decision

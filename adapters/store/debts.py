@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from adapters.store import accounts
-from adapters.store.account_acts import Outcome, acted_ts, audit_act, doer, must_be_amount, must_not_be_closed
+from adapters.store.account_acts import acted_ts, audit_act, doer, must_be_amount, must_not_be_closed
 from adapters.store.approval_policy import site_settings
 from adapters.store.wallet_booking import Movement, book_movements, wallet_totals
 from billing.money import format_nano, parse_money
-from twin.ports import Instalment, MoneyRefusedError
+from twin.ports import Instalment, MoneyRefusedError, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

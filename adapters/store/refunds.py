@@ -11,19 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adapters.store import accounts
-from adapters.store.account_acts import (
-    Outcome,
-    acted_ts,
-    audit_act,
-    doer,
-    must_be_amount,
-    must_have,
-    must_not_be_closed,
-)
+from adapters.store.account_acts import acted_ts, audit_act, doer, must_be_amount, must_have, must_not_be_closed
 from adapters.store.approvals import APPROVED, RELEASES, Approval
 from adapters.store.wallet_booking import Movement, book_movements
 from billing.money import format_nano
-from twin.ports import MoneyRefusedError
+from twin.ports import MoneyRefusedError, Outcome
 
 if TYPE_CHECKING:
     from adapters.store.database import Row, Transaction

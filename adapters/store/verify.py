@@ -7,7 +7,8 @@ the code that writes the rows, except the definitions of the hash chain and of t
 What is checked: every register epoch is tiled from its opening to its end, without gap, overlap or fork; every
 interval has exactly one active price and the amount it says; journals balance, are numbered without gaps and chained
 by hash from the beginning to the head that the site remembers; charge journals cover the intervals they say;
-projections, payments and the outbox agree with the journals.
+projections, payments, refunds, debts, corrections and the outbox agree with the journals; and the tables that are
+posted for good are what the anchors of past days sealed.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from adapters.store.anchors import own_anchors
+from adapters.store.verify_accounts import check_account_facts, check_payment_facts
+from adapters.store.verify_adjustments import check_adjustments
 from adapters.store.verify_chains import check_chains, check_month_use, check_ratings
 from adapters.store.verify_finding import Finding, Progress, error
+from adapters.store.verify_history import check_history, check_marks
 from adapters.store.verify_journals import check_journals
 from adapters.store.verify_totals import check_outbox, check_payments, check_projections, check_refused
 
@@ -32,8 +37,13 @@ _CHECKS = (
     ("prices", check_ratings),
     ("use of the month", check_month_use),
     ("journals", check_journals),
+    ("adjustments", check_adjustments),
+    ("meters to rate again", check_marks),
     ("accounts", check_projections),
     ("payments", check_payments),
+    ("facts of payments", check_payment_facts),
+    ("facts of accounts", check_account_facts),
+    ("anchors", own_anchors),
     ("outbox", check_outbox),
     ("refused effects", check_refused),
 )
@@ -48,8 +58,12 @@ _ACCOUNT_TOTALS = (
 _PAGE = 1_000
 
 
-async def verify_sql(database: Database, site: str, progress: Progress | None = None) -> AsyncIterator[Finding]:
+async def verify_sql(
+    database: Database, site: str, progress: Progress | None = None, *, deep: int | None = None
+) -> AsyncIterator[Finding]:
     """Everything that is wrong with the ledger of a site; nothing when it is sound.
+
+    `deep` rates the whole past of so many meters again and compares (0: of every meter); None leaves that out.
 
     `progress` is told the check and how many rows it has seen. A finding of severity `error` is a breach; a `warning`
     needs a person's eye. An unknown site is a finding too.
@@ -60,6 +74,10 @@ async def verify_sql(database: Database, site: str, progress: Progress | None = 
             return
         for name, check in _CHECKS:
             async for finding in check(tx, site, partial(progress or _silent, name)):
+                yield finding
+        if deep is not None:
+            told = partial(progress or _silent, "history")
+            async for finding in check_history(tx, site, told, sample=deep or None):
                 yield finding
 
 

@@ -12,6 +12,7 @@ POSTED = {
     "correction": (("site", "journal_seq"),),
     "account_state": (("site", "tenant", "seq"),),
     "anchor": (("site", "day"),),
+    "anchor_seal": (("site", "day", "subject"),),
 }
 APPROVAL = ("id", "site", "approval", "kind", "subject", "body", "asked_by", "why", "asked_ts", "expires_ts", "key")
 DEBT = ("id", "site", "debt", "tenant", "kind", "origin", "principal_nano", "share_percent", "cap_nano", "priority")
@@ -229,6 +230,24 @@ class Migration(BaseMigration):
             (
                 "CHECK (journal_seq >= 0)",
                 "CHECK (length(journal_hash) = 32)",
+            ),
+        ),
+        CreateTable(
+            "AnchorSeal",
+            [
+                ("id", fields.BigIntField(primary_key=True)),
+                ("site", fields.CharField(max_length=64)),
+                ("day", fields.BigIntField()),
+                ("subject", fields.CharField(max_length=64)),
+                ("columns", fields.TextField()),
+                ("to_id", fields.BigIntField()),
+                ("rows", fields.BigIntField()),
+                ("digest", fields.BinaryField()),
+            ],
+            {"table": "anchor_seal", "unique_together": (("site", "day", "subject"),), "pk_attr": "id"},
+            (
+                "CHECK (length(digest) = 32)",
+                "FOREIGN KEY (site, day) REFERENCES anchor (site, day)",
             ),
         ),
         RunStatements(sqlite=SQLITE, postgres=POSTGRES),

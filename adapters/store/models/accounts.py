@@ -165,3 +165,23 @@ class Anchor(Model):
     class Meta:
         table = "anchor"
         unique_together = (("site", "day"),)
+
+
+class AnchorSeal(Model):
+    """What an anchor says of one table: its rows up to an id, how many since the anchor before, and their digest.
+
+    `columns` are those that the digest covers, in its order; `digest` continues that of the anchor before.
+    """
+
+    id = fields.BigIntField(primary_key=True)
+    site = fields.CharField(max_length=64)
+    day = fields.BigIntField()
+    subject = fields.CharField(max_length=64)
+    columns = fields.TextField()
+    to_id = fields.BigIntField()
+    rows = fields.BigIntField()
+    digest = fields.BinaryField()
+
+    class Meta:
+        table = "anchor_seal"
+        unique_together = (("site", "day", "subject"),)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from adapters.store.account_acts import Caller, Outcome
 from adapters.store.accounts_desk import SqlAccounts
 from adapters.store.database import Database
 from adapters.store.ledger import SqlLedger
 from billing.money import NANO_PER_UNIT
 from tests.unit.adapters.store.park import NOW, SITE
-from twin.ports import Receipt, TopUp
+from twin.ports import Caller, Outcome, Receipt, TopUp
 
 YUAN = NANO_PER_UNIT
 

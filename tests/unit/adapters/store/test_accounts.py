@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from adapters.store.account_acts import Caller
 from adapters.store.database import Database
 from adapters.store.registry import SqlRegistry
 from adapters.store.verify import verify_sql
@@ -15,7 +14,7 @@ from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.money import YUAN, Till, must_hold
 from tests.unit.adapters.store.park import NOW, SITE, charge, document, entry
 from twin.core.messages import ContractsChanged
-from twin.ports import Allocation, Instalment, MoneyRefusedError
+from twin.ports import Allocation, Caller, Instalment, MoneyRefusedError
 
 T = "t-002"
 LENIENT = {"refund_above": "1000", "write_off_above": "1000", "supply_guarantee": False}

@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from adapters.store.account_acts import Caller, Outcome
 from adapters.store.database import Database, open_database
 from adapters.store.registry import SqlRegistry
 from adapters.store.verify import verify_sql
@@ -26,7 +25,7 @@ from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.engines import ENGINES, fresh_url
 from tests.unit.adapters.store.money import YUAN, Till, must_hold
 from tests.unit.adapters.store.park import NOW, charge, document, entry
-from twin.ports import MoneyRefusedError, Receipt, TopUp
+from twin.ports import Caller, MoneyRefusedError, Outcome, Receipt, TopUp
 
 TENANTS = ("t-001", "t-002")
 LIMITS = {"refund_above": "20", "correction_above": "20", "write_off_above": "20", "transfer_above": "20"}
