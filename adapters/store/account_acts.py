@@ -87,7 +87,7 @@ async def perform(
 
     What would be refused if it were carried out now is refused at once, and not by the second person.
     """
-    subject = f"tenant {body['tenant']}"
+    subject = f"tenant {body['tenant']}" if "tenant" in body else f"meter {body['meter']}"
     alone = Approval(
         *("", kind, subject, body, caller.who, caller.why, caller.ts, caller.ts),
         state=APPROVED,

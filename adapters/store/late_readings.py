@@ -94,7 +94,7 @@ async def place(
         if epoch is not None:
             by_epoch[epoch.epoch].append(reading)
     settings = await tx.fetch(_MODULUS, site, meter)
-    digits = _digits(msgspec.json.decode(settings[0][0])) if settings else _DEFAULT_DIGITS
+    digits = digits_of(msgspec.json.decode(settings[0][0])) if settings else _DEFAULT_DIGITS
     known = {epoch.epoch: epoch for epoch in epochs}
     marks: list[tuple[str, int | None]] = []
     for number, own in sorted(by_epoch.items()):
@@ -149,6 +149,7 @@ def _rates(before: Point | None, told: dict[str, int], modulus: int) -> Rates | 
     return unwrap(before.rates if before is not None else None, told, modulus) or rates_of(told)
 
 
-def _digits(device: dict[str, Any]) -> int:
+def digits_of(device: dict[str, Any]) -> int:
+    """Where the display of a device wraps to zero, Wh or litres as shown."""
     key = "register_digits_wh" if device["kind"] == "electricity_meter" else "register_digits_l"
     return int(device.get(key, _DEFAULT_DIGITS))

@@ -23,7 +23,7 @@ _STANDING = (
 )
 _GROUP = (
     "SELECT tenant FROM supply WHERE site = ? AND (breaker = ? OR meter = ?)"
-    " AND (to_ts IS NULL OR to_ts > (SELECT imported_ts FROM site WHERE id = ?)) ORDER BY id DESC LIMIT 1"
+    " AND (to_ts IS NULL OR to_ts > (SELECT imported_ts FROM site WHERE id = ?)) ORDER BY COALESCE(from_ts, 0) LIMIT 1"
 )
 
 

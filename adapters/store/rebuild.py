@@ -15,8 +15,11 @@ import msgspec
 
 from adapters.store.accounts import wallet
 from adapters.store.contracts import device_contracts, tenant_contracts
+from adapters.store.payers import current_payers, rented
 from adapters.store.site_state import load_supplies
+from billing.points import unpack
 from rules.state import RuleState
+from twin.core.accrual import accept
 from twin.core.incidents import OF_BREAKERS
 from twin.core.model import (
     BreakerTwin,
@@ -31,10 +34,11 @@ from twin.core.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from adapters.store.database import Database, Row, Transaction
     from adapters.store.site_state import SupplyRow
+    from billing.points import Point
     from twin.ports import Contracts
 
 PAGE = 500
@@ -43,17 +47,18 @@ _TENANTS = (
     "SELECT id, tenant, settings, supply_state, supply_state_since FROM tenant WHERE site = ? AND id > ?"
     " ORDER BY id LIMIT ?"
 )
-_FREE_DEVICES = (
-    # Joined and not asked per device: a question for each would read every supply for each.
-    "SELECT d.id, d.device, d.settings FROM device d LEFT JOIN"
-    " (SELECT meter AS device FROM supply WHERE site = ? AND (to_ts IS NULL OR to_ts > ?)"
-    " UNION SELECT breaker FROM supply WHERE site = ? AND (to_ts IS NULL OR to_ts > ?)) supplied"
-    " ON supplied.device = d.device WHERE d.site = ? AND d.id > ? AND supplied.device IS NULL ORDER BY d.id LIMIT ?"
-)
+_DEVICES = "SELECT id, device, settings FROM device WHERE site = ? AND id > ? ORDER BY id LIMIT ?"
 _CHAINS = (
-    "SELECT meter, epoch, opening, head_qty, head_ts, month, month_use FROM register_epoch"
+    "SELECT meter, epoch, opening, head_qty, head_ts, month, month_use, year_use, ratio, opened_ts FROM register_epoch"
     " WHERE site = ? AND meter {names} ORDER BY meter, epoch"
 )
+_LAST_POINTS = (
+    "SELECT e.meter, e.points FROM register_epoch p JOIN energy e ON e.site = p.site AND e.meter = p.meter"
+    " AND e.epoch = p.epoch WHERE p.site = ? AND p.meter {names} AND p.epoch = (SELECT max(l.epoch) FROM register_epoch"
+    " l WHERE l.site = p.site AND l.meter = p.meter) AND e.points IS NOT NULL AND e.to_qty = (SELECT max(n.to_qty) FROM"
+    " energy n WHERE n.site = e.site AND n.meter = e.meter AND n.epoch = e.epoch AND n.points IS NOT NULL)"
+)
+"""The newest samples of the last epoch of each meter: some may lie beyond the end of its chain."""
 _ACCOUNTS = "SELECT account, credits_nano, credits_seq, charges_nano FROM account WHERE site = ? AND account {names}"
 _ACT_HEADS = "SELECT group_id, seq FROM act_head WHERE site = ? AND group_id {names}"
 _LOCKS = (
@@ -86,11 +91,18 @@ async def rebuilt_groups(database: Database, site: str) -> AsyncIterator[Group]:
         if not rows:
             raise LookupError(f"site {site!r} is not in the database; import its site file first")
         settings, at = msgspec.json.decode(rows[0][0]), rows[0][1]
+        supplies = await load_supplies(tx, site)
+        payers, former = current_payers(supplies, at), rented(supplies, at)
         async for page in _pages(tx, _TENANTS, (site,)):
-            for group in await _tenant_groups(tx, site, settings, at, page):
+            for group in await _tenant_groups(tx, site, settings, payers, page):
                 yield group
-        async for page in _pages(tx, _FREE_DEVICES, (site, at, site, at, site)):
-            contracts = [device_contracts(settings, msgspec.json.decode(row[2])) for row in page]
+        taken = payers.keys() | {supply.breaker for supply in payers.values() if supply.breaker}
+        async for page in _pages(tx, _DEVICES, (site,)):
+            contracts = [
+                device_contracts(settings, msgspec.json.decode(row["settings"]), rented=row["device"] in former)
+                for row in page
+                if row["device"] not in taken
+            ]
             for group in await _groups(tx, site, contracts, {}):
                 yield group
 
@@ -103,13 +115,12 @@ async def _pages(tx: Transaction, sql: str, values: tuple[Any, ...]) -> AsyncIte
 
 
 async def _tenant_groups(
-    tx: Transaction, site: str, settings: dict[str, Any], at: int, page: Sequence[Row]
+    tx: Transaction, site: str, settings: dict[str, Any], payers: Mapping[str, SupplyRow], page: Sequence[Row]
 ) -> list[Group]:
     tenants = {row["tenant"]: row for row in page}
-    names, values = in_list(tx, tenants)
     supplies: defaultdict[str, list[SupplyRow]] = defaultdict(list)
-    for supply in await load_supplies(tx, site, f"AND tenant {names}", values):
-        if supply.in_force(at):
+    for supply in payers.values():
+        if supply.tenant in tenants:
             supplies[supply.tenant].append(supply)
     wanted = {name for rows in supplies.values() for row in rows for name in (row.meter, row.breaker) if name}
     devices = {
@@ -146,6 +157,7 @@ class _Facts:
         accounts = [wallet(item.contract.id) for item in contracts if item.contract]
         # Ordered by epoch: the last epoch of a meter is the one that counts.
         self.chains = {row[0]: row for row in await _named(tx, _CHAINS, site, meters)}
+        self.points = {row[0]: unpack(bytes(row[1])) for row in await _named(tx, _LAST_POINTS, site, meters)}
         self.accounts = {row[0]: row for row in await _named(tx, _ACCOUNTS, site, accounts)}
         self.act_heads = {row[0]: row[1] for row in await _named(tx, _ACT_HEADS, site, groups)}
         names, values = in_list(tx, breakers)
@@ -220,11 +232,15 @@ class _Facts:
         meter = MeterTwin(name, incidents=known, rules=self._rules("meter", name))
         meter.params = self.params.get(("meter", name), {})
         if name in self.chains:
-            _, epoch, opening, head, head_ts, month, month_use = self.chains[name]
-            register = Register(epoch=epoch, opening=opening, seen=head, head=head, posted=head, opened=True)
+            row = self.chains[name]
+            head, head_ts = row["head_qty"], row["head_ts"]
+            register = Register(epoch=row["epoch"], opening=row["opening"], seen=head, head=head, posted=head)
+            register.opened = True
             register.turns = head // modulus
+            register.since = row["opened_ts"]
             register.seen_ts = register.head_ts = register.posted_ts = head_ts
-            register.month, register.month_use = month, month_use
+            register.month, register.month_use, register.year_use = row["month"], row["month_use"], row["year_use"]
+            _go_on(register, self.points.get(name, []), modulus)
             meter.register = register
         return meter
 
@@ -234,6 +250,20 @@ class _Facts:
         if wallet(name) in self.accounts:
             _, twin.credits_nano, twin.credits_seq, twin.charges_nano = self.accounts[wallet(name)]
         return twin
+
+
+def _go_on(register: Register, points: Sequence[Point], modulus: int) -> None:
+    """Take the samples beyond the end of the chain: they came with the row that ends within their pair, and the twin
+    charges from there to them as if it had never been lost."""
+    if register.head_ts is None:
+        return
+    for point in points:
+        if (point.ts, point.qty) <= (register.head_ts, register.head) or point.qty < register.head:
+            if point.qty == register.head:
+                register.seen_rates = register.head_rates = point.rates
+            continue
+        accept(register, point.qty, point.ts, point.rates)
+    register.turns = register.seen // modulus
 
 
 async def _named(tx: Transaction, sql: str, site: str, names: Iterable[str]) -> Sequence[Row]:

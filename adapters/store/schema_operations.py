@@ -97,9 +97,10 @@ class AddColumn(AddField):
 
     def statement(self, engine: str) -> str:
         """ALTER TABLE for one engine."""
-        column = _column(engine, self.name, self.field)
-        if not self.field.null:
-            column += f" DEFAULT {int(cast('Any', self.field).default)}"
+        field = cast("Any", self.field)
+        column = _column(engine, self.name, field)
+        if not field.null:
+            column += f" DEFAULT {int(field.default)}"
         unless = " IF NOT EXISTS" if engine == "postgres" else ""
         return f"ALTER TABLE {self.table} ADD COLUMN{unless} {column}"
 

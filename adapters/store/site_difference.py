@@ -219,11 +219,11 @@ def _compare_tenants(changes: SiteChanges, now: SiteState, wanted: SiteState, hi
 
 
 def _compare_supplies(changes: SiteChanges, now: SiteState, wanted: SiteState, history: History) -> None:
+    _succeed(now, wanted, history)
     for key in [key for key in now.supplies if key not in wanted.supplies]:
         row = now.supplies[key]
-        chain = history.chains.get(row.meter)
         line = f"- supply {row.meter} of {row.tenant}"
-        if chain is not None and (chain.charged or chain.reason != "import"):
+        if _was_read(history.chains.get(row.meter)):
             changes.refused.append(f"{line}: the meter has been read; give the supply an end (`to`) instead")
             wanted.supplies[key] = row
         else:
@@ -231,10 +231,13 @@ def _compare_supplies(changes: SiteChanges, now: SiteState, wanted: SiteState, h
             changes.supplies_gone.append(row)
     for key, row in list(wanted.supplies.items()):
         known = now.supplies.get(key)
-        why = _why_not_supply(row, known, now, history)
+        why = _why_not_supply(row, known, wanted, history) if row != known else ""
         if why:
-            changes.refused.append(f"+ supply {row.meter} of {row.tenant}: {why}")
-            del wanted.supplies[key]
+            changes.refused.append(f"{'+' if known is None else '~'} supply {row.meter} of {row.tenant}: {why}")
+            if known is None:
+                del wanted.supplies[key]
+            else:
+                wanted.supplies[key] = known
         elif known is None:
             changes.lines.append(f"+ supply {row.meter} of {row.tenant} by {row.tariff}")
             changes.supplies.append(row)
@@ -243,18 +246,39 @@ def _compare_supplies(changes: SiteChanges, now: SiteState, wanted: SiteState, h
             changes.supplies.append(row)
 
 
-def _why_not_supply(row: SupplyRow, known: SupplyRow | None, now: SiteState, history: History) -> str:
-    """Why a new supply cannot take over its meter yet; an empty text when it can."""
-    chain = history.chains.get(row.meter)
-    if known is not None or chain is None or now.imported_ts is None:
-        return ""
-    if chain.epoch > 1:
-        return "its register was reset or replaced; a hand-over needs a reading of the new register"
-    for other in now.supplies.values():
-        taken = other.meter == row.meter and other.in_force(now.imported_ts)
-        if taken and (chain.charged or chain.reason != "import"):
-            return f"tenant {other.tenant} was charged for it; end that supply first and import the next one afterwards"
+def _succeed(now: SiteState, wanted: SiteState, history: History) -> None:
+    """A meter whose supply the file drops and gives to somebody else changes hands: the old supply ends where the new
+    one begins, so that one import says it all."""
+    begins = {row.meter: row for key, row in reversed(wanted.supplies.items()) if key not in now.supplies}
+    for key, row in now.supplies.items():
+        new = begins.get(row.meter)
+        if key in wanted.supplies or new is None or not _was_read(history.chains.get(row.meter)):
+            continue
+        if new.from_ts is not None and row.to_ts is None and (row.from_ts is None or new.from_ts > row.from_ts):
+            entry = {**row.entry, "to": new.entry["from"]}
+            wanted.supplies[key] = msgspec.structs.replace(row, to_ts=new.from_ts, entry=entry)
+
+
+def _was_read(chain: ChainState | None) -> bool:
+    return chain is not None and (chain.charged or chain.reason != "import")
+
+
+def _why_not_supply(row: SupplyRow, known: SupplyRow | None, wanted: SiteState, history: History) -> str:
+    """Why a supply cannot be as the file wants it; an empty text when it can."""
+    for other in wanted.supplies.values():
+        if other.key == row.key or other.meter != row.meter or not _overlap(row, other):
+            continue
+        if row.from_ts is None and known is None and _was_read(history.chains.get(row.meter)):
+            return f"tenant {other.tenant} was charged for it; say from when on it is another's (`from`)"
+        if (row.from_ts or 0) >= (other.from_ts or 0):
+            return f"tenant {other.tenant} pays for it at that time; one of the two needs an end (`to`)"
     return ""
+
+
+def _overlap(one: SupplyRow, other: SupplyRow) -> bool:
+    begins = one.to_ts is None or other.from_ts is None or other.from_ts < one.to_ts
+    ends = other.to_ts is None or one.from_ts is None or one.from_ts < other.to_ts
+    return begins and ends
 
 
 def document_digest(document: Entry) -> str:

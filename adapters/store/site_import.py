@@ -13,23 +13,23 @@ from adapters.store import site_rows
 from adapters.store.accounts import OPENING_EQUITY, wallet
 from adapters.store.audit import AuditEntry, record_audit
 from adapters.store.bulk import BulkInsert
+from adapters.store.contract_acts import ContractActs
 from adapters.store.contracts import all_contracts
 from adapters.store.journal_book import open_book
-from adapters.store.outbox import encode_act
+from adapters.store.rerate_marks import mark_all
 from adapters.store.site_difference import ChainState, History, SiteChanges, compare
 from adapters.store.site_file import SiteError, wanted_state
 from adapters.store.site_state import SiteState, load_state
 from billing.money import parse_money
-from twin.core.messages import ContractsChanged, CreditsPosted
-from twin.ports import Contracts, PendingAct, SiteDifference
+from twin.core.messages import CreditsPosted
+from twin.ports import SiteDifference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from adapters.store.database import Database, Transaction
     from adapters.store.journal_book import JournalBook
-    from twin.core.messages import Act
-    from twin.ports import SiteDocument
+    from twin.ports import Contracts, PendingAct, SiteDocument
 
 _CHAINS = "SELECT meter, epoch, opening, head_qty, reason FROM register_epoch WHERE site = ? ORDER BY meter, epoch"
 _BOOKED = (
@@ -41,8 +41,6 @@ _BY_HAND = (
     "SELECT ruleset FROM ruleset_activation WHERE id IN (SELECT max(id) FROM ruleset_activation WHERE site = ?"
     " GROUP BY ruleset) AND source <> 'import'"
 )
-_ACTS = BulkInsert("act", "site group_id seq:bigint body ts:bigint delivered:boolean")
-_ACT_HEADS = BulkInsert("act_head", "site group_id seq:bigint", "(site, group_id) DO UPDATE SET seq = excluded.seq")
 _ACCOUNTS = BulkInsert(
     "account",
     "site account tenant credits_nano:bigint credits_seq:bigint charges_nano:bigint version:bigint",
@@ -118,8 +116,7 @@ class _Import:
         self.changes = changes
         self.who = who
         self.now = now
-        self.heads: dict[str, int] = {}
-        self.acts: list[PendingAct] = []
+        self.acts = ContractActs(tx, wanted.site, who, "import", now)
 
     async def run(self) -> list[PendingAct]:
         self.wanted.imported_ts = self.now
@@ -128,16 +125,16 @@ class _Import:
         _check_groups(new.values())
         await site_rows.write_changes(self.tx, self.site, self.changes, self.wanted, self.who, self.now)
         opened = await self._open_chains()
-        self.heads = dict(
-            map(tuple, await self.tx.fetch("SELECT group_id, seq FROM act_head WHERE site = ?", self.site))
-        )
-        await self._tell_contracts(old, new, opened)
+        await self.acts.load()
+        instants = _hand_over_instants(self.changes, self.now)
+        await self.acts.tell(old, new, opened, instants)
+        await _mark_tenancies(self.tx, self.site, self.before, self.changes, opened, self.now)
         await self._open_accounts()
         await self.book.flush(self.tx)
-        await self._write_acts()
+        acts = await self.acts.write()
         entry = AuditEntry(self.now, self.who, "site.import", f"site {self.site}", None, self.changes.lines[:1000])
         await record_audit(self.tx, self.site, [entry])
-        return self.acts
+        return acts
 
     async def _open_chains(self) -> set[str]:
         """Register chains of supplied meters whose opening value the file tells and that are not open yet."""
@@ -150,28 +147,6 @@ class _Import:
                 rows.append((supply.meter, opening, supply.from_ts))
         await site_rows.open_chains(self.tx, self.site, rows)
         return {meter for meter, _, _ in rows}
-
-    async def _tell_contracts(self, old: dict[str, Contracts], new: dict[str, Contracts], opened: set[str]) -> None:
-        ends = {row[0]: row[3] for row in await self.tx.fetch(_CHAINS, self.site)}
-        for group in [*new, *(group for group in old if group not in new)]:
-            after = new.get(group) or Contracts(group, None)
-            before = old.get(group)
-            held = {meter.id for meter in before.meters} - opened if before else set()
-            openings = {meter.id: ends[meter.id] for meter in after.meters if meter.id in ends and meter.id not in held}
-            if before == after and not openings:
-                continue
-            self._act(
-                group,
-                ContractsChanged(
-                    seq=self._next(group),
-                    ts=self.now,
-                    contract=after.contract,
-                    meters=after.meters,
-                    breakers=after.breakers,
-                    gateway=after.gateway,
-                    openings=openings,
-                ),
-            )
 
     async def _open_accounts(self) -> None:
         """Accounts of new tenants, and opening credits that are not booked yet."""
@@ -205,22 +180,56 @@ class _Import:
             memo="opening credit of the site file",
             legs=((account, amount_nano), (OPENING_EQUITY, -amount_nano)),
         )
-        seq = self._next(tenant)
-        self._act(tenant, CreditsPosted(seq, total_nano, amount_nano, self.now, reference))
+        seq = self.acts.next(tenant)
+        self.acts.add(tenant, CreditsPosted(seq, total_nano, amount_nano, self.now, reference))
         return seq
 
-    def _next(self, group: str) -> int:
-        self.heads[group] = self.heads.get(group, 0) + 1
-        return self.heads[group]
 
-    def _act(self, group: str, act: Act) -> None:
-        self.acts.append(PendingAct(self.site, group, act))
+async def carry_out(tx: Transaction, book: JournalBook, *, who: str, now: int) -> list[PendingAct]:
+    """Bring the twins to the tenancies of `now` (Unix ms): supplies that ended or began since the last time change
+    hands. Changes nothing where none did; the caller holds the site's row."""
+    state = await load_state(tx, book.site)
+    if state.imported_ts is None or state.imported_ts >= now:
+        return []
+    old, new = all_contracts(state, state.imported_ts), all_contracts(state, now)
+    _check_groups(new.values())
+    at: dict[str, int] = {}
+    for row in state.supplies.values():
+        for edge in (row.to_ts, row.from_ts):
+            if edge is not None and state.imported_ts < edge <= now:
+                at[row.meter] = edge
+    acts = ContractActs(tx, book.site, who, "the time of a supply has come", now)
+    await acts.load()
+    await tx.execute("UPDATE site SET imported_ts = ? WHERE id = ?", now, book.site)
+    await acts.tell(old, new, (), at)
+    return await acts.write()
 
-    async def _write_acts(self) -> None:
-        rows = [(self.site, item.group, item.act.seq, encode_act(item.act), item.act.ts, False) for item in self.acts]
-        await _ACTS.run(self.tx, rows)
-        touched = sorted({item.group for item in self.acts})
-        await _ACT_HEADS.run(self.tx, [(self.site, group, self.heads[group]) for group in touched])
+
+def _hand_over_instants(changes: SiteChanges, now: int) -> dict[str, int]:
+    """From when on meters of changed supplies are the next one's."""
+    instants: dict[str, int] = {}
+    for row in changes.supplies:
+        edge = row.from_ts if row.to_ts is None or row.to_ts > now else row.to_ts
+        if edge is not None and edge <= now:
+            instants[row.meter] = max(edge, instants.get(row.meter, edge))
+    return instants
+
+
+async def _mark_tenancies(
+    tx: Transaction, site: str, before: SiteState, changes: SiteChanges, opened: set[str], now: int
+) -> None:
+    """Whoever paid for a time that is another's now: those meters are rated again from there."""
+    used = {row[0] for row in await tx.fetch(_CHAINS, site)} - opened
+    marks: list[tuple[str, int | None]] = []
+    for row in (*changes.supplies, *changes.supplies_gone):
+        if row.meter not in used:
+            continue
+        known = before.supplies.get(row.key)
+        if known is None or row in changes.supplies_gone:
+            marks.append((row.meter, row.from_ts))
+        elif known.to_ts != row.to_ts:
+            marks.append((row.meter, min(ts for ts in (known.to_ts, row.to_ts) if ts is not None)))
+    await mark_all(tx, site, [(meter, ts) for meter, ts in marks if ts is None or ts <= now], "the tenant changed", now)
 
 
 async def _history(tx: Transaction, site: str) -> History:

@@ -108,7 +108,8 @@ async def test_a_spare_meter_that_is_taken_leaves_its_group(park: Database, regi
     _, acts = await registry.apply(changed(edit), who="carol", now=NOW + 5)
     groups = contracts(acts)
     assert groups["@em-spare"].meters == ()
-    assert groups["t-002"].openings == {"em-spare": 55}
+    assert groups["@em-spare"].released == {"em-spare": "H1"}
+    assert "t-002" not in groups, "it is told when the ledger has what the first group knew"
     rebuilt = {group.id: group async for group in registry.rebuilt_groups(SITE)}
     assert "@em-spare" not in rebuilt
     assert rebuilt["t-002"].meters["em-spare"].register.head == 55
@@ -143,18 +144,37 @@ async def test_what_is_posted_is_never_undone(park: Database, registry: SqlRegis
     assert [finding async for finding in verify_sql(park, SITE)] == []
 
 
-async def test_a_charged_meter_is_not_handed_over_in_one_step(park: Database, registry: SqlRegistry) -> None:
+@pytest.mark.parametrize("said_by", ["end and begin", "the next tenant alone"])
+async def test_a_charged_meter_is_handed_over_by_one_import(
+    park: Database, registry: SqlRegistry, said_by: str
+) -> None:
     def hand_over(data: dict[str, Any]) -> None:
-        data["tenants"][1]["supplies"][0]["to"] = "2026-01-01T07:00:00"
+        if said_by == "end and begin":
+            data["tenants"][1]["supplies"][0]["to"] = "2026-01-01T07:00:00"
+        else:
+            data["tenants"][1]["supplies"] = []
         data["tenants"][0]["supplies"].append({"meter": "em-002", "tariff": "shop-flat", "from": "2026-01-01T07:00:00"})
 
     await SqlLedger(park).post(SITE, [entry(1, charge(0, 100))])
     told, acts = await registry.apply(changed(hand_over), who="carol", now=NOW)
-    assert any("tenant t-002 was charged for it" in line for line in told.refused)
-    assert contracts(acts)["t-002"].meters == ()
-    told, acts = await registry.apply(changed(hand_over), who="carol", now=NOW + 1)
     assert told.refused == ()
-    assert contracts(acts)["t-001"].openings == {"em-002": 100}
+    assert contracts(acts)["t-002"].released == {"em-002": "H1"}
+    assert "t-001" not in contracts(acts), "it is told when the ledger has what the first tenant used"
+    marks = await park.fetch("SELECT meter, from_ts, reason FROM rerate_mark")
+    assert [tuple(row) for row in marks] == [("em-002", NOW - 3_600_000, "the tenant changed")]
+
+
+async def test_a_charged_meter_needs_an_instant_to_change_hands(park: Database, registry: SqlRegistry) -> None:
+    def unsaid(data: dict[str, Any]) -> None:
+        data["tenants"][1]["supplies"] = []
+        data["tenants"][0]["supplies"].append({"meter": "em-002", "tariff": "shop-flat"})
+
+    await SqlLedger(park).post(SITE, [entry(1, charge(0, 100))])
+    told, acts = await registry.apply(changed(unsaid), who="carol", now=NOW)
+    assert told.refused[1] == (
+        "+ supply em-002 of t-001: tenant t-002 was charged for it; say from when on it is another's (`from`)"
+    )
+    assert acts == []
 
 
 async def test_an_opening_credit_may_be_a_debt(database: Database, registry: SqlRegistry) -> None:

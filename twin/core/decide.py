@@ -28,6 +28,7 @@ from twin.core.messages import (
     ContractsChanged,
     CreditsPosted,
     DeviceEvent,
+    DoubtSettled,
     FiringApproved,
     LinkChanged,
     LockPlaced,
@@ -183,5 +184,6 @@ HANDLERS: dict[type, Callable[[Draft, Any, int], None]] = {
     ContractsChanged: acts.on_contracts,
     ReadingEntered: meter_life.on_reading_entered,
     RegisterReplaced: meter_life.on_register_replaced,
+    DoubtSettled: meter_life.on_doubt_settled,
     AlarmCared: acts.on_alarm_cared,
 }

@@ -204,6 +204,15 @@ class RegisterReplaced(msgspec.Struct, frozen=True, tag="register", tag_field="t
     final: int | None = None
 
 
+class DoubtSettled(msgspec.Struct, frozen=True, tag="doubt", tag_field="t"):
+    """People have decided on every doubtful reading of one reason."""
+
+    seq: int
+    meter: str
+    reason: str
+    ts: int
+
+
 class Handed(msgspec.Struct, frozen=True):
     """A meter that another group let go of, with the breaker that goes along."""
 
@@ -236,6 +245,7 @@ Act = (
     | ContractsChanged
     | ReadingEntered
     | RegisterReplaced
+    | DoubtSettled
     | AlarmCared
     | FiringApproved
 )
@@ -255,6 +265,7 @@ Message = (
     | ContractsChanged
     | ReadingEntered
     | RegisterReplaced
+    | DoubtSettled
     | AlarmCared
     | FiringApproved
 )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from twin.core.draft import Draft
-    from twin.core.messages import ContractsChanged, ReadingEntered, RegisterReplaced
+    from twin.core.messages import ContractsChanged, DoubtSettled, ReadingEntered, RegisterReplaced
     from twin.core.model import BreakerTwin, MeterContract, MeterTwin
 
 ARREARS = "credit"
@@ -77,6 +77,21 @@ def on_register_replaced(draft: Draft, act: RegisterReplaced, now: int) -> None:
     forget_doubts(draft, meter, now)
     resolve_incident(draft, meter, "register_reset", now)
     draft.wake_dirty = True
+
+
+def on_doubt_settled(draft: Draft, act: DoubtSettled, now: int) -> None:
+    """Nothing of a kind is left to review: its incident ends, and a run that was being watched begins anew."""
+    if not is_new(draft.group, act):
+        return
+    draft.group.acts_seq = act.seq
+    if act.meter not in draft.group.meters:
+        return
+    meter = draft.meter(act.meter)
+    suspects = meter.register.suspects
+    if suspects is not None and suspects.reason == act.reason:
+        meter.register = duplicate(meter.register)
+        meter.register.suspects = None
+    resolve_incident(draft, meter, act.reason, now)
 
 
 def charge_before_new_ratios(draft: Draft, act: ContractsChanged, now: int) -> dict[str, MeterContract]:
