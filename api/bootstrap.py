@@ -25,6 +25,7 @@ from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
 from adapters.store.books import SqlBooks
 from adapters.store.database import Database, DatabaseURLError, open_database
+from adapters.store.explained_lines import SqlExplanations
 from adapters.store.gauges import SqlGauges
 from adapters.store.held_firings import SqlHeldFirings
 from adapters.store.history import SqlHistory
@@ -34,6 +35,7 @@ from adapters.store.migration_state import migration_state
 from adapters.store.past import SqlPast
 from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
+from adapters.store.rerating import SqlReratings
 from adapters.store.rule_book import SqlRuleBook, SqlShadows
 from adapters.store.site_file import SiteError
 from adapters.store.tokens import SqlTokens
@@ -54,6 +56,7 @@ from twin.flows.policies import CompiledPolicies
 from twin.flows.pump_timers import TimerPump
 from twin.flows.rebuild_twins import rebuild_where_needed
 from twin.flows.record_history import RECORDED_VERBS, Recorder
+from twin.flows.rerate import Rerater
 from twin.flows.shadow_rules import ShadowRunner
 from twin.ports import StoreLostError
 
@@ -151,6 +154,7 @@ class Platform:
         self.marks = SqlActMarks(database)
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
+        self.explanations = SqlExplanations(database)
         self.alarms = SqlAlarms(database)
         self.held_firings = SqlHeldFirings(database)
         self.tokens = SqlTokens(database)
@@ -162,6 +166,7 @@ class Platform:
         self.policies = CompiledPolicies(self.registry, skew_ms=self.skew_ms)
         self.applier = Applier(self.store, self.policies, clock)
         self.delivery = ActDelivery(self.store, self.ledger, self.applier, self.marks)
+        self.rerater = Rerater(SqlReratings(database), self.delivery, clock)
         self.ingest = Ingest(self.store, self.applier, clock)
         self.pump = TimerPump(self.store, self.registry, self.applier, clock)
         self.publisher = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}-commands")

@@ -6,7 +6,22 @@ import sys
 
 import typer
 
-from api.cli import alarms, conformance, demo, doctor, rebuild, rules, simulate, single, site, tariff, up, verify
+from api.cli import (
+    alarms,
+    conformance,
+    demo,
+    doctor,
+    explain_line,
+    rebuild,
+    rerate,
+    rules,
+    simulate,
+    single,
+    site,
+    tariff,
+    up,
+    verify,
+)
 from api.cli.errors import debugging, report
 from api.cli.options import Language
 
@@ -35,6 +50,8 @@ app.add_typer(tariff.app, name="tariff")
 app.command("simulate")(simulate.simulate)
 app.add_typer(conformance.app, name="conformance")
 app.command("verify")(verify.verify)
+app.command("explain")(explain_line.explain)
+app.command("rerate")(rerate.rerate)
 app.command("rebuild")(rebuild.rebuild)
 app.command("doctor")(doctor.doctor)
 
