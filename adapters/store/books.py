@@ -51,9 +51,11 @@ class SqlBooks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def findings(self, site: str, progress: Progress | None = None) -> AsyncIterator[Finding]:
-        """Everything in SQL that does not hold."""
-        return verify_sql(self._database, site, progress)
+    def findings(
+        self, site: str, progress: Progress | None = None, *, deep: int | None = None
+    ) -> AsyncIterator[Finding]:
+        """Everything in SQL that does not hold; `deep` as in `verify_sql`."""
+        return verify_sql(self._database, site, progress, deep=deep)
 
     async def marks(self, site: str) -> LedgerMarks:
         """What twins must agree with. The acts are read last: one that came meanwhile excuses a difference."""

@@ -21,6 +21,7 @@ import msgspec
 from adapters.store.anchors import own_anchors
 from adapters.store.verify_accounts import check_account_facts, check_payment_facts
 from adapters.store.verify_adjustments import check_adjustments
+from adapters.store.verify_bills import check_bills, check_fees
 from adapters.store.verify_chains import check_chains, check_month_use, check_ratings
 from adapters.store.verify_finding import Finding, Progress, error
 from adapters.store.verify_history import check_history, check_marks
@@ -38,6 +39,8 @@ _CHECKS = (
     ("use of the month", check_month_use),
     ("journals", check_journals),
     ("adjustments", check_adjustments),
+    ("fees", check_fees),
+    ("bills", check_bills),
     ("meters to rate again", check_marks),
     ("accounts", check_projections),
     ("payments", check_payments),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.errors import FAILED, CommandError
+from api.cli.errors import FAILED, CommandError, WrongUsageError
 from api.cli.installation import Installation, quiet, run_on_platform, say, set_up_logs
 from api.cli.language import tell
 from api.cli.options import Config, Data, DatabaseUrl, Json, Language, RedisUrl, Site, settings_of
@@ -27,6 +27,10 @@ def verify(
     site: Site = None,
     json: Json = False,
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for the ledger.", min=0.0)] = 30.0,
+    deep: Annotated[
+        str | None,
+        typer.Option("--deep", help="Rate the whole past again from its samples: all, or a number of meters."),
+    ] = None,
     config: Config = None,
     data: Data = None,
     redis_url: RedisUrl = None,
@@ -34,10 +38,11 @@ def verify(
     _lang: Language = None,
 ) -> None:
     """Check register tiling, ledger sums, hash chain, and Redis against SQL. Runs beside a running platform, too."""
+    meters = _meters(deep)
     settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url)
     set_up_logs("warning")
     proofs = run_on_platform(
-        settings, lambda platform, found: _prove(platform, found, site, wait, quiet if json else say)
+        settings, lambda platform, found: _prove(platform, found, site, wait, quiet if json else say, meters)
     )
     if json:
         print(json_text.dumps(as_json(proofs), ensure_ascii=False, indent=2))
@@ -47,8 +52,22 @@ def verify(
         raise typer.Exit(FAILED)
 
 
+def _meters(deep: str | None) -> int | None:
+    """How many meters to rate again: 0 for all, None for none."""
+    if deep is None or deep == "all":
+        return None if deep is None else 0
+    if not deep.isdecimal() or int(deep) == 0:
+        raise WrongUsageError(f"--deep {deep!r} is neither `all` nor a number of meters")
+    return int(deep)
+
+
 async def prove_all(
-    platform: Platform, *, only: str | None = None, wait_s: float = 30.0, progress: Callable[[str], object] = quiet
+    platform: Platform,
+    *,
+    only: str | None = None,
+    wait_s: float = 30.0,
+    progress: Callable[[str], object] = quiet,
+    deep: int | None = None,
 ) -> list[Proof]:
     """Prove every site, or one; raises CommandError for a site that is not there."""
     from twin.flows.verify_site import verify_site
@@ -57,7 +76,7 @@ async def prove_all(
     if only is not None and only not in sites:
         raise CommandError(f"site {only!r} is not in the database; known: {', '.join(sites) or 'none'}")
     wanted = sites if only is None else [only]
-    return [await verify_site(platform, name, within_s=wait_s, progress=progress) for name in wanted]
+    return [await verify_site(platform, name, within_s=wait_s, progress=progress, deep=deep) for name in wanted]
 
 
 def show(proofs: list[Proof]) -> None:
@@ -124,10 +143,15 @@ def _verdict(proof: Proof) -> str:
 
 
 async def _prove(
-    platform: Platform, found: Installation, only: str | None, wait_s: float, progress: Callable[[str], object]
+    platform: Platform,
+    found: Installation,
+    only: str | None,
+    wait_s: float,
+    progress: Callable[[str], object],
+    deep: int | None,
 ) -> list[Proof]:
     async with settling(platform) if found.alone else contextlib.nullcontext():
-        return await prove_all(platform, only=only, wait_s=wait_s, progress=progress)
+        return await prove_all(platform, only=only, wait_s=wait_s, progress=progress, deep=deep)
 
 
 @contextlib.asynccontextmanager

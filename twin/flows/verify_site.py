@@ -71,8 +71,8 @@ class LedgerTotals(msgspec.Struct, frozen=True):
 class Books(Protocol):
     """SQL's own proof, and what it says for comparison."""
 
-    def findings(self, site: str) -> AsyncIterator[Any]:
-        """Everything in SQL that does not hold, each with the fields of a `Finding`."""
+    def findings(self, site: str, *, deep: int | None = None) -> AsyncIterator[Any]:
+        """Everything in SQL that does not hold, each with the fields of a `Finding`; `deep` as in `verify_site`."""
         ...
 
     async def marks(self, site: str) -> LedgerMarks:
@@ -155,9 +155,17 @@ class Suspect(msgspec.Struct, frozen=True):
 
 
 async def verify_site(
-    parts: Parts, site: str, *, within_s: float = 30.0, progress: Callable[[str], object] | None = None
+    parts: Parts,
+    site: str,
+    *,
+    within_s: float = 30.0,
+    progress: Callable[[str], object] | None = None,
+    deep: int | None = None,
 ) -> Proof:
-    """Prove one site; waits at most `within_s` real seconds for the ledger to have every effect."""
+    """Prove one site; waits at most `within_s` real seconds for the ledger to have every effect.
+
+    `deep` rates the whole past of so many meters again from their samples (0: of every meter); None leaves that out.
+    """
     say = progress or (lambda _text: None)
     proof = Proof(site)
     reason = await why_rebuild(parts.registry, parts.store, parts.stream, site)
@@ -170,7 +178,7 @@ async def verify_site(
                 "ledger_behind", site, f"the ledger did not take every effect within {within_s:g} s; is it running?"
             )
     say(f"{site}: proving the ledger")
-    async for finding in parts.books.findings(site):
+    async for finding in parts.books.findings(site, deep=deep):
         if len(proof.findings) < MOST_FINDINGS:
             proof.findings.append(msgspec.convert(finding, Finding, from_attributes=True))
     if proof.ok and not reason:

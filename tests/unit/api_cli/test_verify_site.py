@@ -37,7 +37,7 @@ class SqlSide:
     async def position(self, _site):
         return "0-0"
 
-    async def findings(self, _site):
+    async def findings(self, _site, *, deep=None):
         for finding in self.found:
             yield finding
 
