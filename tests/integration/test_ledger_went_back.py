@@ -119,6 +119,8 @@ async def test_noticed_at_the_first_touch_even_after_as_many_new_payments(
 ) -> None:
     restore(tmp_path, backup)
     async with platform_on(redis, tmp_path) as platform:
+        with pytest.raises(StoreLostError, match="restored from an older copy"):
+            await platform.delivery.require_same_history()
         for number in range(3):  # as many acts as are missing, of the same tenants: the numbers agree, the history not
             now = platform.clock.now()
             payment = TopUp("t-001", 10**9, "cash", f"new-{number}", f"new-{number}", "lin", now)

@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 SWEEP_BATCH = 1_000
 SWEEP_EVERY_S = 1.0
+SWEEPS_PER_LOOK = 5
+"""Sweeps between two looks at whether SQL is still the database that the twins were told by."""
 
 
 class ActDelivery:
@@ -71,10 +73,19 @@ class ActDelivery:
         return await self.deliver(pending) if pending else 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Sweep until told to stop."""
+        """Sweep until told to stop. Raises StoreLostError where SQL went back under the twins of a site."""
+        sweeps = 0
         while not stop.is_set():
+            if sweeps % SWEEPS_PER_LOOK == 0:
+                await self.require_same_history()
+            sweeps += 1
             if await self.sweep() < SWEEP_BATCH:
                 await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def require_same_history(self) -> None:
+        """Look at every site, whether or not there is anything to deliver. Raises StoreLostError."""
+        for site in await self._store.sites():
+            await self._require_same_history(site)
 
     async def _require_same_history(self, site: str) -> None:
         reason = await why_went_back(self._marks, self._store, site)
