@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from adapters.clock.clocks import open_clock
+from adapters.documents.files import SiteDocuments
 from adapters.embedded.broker import start_broker
 from adapters.embedded.ports import is_free, who_listens
 from adapters.embedded.processes import EmbeddedServerError
@@ -20,9 +21,11 @@ from adapters.mqtt.publisher import MqttPublisher
 from adapters.mqtt.subscriber import MqttSubscriber
 from adapters.notify.log_notifier import LogNotifier
 from adapters.notify.webhook_sender import WebhookSender
+from adapters.scheduler.ringer import ring_until
 from adapters.store.act_marks import SqlActMarks
 from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
+from adapters.store.bill_reads import SqlBills
 from adapters.store.books import SqlBooks
 from adapters.store.database import Database, DatabaseURLError, open_database
 from adapters.store.explained_lines import SqlExplanations
@@ -35,8 +38,10 @@ from adapters.store.migration_state import migration_state
 from adapters.store.past import SqlPast
 from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
+from adapters.store.report_queries import SqlReports
 from adapters.store.rerating import SqlReratings
 from adapters.store.rule_book import SqlRuleBook, SqlShadows
+from adapters.store.settlement import SqlSettlement
 from adapters.store.site_file import SiteError
 from adapters.store.tokens import SqlTokens
 from adapters.store.webhook_book import SqlWebhookBook
@@ -57,6 +62,7 @@ from twin.flows.pump_timers import TimerPump
 from twin.flows.rebuild_twins import rebuild_where_needed
 from twin.flows.record_history import RECORDED_VERBS, Recorder
 from twin.flows.rerate import Rerater
+from twin.flows.settlement_room import SettlementRoom
 from twin.flows.shadow_rules import ShadowRunner
 from twin.ports import StoreLostError
 
@@ -70,6 +76,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+SETTLEMENT_EVERY_S = 60.0
 DOUBTED_ACTS = 1_000
 """More acts than people can make in the second that Redis may lose with the power."""
 
@@ -154,6 +161,8 @@ class Platform:
         self.marks = SqlActMarks(database)
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
+        self.reports = SqlReports(database)
+        self.documents = SiteDocuments()
         self.explanations = SqlExplanations(database)
         self.alarms = SqlAlarms(database)
         self.held_firings = SqlHeldFirings(database)
@@ -175,6 +184,11 @@ class Platform:
         self.notifier = LogNotifier()
         self.webhook_sender = WebhookSender(settings.webhook_targets(), lambda: time.time_ns() // 1_000_000)
         self.webhooks = WebhookCalls(SqlWebhookBook(database), self.webhook_sender, clock)
+        self.bills = SqlBills(database)
+        self.settlement = SettlementRoom(
+            *(self, SqlSettlement(database), self.bills, SqlReratings(database)),
+            *(self.delivery, self.notifier, clock),
+        )
         self.history = SqlHistory(database)
         self.past = SqlPast(database)
         self.rule_book = SqlRuleBook(database)
@@ -199,6 +213,10 @@ class Platform:
     def who_listens(self, port: int) -> str:
         """The process that holds a port of this machine, for messages to people."""
         return who_listens(port)
+
+    async def settle_until(self, stop: asyncio.Event) -> None:
+        """Fees of the day and settlements that are due, looked after every so often until told to stop."""
+        await ring_until(stop, "settlement", self.settlement.timer.tick, every_s=SETTLEMENT_EVERY_S)
 
     async def prepare(self) -> None:
         """Bring the twins in line with SQL before anything listens; several services may ask for it at once."""
@@ -274,6 +292,7 @@ class Platform:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.settlement.close()
         await self.presence.stop()
         await self.publisher.stop()
         await self.webhook_sender.close()

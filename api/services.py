@@ -64,6 +64,7 @@ class Services:
             tasks += [
                 self._keep("timers", lambda: platform.pump.run(self.stop)),
                 self._keep("acts", lambda: platform.delivery.run(self.stop)),
+                self._keep("settlement", lambda: platform.settle_until(self.stop)),
                 self._keep("rerate", lambda: platform.rerater.run(self.stop)),
             ]
         if "recorder" in self.names and platform.settings.history_days:

@@ -85,7 +85,11 @@ async def draft_bills(
     made = 0
     period = Period(start_ms, run.end_ts)
     for holder, bill in _plans(run, holders, period, now):
-        own = {name: prior for name, prior in priors.items() if terms.holder(name) == holder}
+        own = {
+            name: prior
+            for name, prior in priors.items()
+            if terms.holder(name) == holder and not (prior.billed and prior.window.month > run.month)
+        }
         made += await draft_bill(tx, terms, holder, bill, own, incomplete) is not None
     await mark_done(tx, run, "bills", holders, now)
     return made
@@ -156,7 +160,7 @@ def _nothing(facts: WalletFacts, prior: Prior, plan: BillPlan) -> bool:
         return False
     if plan.kind == "final" or plan.corrects:
         return False
-    return (prior.billed and prior.window.month == plan.month) or not (facts.meters or facts.opening_nano)
+    return (prior.billed and prior.window.month >= plan.month) or not (facts.meters or facts.opening_nano)
 
 
 async def _openings(tx: Transaction, site: str, run: Run, tenants: Sequence[str]) -> dict[str, int]:

@@ -180,7 +180,7 @@ async def correct_bill(tx: Transaction, site: str, bill_id: str, *, who: str, wh
     old = await tx.fetch("SELECT * FROM bill_wallet WHERE site = ? AND bill = ? ORDER BY id", site, bill_id)
     await _must_be_last(tx, site, bill_id, [one["account"] for one in old])
     rating, adjustment = (await tx.fetch(_CUTS, site, site))[0]
-    window = Window(row["month"], old[0]["end_ts"], rating, adjustment, book.seq)
+    window = Window(old[0]["through_month"], old[0]["end_ts"], rating, adjustment, book.seq)
     revision = row["revision"] + 1
     base = bill_id.rsplit("-R", 1)[0] if row["corrects"] else bill_id
     made = f"{base}-R{revision}"

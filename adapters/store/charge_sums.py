@@ -4,8 +4,9 @@
 Theory of operation. A *window* says what belongs to a bill: months through one, rows of `rating` and numbers of
 `adjustment` and of journals up to its cuts, less an earlier window. Rows of one site are written under its lock, so
 their ids grow in the order in which they become visible, and a cut taken under that lock can be repeated for ever after
-with the same result. A wallet whose last bill reaches further than the last settlement (a final bill, a correction) has
-that bill's window as its earlier one.
+with the same result. A wallet that was billed before has the window of its last bill as its earlier one: a final bill
+or a correction may reach further than the last settlement. One whose last bill reaches into a later month waits for
+that month's settlement.
 
 The database sums; what comes back to this process are a few lines a meter. The scan begins at the first row that
 the last settlement left for later, so it does not grow with the years.
@@ -42,7 +43,7 @@ _RATED = (
 _RATED_ALONE = " AND (r.id > ? OR r.month > ?) AND r.account = ?"
 _RATED_KEPT = (
     " AND CASE WHEN k.account IS NULL THEN r.id > ? OR r.month > ?"
-    " ELSE r.id > k.cut_rating OR r.month > k.through_month END"
+    " ELSE k.through_month <= ? AND (r.id > k.cut_rating OR r.month > k.through_month) END"
 )
 _NEW = "a.account, a.meter, a.epoch, a.utility, a.tariff, a.version, a.month, a.period, a.tier, a.price_micro"
 _OLD = (
@@ -63,7 +64,7 @@ _ADJUSTED = (
 _ADJUSTED_ALONE = " AND (s.number > ? OR s.month > ?) AND s.account = ?"
 _ADJUSTED_KEPT = (
     " AND CASE WHEN k.account IS NULL THEN s.number > ? OR s.month > ?"
-    " ELSE s.number > k.cut_adjustment OR s.month > k.through_month END"
+    " ELSE k.through_month <= ? AND (s.number > k.cut_adjustment OR s.month > k.through_month) END"
 )
 _BEFORE = (
     f"{_SUM} SELECT ?, ?, FALSE, account, '', 0, '', '', 0, 0, NULL, NULL, 0, 0, sum(amount_nano), sum(intervals),"
@@ -121,7 +122,7 @@ async def sum_window(
     await tx.execute("DELETE FROM charge_sum WHERE site = ? AND scope = ?", site, scope)
     alone = account is not None
     kept = () if alone else (site,)
-    only = (account,) if alone else ()
+    only = (account,) if alone else (window.month,)
     join = "" if alone else f" LEFT JOIN {_KEPT} ON k.account = {{t}}.account"
     rated = _RATED.format(kept=join.format(t="r"), only=_RATED_ALONE if alone else _RATED_KEPT)
     values = (site, low, window.rating, window.month, prior.rating, prior.month)

@@ -15,8 +15,10 @@ from adapters.store.bill_issue import correct_bill, final_bill, issue_bill
 from adapters.store.fee_facts import load_terms
 from adapters.store.fee_posting import FeeScope, post_fees
 from adapters.store.journal_book import open_book
+from adapters.store.keyed_rows import in_list
 from adapters.store.monthly_charges import DAILY, MONTHLY, month_dues, month_of
 from adapters.store.shares import LANDLORD, SHARES, raise_incidents, share_dues
+from billing.bill import decode_bill
 from billing.monthly_fees import month_after
 from twin.ports import MoneyRefusedError
 
@@ -191,6 +193,20 @@ class SqlSettlement:
             await record_audit(tx, site, [entry])
             return outcome
 
+    async def preview(self, site: str, month: int, tenants: Collection[str], *, now: int) -> list[Bill]:
+        """The bills that settling a month would make now, also before it is over; changes nothing.
+
+        Everything is done in one transaction that is rolled back, so the ledger of the site waits as long as it takes.
+        Marked meters are not rated again first. Raises like `open`; MoneyRefusedError `already_settled`.
+        """
+        made: list[Bill] = []
+        try:
+            async with self.database.write() as tx:
+                made += await _made(tx, site, month, tenants, now)
+                raise _RolledBackError
+        except _RolledBackError:
+            return made
+
     async def correct(self, site: str, bill: str, *, who: str, why: str, now: int) -> Bill:
         """Issue a correction of a bill; see `bill_issue.correct_bill`."""
         async with self.database.write() as tx:
@@ -199,6 +215,31 @@ class SqlSettlement:
     async def sites(self) -> list[tuple[str, int, dict[str, Any]]]:
         """(site, created at, settings) of every site."""
         return [(row[0], row[1], msgspec.json.decode(row[2])) for row in await self.database.fetch(_SITES)]
+
+
+class _RolledBackError(Exception):
+    """Ends a transaction that is not to be committed."""
+
+
+async def _made(tx: Transaction, site: str, month: int, tenants: Collection[str], now: int) -> list[Bill]:
+    run = await runs.open_run(tx, site, month, who="preview", policy=None, now=now, ahead=True)
+    if run.state == "done":
+        raise MoneyRefusedError("already_settled", f"{month} is settled; look at its bills")
+    terms = await load_terms(tx, site)
+    run = await runs.sum_energy(tx, await runs.cut_energy(tx, run, now), now)
+    settled = [other.month for other in await runs.all_runs(tx, site) if other.state == "done"]
+    months = runs.months_to_compute(terms, run, settled)
+    everybody = sorted(terms.tenants)
+    await charge_fees(tx, run, months, everybody, now)
+    due, troubles = await compute_shares(tx, run, months)
+    if not any(trouble.kind == "apportionment" for trouble in troubles):
+        await charge_shares(tx, run, months, ["", *everybody], due, now)
+    run = await runs.cut_money(tx, run, now)
+    wanted = {terms.holder(name) for name in tenants} if tenants else {terms.holder(name) for name in everybody}
+    await draft_bills(tx, terms, run, sorted(wanted), (), now)
+    named, values = in_list(tx, "holder", sorted(wanted))
+    sql = f"SELECT document FROM bill WHERE site = ? AND month = ? AND kind = 'monthly' AND {named} ORDER BY holder"  # noqa: S608
+    return [decode_bill(row[0]) for row in await tx.fetch(sql, site, month, *values)]
 
 
 async def charge_fees(

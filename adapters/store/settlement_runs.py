@@ -133,8 +133,10 @@ async def all_runs(tx: Transaction | Database, site: str, limit: int = 120) -> l
     return [_run(site, row) for row in await tx.fetch(f"{_RUNS} ORDER BY month DESC LIMIT ?", site, limit)]
 
 
-async def open_run(tx: Transaction, site: str, month: int, *, who: str, policy: str | None, now: int) -> Run:
-    """The run of a month: the one that exists, or a new one. Takes the site's lock.
+async def open_run(
+    tx: Transaction, site: str, month: int, *, who: str, policy: str | None, now: int, ahead: bool = False
+) -> Run:
+    """The run of a month: the one that exists, or a new one. Takes the site's lock. `ahead`: also before its end.
 
     Raises MoneyRefusedError `month_open` before the month is over, `settle_earlier` where an earlier month has to come
     first, `settle_later` for a month before the last settled one; LookupError for an unknown site; ValueError for a
@@ -146,7 +148,7 @@ async def open_run(tx: Transaction, site: str, month: int, *, who: str, policy: 
     if known is not None:
         return await _resumed(tx, known, policy, now)
     days = days_of_month(terms.zone, month)
-    if days[-1].end_ms > now:
+    if days[-1].end_ms > now and not ahead:
         raise MoneyRefusedError("month_open", f"{month} is not over yet; settle it when it is")
     before = await all_runs(tx, site, limit=1)
     if before:

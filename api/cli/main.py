@@ -15,6 +15,7 @@ from api.cli import (
     rebuild,
     rerate,
     rules,
+    settle,
     simulate,
     single,
     site,
@@ -50,6 +51,8 @@ app.add_typer(tariff.app, name="tariff")
 app.command("simulate")(simulate.simulate)
 app.add_typer(conformance.app, name="conformance")
 app.command("verify")(verify.verify)
+app.command("settle")(settle.settle)
+app.add_typer(settle.app, name="bills")
 app.command("explain")(explain_line.explain)
 app.command("rerate")(rerate.rerate)
 app.command("rebuild")(rebuild.rebuild)

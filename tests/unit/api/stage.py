@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from httpx import ASGITransport, AsyncClient
 
+from adapters.documents.files import SiteDocuments
 from adapters.embedded.ports import who_listens
 from adapters.mqtt.publisher import MqttPublisher
+from adapters.notify.log_notifier import LogNotifier
 from adapters.store.act_marks import SqlActMarks
 from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
+from adapters.store.bill_reads import SqlBills
+from adapters.store.books import SqlBooks
 from adapters.store.database import Database, open_database
+from adapters.store.explained_lines import SqlExplanations
 from adapters.store.gauges import SqlGauges
 from adapters.store.held_firings import SqlHeldFirings
 from adapters.store.history import SqlHistory
@@ -25,7 +30,10 @@ from adapters.store.migrate import migrate
 from adapters.store.past import SqlPast
 from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
+from adapters.store.report_queries import SqlReports
+from adapters.store.rerating import SqlReratings
 from adapters.store.rule_book import SqlRuleBook, SqlShadows
+from adapters.store.settlement import SqlSettlement
 from adapters.store.tokens import SqlTokens
 from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
 from api.http.app import create_app
@@ -40,6 +48,7 @@ from twin.flows.import_site import import_site
 from twin.flows.ingest_batch import Ingest
 from twin.flows.policies import CompiledPolicies
 from twin.flows.pump_timers import TimerPump
+from twin.flows.settlement_room import SettlementRoom
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,6 +94,9 @@ class Stage:
         self.marks = SqlActMarks(database)
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
+        self.explanations = SqlExplanations(database)
+        self.reports = SqlReports(database)
+        self.documents = SiteDocuments()
         self.alarms = SqlAlarms(database)
         self.held_firings = SqlHeldFirings(database)
         self.tokens = SqlTokens(database)
@@ -98,6 +110,13 @@ class Stage:
         self.shadows = SqlShadows(database)
         self.applier = Applier(self.store, self.policies, self.clock)
         self.delivery = ActDelivery(self.store, self.ledger, self.applier, self.marks)
+        self.books = SqlBooks(database)
+        self.bills = SqlBills(database)
+        self.notifier = LogNotifier()
+        self.settlement = SettlementRoom(
+            *(self, SqlSettlement(database), self.bills, SqlReratings(database)),
+            *(self.delivery, self.notifier, self.clock),
+        )
         self.ingest = Ingest(self.store, self.applier, self.clock)
         self.pump = TimerPump(self.store, self.registry, self.applier, self.clock)
         self.publisher = MqttPublisher("mqtt://127.0.0.1:1", "stage")
