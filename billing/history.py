@@ -14,6 +14,7 @@ points came; so whatever came late, the ledger is brought to this result by adju
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -111,6 +112,14 @@ class Occupancy:
         self.payers.append(payer)
         self.tariffs.append(tariffs[payer.tariff] if payer.tariff else unpriced(timezone))
         self.ends.append(end)
+
+    def with_tariff(self, name: str, tariff: Tariff) -> "Occupancy":
+        """The same payers, those by the tariff `name` rated by another one: what if?"""
+        other = copy(self)
+        other.tariffs = [
+            tariff if payer.tariff == name else own for payer, own in zip(self.payers, self.tariffs, strict=True)
+        ]
+        return other
 
     def spans(self, from_ts: int, to_ts: int, first: int) -> list[Span]:
         """The spans of [from_ts, to_ts), cut at payers and at segments; `first` is the payer at from_ts."""

@@ -34,6 +34,9 @@ DatabaseUrl = Annotated[
 Http = Annotated[str | None, typer.Option("--http", help="HOST:PORT of the HTTP API.")]
 Metrics = Annotated[str | None, typer.Option("--metrics", help="HOST:PORT of this service's own /metrics.")]
 Clock = Annotated[str | None, typer.Option("--clock", help="real, telemetry, or scaled:START,RATE.")]
+TariffFile = Annotated[
+    Path, typer.Option("--tariff", help="The tariff file in question.", exists=True, dir_okay=False, readable=True)
+]
 InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 InputFiles = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True)]
 Site = Annotated[str | None, typer.Option("--site", help="Only this site.")]

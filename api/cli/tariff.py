@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.cli import whatif
 from api.cli.errors import CommandError, WrongUsageError
 from api.cli.options import InputFile, InputFiles, Json, TimeZone
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from billing.tariff import Tariff
 
 app = typer.Typer(help="Check price files and rate register series offline.", no_args_is_help=True)
+
+app.command("whatif")(whatif.whatif)
 
 CHINA = "Asia/Shanghai"
 HEADER = ("from_ts", "to_ts", "from", "to", "quantity", "period", "tier", "price", "amount", "estimated")

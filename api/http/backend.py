@@ -10,7 +10,9 @@ from litestar.params import Dependency
 from twin.ports import TwinStore
 
 if TYPE_CHECKING:
+    from api.report_files import Documents, Reports
     from api.settings import Settings
+    from billing.bill import Bill
     from twin.core.model import Group
     from twin.flows.ingest_batch import IngestCounters
     from twin.flows.policies import CompiledPolicies
@@ -116,6 +118,14 @@ class Reads(Protocol):
         self, site: str, *, tenant: str | None = None, cursor: str | None = None, limit: int = 100
     ) -> Page[Any]:
         """Payments, newest first."""
+        ...
+
+
+class Explanations(Protocol):
+    """Where the amounts of ledger lines come from."""
+
+    async def line(self, site: str, seq: int) -> Any:
+        """A journal explained (`ExplainedLine`); None where there is none."""
         ...
 
 
@@ -235,6 +245,14 @@ class HeldFirings(Protocol):
         ...
 
 
+class Bills(Protocol):
+    """Bills as they stand."""
+
+    async def bill(self, site: str, bill: str) -> Bill | None:
+        """One bill by its id or number; None for an unknown one."""
+        ...
+
+
 class SiteCounts(Protocol):
     """How much of each kind one site has now."""
 
@@ -341,7 +359,15 @@ class Backend(Protocol):
     @property
     def queries(self) -> Reads: ...
     @property
+    def reports(self) -> Reports: ...
+    @property
+    def documents(self) -> Documents: ...
+    @property
+    def bills(self) -> Bills: ...
+    @property
     def alarms(self) -> Alarms: ...
+    @property
+    def explanations(self) -> Explanations: ...
     @property
     def held_firings(self) -> HeldFirings: ...
     @property

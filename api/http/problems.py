@@ -30,8 +30,11 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "unknown_site": Kind(404, "园区不存在", "Unknown site"),
     "unknown_tenant": Kind(404, "租户不存在", "Unknown tenant"),
     "unknown_device": Kind(404, "设备不存在", "Unknown device"),
+    "unknown_ledger_line": Kind(404, "账目不存在", "Unknown ledger line"),
     "unknown_lock": Kind(404, "没有此锁定", "No such lock stands"),
     "unknown_alarm": Kind(404, "告警不存在", "Unknown alarm"),
+    "document": Kind(503, "无法生成文件", "The document cannot be made"),
+    "unknown_bill": Kind(404, "账单不存在", "Unknown bill"),
     "unknown_token": Kind(404, "令牌不存在", "Unknown token"),
     "unknown_version": Kind(404, "规则版本不存在", "Unknown version of the rules"),
     "nothing_to_explain": Kind(404, "没有可解释的规则或对象", "No such rule or twin to explain"),
@@ -98,6 +101,11 @@ def unknown_tenant(site: str, tenant: str) -> Problem:
 def unknown_device(site: str, device: str) -> Problem:
     """The one answer for a device that does not exist and for one the person may not know of."""
     return Problem("unknown_device", f"site {site!r} has no device {device!r}")
+
+
+def unknown_bill(site: str, bill: str) -> Problem:
+    """The one answer for a bill that does not exist and for one the person may not know of."""
+    return Problem("unknown_bill", f"site {site!r} has no bill {bill!r}")
 
 
 def body_of(problem: Problem, language: str, instance: str) -> dict[str, Any]:

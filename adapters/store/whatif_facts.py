@@ -1,0 +1,136 @@
+"""What a month would have cost by another tariff, tenant by tenant, from what the ledger recorded.
+
+Nothing is written. Every tenant is read from one instant of the database and forgotten before the next, so a site of
+any size fits.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from adapters.store.accounts import wallet
+from adapters.store.fee_facts import disconnected_days, load_spans, load_terms
+from adapters.store.meter_history import SitePrices, load_history
+from billing.monthly_fees import days_of_month
+from billing.tariff import TariffError, compile_tariff
+from billing.whatif import Comparison, Supply, Wallet, compare
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from adapters.store.database import Database, Transaction
+    from adapters.store.fee_facts import SiteTerms, Span
+    from billing.monthly_fees import Day
+    from billing.tariff import Tariff
+
+SINCE_EVER = "1970-01-01T00:00:00"
+_OWN_CHARGES = ("charge", "adjustment", "fee", "share")
+"""Kinds of journals that both sides of a comparison compute for themselves, or leave out alike."""
+_OPENING = (
+    "SELECT COALESCE(sum(l.amount_nano), 0) FROM leg l JOIN journal j ON j.site = l.site AND j.seq = l.seq"
+    " WHERE l.account = ? AND l.site = ? AND j.ts < ?"
+)
+_CREDITS = (
+    "SELECT j.ts, l.amount_nano FROM leg l JOIN journal j ON j.site = l.site AND j.seq = l.seq WHERE l.account = ?"
+    " AND l.site = ? AND j.ts >= ? AND j.ts < ? AND j.kind NOT IN (?, ?, ?, ?) ORDER BY j.ts, j.seq"
+)
+_TENANT = "SELECT mode, emergency_credit_nano FROM tenant WHERE site = ? AND tenant = ?"
+
+
+class Question(msgspec.Struct, frozen=True):
+    """Which tariff of the site is put in question, by which document, for which month.
+
+    `since_ever` says that the document's first version begins after the month did and was taken as valid before.
+    """
+
+    site: str
+    month: int
+    replaced: str
+    tariff: Tariff
+    terms: SiteTerms
+    days: tuple[Day, ...]
+    since_ever: bool
+    tenants: tuple[str, ...]
+
+
+async def put_question(
+    database: Database, site: str, month: int, document: dict[str, Any], *, instead_of: str | None = None
+) -> Question:
+    """Check a question before anything long begins.
+
+    `instead_of` names the tariff that is replaced; without it the one of the document's own name. Raises LookupError
+    for an unknown site or tariff, TariffError for a document that does not compile or is of another utility, ValueError
+    for no month.
+    """
+    async with database.snapshot() as tx:
+        terms = await load_terms(tx, site)
+        replaced = instead_of or str(document.get("tariff", ""))
+        if replaced not in terms.tariffs:
+            known = ", ".join(sorted(terms.tariffs)) or "none"
+            raise LookupError(f"site {site} has no tariff {replaced!r} to replace; known: {known}")
+        days = tuple(days_of_month(terms.zone, month))
+        tariff, since_ever = _valid_before(document, terms, days[0].start_ms)
+        if tariff.utility != terms.tariffs[replaced].utility:
+            raise TariffError("utility", f"is {tariff.utility}, and {replaced} is of {terms.tariffs[replaced].utility}")
+        spans = await load_spans(tx, terms, days[0].start_ms, days[-1].end_ms)
+    tenants = tuple(sorted({span.tenant for span in spans if span.tariff == replaced}))
+    return Question(site, month, replaced, tariff, terms, days, since_ever, tenants)
+
+
+def _valid_before(document: dict[str, Any], terms: SiteTerms, begin: int) -> tuple[Tariff, bool]:
+    """The compiled tariff; its first version since ever where it would begin after the month."""
+    timezone = terms.settings["timezone"]
+    tariff = compile_tariff(document, timezone)
+    if tariff.versions[0].start_ms <= begin:
+        return tariff, False
+    first, *others = document["versions"]
+    return compile_tariff({**document, "versions": [{**first, "from": SINCE_EVER}, *others]}, timezone), True
+
+
+async def answers(database: Database, question: Question) -> AsyncIterator[Comparison]:
+    """Each tenant who pays by the tariff in question, lived through twice. Raises what rating raises."""
+    for tenant in question.tenants:
+        async with database.snapshot() as tx:
+            yield await _answer(tx, question, tenant)
+
+
+async def _answer(tx: Transaction, question: Question, tenant: str) -> Comparison:
+    begin, end = question.days[0].start_ms, question.days[-1].end_ms
+    spans = await load_spans(tx, question.terms, begin, end, [tenant])
+    supplies: list[Supply] = []
+    for meter, own in groupby(sorted(spans, key=lambda span: span.meter), key=lambda span: span.meter):
+        supplies += await _supplies(tx, question, meter, list(own))
+    account = wallet(tenant)
+    mode, emergency_nano = (await tx.fetch(_TENANT, question.site, tenant))[0]
+    opening = (await tx.fetch(_OPENING, account, question.site, begin))[0][0]
+    received = await tx.fetch(_CREDITS, account, question.site, begin, end, *_OWN_CHARGES)
+    here = Wallet(tenant, int(opening), -int(emergency_nano), mode == "prepaid", [(row[0], row[1]) for row in received])
+    return compare(here, supplies, question.month, question.days)
+
+
+async def _supplies(tx: Transaction, question: Question, meter: str, spans: Sequence[Span]) -> list[Supply]:
+    terms = question.terms
+    prices = SitePrices(terms.site, terms.settings, terms.tariffs)
+    history = await load_history(tx, prices, meter, question.days[0].start_ms)
+    if history is None:
+        return []
+    then = history.occupancy.with_tariff(question.replaced, question.tariff)
+    found: list[Supply] = []
+    for span in spans:
+        tariff = terms.tariffs[span.tariff]
+        found.append(
+            Supply(
+                meter=meter,
+                epochs=history.epochs,
+                tenancy=span.tenancy,
+                now=history.occupancy,
+                then=then,
+                tariff_now=tariff,
+                tariff_then=question.tariff if span.tariff == question.replaced else tariff,
+                disconnected=await disconnected_days(tx, terms.site, span.breaker, question.days),
+            )
+        )
+    return found
