@@ -17,6 +17,7 @@ from rules.language.compiler import Run, compiled
 from rules.language.flips import Flip, flip_of
 from rules.language.kinds import BOOL, Type
 from rules.language.parser import parse
+from rules.language.recorder import Recording, Teller, recorded
 from rules.language.syntax import UNTYPED
 from rules.language.tracer import Tracing, clause_texts, traced
 from rules.language.values import TwinModel
@@ -29,7 +30,8 @@ class Expression(msgspec.Struct, frozen=True, eq=False):
 
     `run(env)` gives the value, an `Unknown` or a `Failure`; `trace(env, trace)` the same with a record; `flip(env)`
     the next instant at which time alone may change it (`flip` is None when it does not read `now`). `clauses` are the
-    texts of the clauses that a trace can record.
+    texts of the clauses that a trace can record. `record(env, out)` puts the values of the clauses aside at little
+    cost, for `teller` to print when somebody looks.
     """
 
     text: str
@@ -39,6 +41,8 @@ class Expression(msgspec.Struct, frozen=True, eq=False):
     trace: Tracing
     flip: Flip | None
     clauses: tuple[str, ...]
+    record: Recording
+    teller: Teller
 
 
 def compile_expression(
@@ -57,4 +61,5 @@ def compile_expression(
         raise InvalidExpressionError(checker.errors)
     names = tuple(syntax.paths(root))
     tree = (compiled(root, model), traced(root, text, model), flip_of(root, model))
-    return Expression(text, root.type, names, *tree, clause_texts(root, text))
+    told = (clause_texts(root, text), recorded(root, model), Teller(root, text))
+    return Expression(text, root.type, names, *tree, *told)

@@ -318,9 +318,10 @@ def _extreme_of_list(pick: Callable[[Any], Any], items: Run) -> Run:
         found = items(env)
         if found.__class__ in ABSENT:
             return absent_of(found)
-        if any(item.__class__ in ABSENT for item in found):
+        try:
+            return pick(found) if found else MISSING
+        except TypeError:  # one of several is absent, and has no order
             return absent_of(*found)
-        return pick(found) if found else MISSING
 
     return run
 

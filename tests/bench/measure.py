@@ -14,7 +14,7 @@ from adapters.embedded.broker import start_broker
 from adapters.embedded.processes import RunningServer
 from adapters.embedded.redis_server import start_redis
 from api.settings import Settings
-from tests.bench import machine, rivals
+from tests.bench import machine, rivals, rule_cost
 from tests.bench.child import Child, Counter, counter
 from tests.bench.probe import ProbeRole
 from tests.bench.roles import BareRole, PlatformRole, PublisherRole
@@ -80,6 +80,8 @@ class Bench:
 def measure(plan: Plan, folder: Path, say: Say) -> dict[str, Any]:
     """Run everything; returns what was seen as plain data."""
     results: dict[str, Any] = {"plan": msgspec.to_builtins(plan), "machine": machine.describe()}
+    say("rules: 1 to 1,000 loaded, seven of them touched")
+    results["rules"] = rule_cost.measure(runs=plan.runs * 5)
     with contextlib.ExitStack() as stack:
         servers = {
             "redis": stack.enter_context(start_redis(folder / "redis")),

@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from tests.bench import rule_cost
 from tests.bench.machine import Spread, percentile
 from tests.bench.stages import STAGES
 
@@ -125,6 +126,8 @@ def show(results: dict[str, Any], console: Console) -> None:
             f"{site} site: {counters['readings']:,} readings, {counters['failed']} failed, "
             f"{counters['dead']} dead letters, {results['postings'][site]:,} postings"
         )
+    for line in rule_cost.table(results["rules"]):
+        console.print(line, highlight=False)
     console.print(f"took {results['took_s']} s")
 
 

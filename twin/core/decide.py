@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from twin.core.policy import SitePolicy
+    from twin.core.traces import Traced
 
 NO_GUARDS: Mapping[str, int] = {}
 RETRY_DUE_MS = 1_000
@@ -62,6 +63,8 @@ class Decision(msgspec.Struct, frozen=True):
     wake_moved: bool = False
     """`group.wake` is another than before: the timer index must follow."""
     guards_spent: Mapping[str, int] = NO_GUARDS
+    traces: Sequence[Traced] = ()
+    """Every evaluation of a rule, where the policy asks for a trace."""
 
 
 class UnknownDeviceError(LookupError):
@@ -98,7 +101,7 @@ def decide_all(
         if policy.by_trigger.follows and len(draft.effects) > seen:
             follow_up(draft, seen, now)
     moved = draft.wake_dirty and _move_wake(draft, messages[-1][1])
-    return Decision(draft.group, tuple(draft.effects), moved, draft.guards_spent)
+    return Decision(draft.group, tuple(draft.effects), moved, draft.guards_spent, draft.traces or ())
 
 
 def _move_wake(draft: Draft, now: int) -> bool:

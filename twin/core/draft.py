@@ -17,18 +17,30 @@ if TYPE_CHECKING:
     from twin.core.effects import AnyEffect
     from twin.core.model import BreakerTwin, GatewayTwin, MeterTwin, TenantTwin
     from twin.core.policy import SitePolicy
+    from twin.core.traces import Traced
 
 
 class Draft:
     """Mutable working copy of one group during one decision."""
 
-    __slots__ = ("_copied", "effects", "group", "guards", "guards_spent", "policy", "supply_dirty", "wake_dirty")
+    __slots__ = (
+        "_copied",
+        "effects",
+        "group",
+        "guards",
+        "guards_spent",
+        "policy",
+        "supply_dirty",
+        "traces",
+        "wake_dirty",
+    )
 
     def __init__(self, group: Group, policy: SitePolicy, guards: Mapping[str, int]) -> None:
         self.group = duplicate(group)
         self.policy = policy
         self.effects: list[AnyEffect] = []
         self.guards = guards
+        self.traces: list[Traced] | None = [] if policy.trace else None
         self.guards_spent: dict[str, int] = {}
         self.wake_dirty = False
         self.supply_dirty = False

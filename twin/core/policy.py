@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from zoneinfo import ZoneInfo
 
+    from rules.language.compiler import Run
+    from rules.language.recorder import Recording
     from twin.core.model import Contract, MeterContract
 
     Params = Mapping[str, str | int | bool]
 
 MOST_CACHED_PARAMS = 100_000
+MOST_CHANNEL_SETS = 1_000
 
 
 class BoundRule(msgspec.Struct, frozen=True, eq=False):
@@ -41,8 +44,10 @@ class BoundRule(msgspec.Struct, frozen=True, eq=False):
     """It charges energy, so it also looks at late and historical samples."""
     locks_credit: bool
     """It can cut off for arrears: it must not see stale balances, and its waiting is shown to the tenant."""
-    many_channels: bool = False
-    """More than one channel of a reading touches it: one reading must do so once."""
+    quick: Run | None = None
+    """Its condition, where nothing is to be done as long as that is false and the rule remembers nothing."""
+    quick_record: Recording | None = None
+    """The same, putting the values of its clauses aside."""
 
 
 class SitePolicy:
@@ -60,6 +65,7 @@ class SitePolicy:
         params: Mapping[str, str | int | bool] | None = None,
         skew_ms: int | None = 300_000,
         version: str = "",
+        trace: bool = False,
     ) -> None:
         self.site = site
         self.zone = zone
@@ -78,6 +84,8 @@ class SitePolicy:
         """So many consistent readings below the head open a new epoch with reason `reset`."""
         self.version = version
         """Changes whenever tariffs, rules or parameters do."""
+        self.trace = trace
+        """Put aside what every clause gave at every evaluation; decisions carry it in `traces`."""
         self.by_trigger = _index(self.rulesets)
         self.guard_windows = {
             rule.id: rule.guard.per_ms for ruleset in self.rulesets for rule in ruleset.rules if rule.guard is not None
@@ -210,10 +218,28 @@ class TriggerIndex:
             if scope == "meter" and trigger.startswith("reading.") and trigger != "reading.registers"
         }
         self.on_contract = _on_contract(self.named)
+        self._touched: dict[tuple[object, ...], tuple[BoundRule, ...]] = {}
         self.follows = any(
             trigger not in _TOLD_BY_READINGS and not trigger.startswith("reading.") for _, trigger in self.named
         )
         """Whether effects of a decision can touch a rule at all."""
+
+    def touched_by(self, channels: Iterable[str], *, live: bool) -> tuple[BoundRule, ...]:
+        """Rules of meters that a reading with these channels touches, each once, in the order in which they look: those
+        on registers, on its channels, on any reading. One that is not live touches what charges, and nothing else.
+
+        Meters of one kind send the same channels in the same order, so the answer is remembered.
+        """
+        key = (live, *channels)
+        found = self._touched.get(key)
+        if found is None:
+            if len(self._touched) >= MOST_CHANNEL_SETS:
+                self._touched.clear()
+            on_channels = [bound for name in key[1:] for bound in self.channels.get(str(name), ())]
+            wanted = [*self.registers, *(on_channels if live else ()), *(self.any_reading if live else ())]
+            chosen = [bound for bound in wanted if live or bound.charges]
+            found = self._touched[key] = tuple(dict.fromkeys(chosen))
+        return found
 
     def of(self, scope: str, trigger: str) -> tuple[BoundRule, ...]:
         """Rules of a scope that a named trigger touches."""
@@ -237,10 +263,13 @@ def _index(rulesets: Iterable[Ruleset]) -> TriggerIndex:
 def bind(ruleset: Ruleset, rule: Rule) -> BoundRule:
     """What the core needs to know of a rule."""
     actions = [plan.action for plan in rule.actions]
+    locks_credit = any(isinstance(action, Lock) and action.lock == "credit" for action in actions)
+    plain = rule.when is not None and rule.where is None and not rule.clocked and not locks_credit
     return BoundRule(
         ruleset=ruleset,
         rule=rule,
         charges=any(isinstance(action, Charge) for action in actions),
-        locks_credit=any(isinstance(action, Lock) and action.lock == "credit" for action in actions),
-        many_channels=sum(trigger.startswith("reading.") for trigger in rule.on) > 1,
+        locks_credit=locks_credit,
+        quick=rule.run_when if plain else None,
+        quick_record=rule.when.record if plain and rule.when is not None else None,
     )

@@ -22,10 +22,12 @@ from twin.core.outcomes import (
     tell,
 )
 from twin.core.sight import View, gateway_view
+from twin.core.traces import Traced, traced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rules.language.recorder import Raw
     from rules.state import RuleState
     from twin.core.draft import Draft
     from twin.core.messages import DeviceEvent, Telemetry
@@ -48,26 +50,35 @@ def react_to_reading(
     if sample is None:
         charge(draft, meter_id, now)
         return
-    for bound in index.registers:
-        if bound.charges or live:
-            evaluate(draft, view, bound, "reading.registers", now)
+    touched = index.touched_by(sample.d, live=live)
+    look(draft, view, touched, "reading", now)
     if not live:
         return
-    channels = index.channels
-    seen: list[BoundRule] = []
-    for channel in sample.d:
-        for bound in channels.get(channel, ()):
-            if not bound.many_channels:
-                evaluate(draft, view, bound, channel, now)
-            elif bound not in seen:
-                seen.append(bound)
-                evaluate(draft, view, bound, channel, now)
-    for bound in index.any_reading:
-        evaluate(draft, view, bound, "reading", now)
     _renew_watches(draft, view, meter_id, now)
     tenant = draft.group.tenant
     if tenant is not None and tenant.unseen_charges:
         react_to_balance(draft, now)
+
+
+def look(draft: Draft, view: View, touched: tuple[BoundRule, ...], trigger: str, now: int) -> None:
+    """Let rules look, and be done at once with each that has nothing to do: its condition is false, and it remembers
+    nothing. Nearly every rule at nearly every reading is."""
+    traces = draft.traces
+    remembered = view.owner.rules
+    for bound in touched:
+        quick = bound.quick
+        if quick is None or view.ruleset is not bound.ruleset or bound.rule.id in remembered:
+            evaluate(draft, view, bound, trigger, now)
+            remembered = view.owner.rules
+        elif traces is None:
+            if quick(view) is not False:
+                evaluate(draft, view, bound, trigger, now)
+        else:
+            raw: list[Raw] = []
+            if bound.quick_record(view, raw) is False:  # type: ignore[misc]
+                traces.append(Traced(bound, view.twin_id, now, "when", raw))
+            else:
+                evaluate(draft, view, bound, trigger, now)
 
 
 def _renew_watches(draft: Draft, view: View, meter_id: str, now: int) -> None:
@@ -270,6 +281,8 @@ def evaluate(draft: Draft, view: View, bound: BoundRule, trigger: str, now: int)
     view.fresh_only = bound.locks_credit
     before: RuleState | None = owner.rules.get(rule.id)
     outcome = step(rule, view, before, now, trigger)
+    if draft.traces is not None:
+        draft.traces.append(traced(view, bound, outcome, now))
     if outcome.wake_ms != owner.wakes.get(rule.id):
         _set_wake(draft, private_owner(draft, view), rule.id, outcome.wake_ms)
     if bound.locks_credit:

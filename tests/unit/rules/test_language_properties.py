@@ -99,6 +99,14 @@ def test_the_fast_and_the_tracing_closure_agree(text, given_values):
     env = SimpleNamespace(now=0, values=given_values, params={})
     fast, traced = expression.run(env), expression.trace(env, Trace())
     assert fast is traced or (type(fast) is type(traced) and type(fast) in ABSENT)
+    raw: list = []
+    recorded = expression.record(env, raw)
+    assert fast is recorded or (type(fast) is type(recorded) and type(fast) in ABSENT)
+    trace = Trace()
+    expression.trace(env, trace)
+    told = [(one.text, one.left, one.op, one.right, one.result, one.freshness) for one in trace.clauses]
+    again = [(one.text, one.left, one.op, one.right, one.result, one.freshness) for one in expression.teller.told(raw)]
+    assert again == told or "?" in text
 
 
 FLIPS = [
