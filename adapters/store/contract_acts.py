@@ -1,7 +1,7 @@
 """From contracts as they were to contracts as they are: the acts that bring the twins there.
 
-Every group in which the two differ gets one `ContractsChanged`. A meter whose chain has been charged and that goes from
-one group to another is handed over: the first group is told to let go, and the next one is told when the ledger has
+Every group in which the two differ gets one `ContractsChanged`. A meter with an open chain that goes from one group to
+another is handed over: the first group is told to let go, and the next one is told when the ledger has
 what the first one charged (`handover_posting`). So neither charges what the other did, and nothing is lost in between.
 """
 
@@ -122,7 +122,7 @@ class ContractActs:
         return {
             name: (group, after[name])
             for name, group in before.items()
-            if name in after and after[name] != group and name not in opened and _used(chains.get(name))
+            if name in after and after[name] != group and name not in opened and name in chains
         }
 
     async def _begin(
@@ -152,10 +152,3 @@ class ContractActs:
         touched = sorted({item.group for item in self.acts})
         await _ACT_HEADS.run(self.tx, [(self.site, group, self._heads[group]) for group in touched])
         return self.acts
-
-
-def _used(chain: Row | None) -> bool:
-    """Whether a chain holds more than an opening that a file told."""
-    if chain is None:
-        return False
-    return bool(chain["epoch"] != 1 or chain["head_qty"] != chain["opening"] or chain["reason"] != "import")

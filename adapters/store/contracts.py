@@ -109,11 +109,11 @@ def _vacancy_tariff(settings: Entry, device: Entry, *, rented: bool) -> str:
 
 
 def _max_rate(device: Entry, electric: bool) -> int:
-    """Most that can flow: `max_w` is primary, the current of a meter is what its own clamps carry."""
+    """Most that can flow, primary, whatever part of it the meter sees behind transformers."""
     if not electric:
-        return int(device.get("max_lph", 0)) * ratio_of(device)
+        return int(device.get("max_lph", 0))
     phases, voltage_v = device.get("phases", 1), device.get("voltage_v", DEFAULT_VOLTAGE_V)
-    return int(device.get("max_w") or phases * voltage_v * device.get("imax_a", 0) * ratio_of(device))
+    return int(device.get("max_w") or phases * voltage_v * device.get("imax_a", 0))
 
 
 def breaker_contract(device: Entry, meters: Iterable[str]) -> BreakerContract:

@@ -84,7 +84,7 @@ async def enter_reading(tx: Transaction, _book: JournalBook, site: str, body: di
 
 @doer("meter.rollover")
 async def declare_rollover(
-    tx: Transaction, book: JournalBook, site: str, body: dict[str, Any], by: Approval
+    tx: Transaction, _book: JournalBook, site: str, body: dict[str, Any], by: Approval
 ) -> Outcome:
     """The register went through zero and shows `reading`: all up to there was used. Raises as a reading does."""
     standing = await stand(tx, site, body["meter"])

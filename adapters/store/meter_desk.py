@@ -6,7 +6,7 @@ A gap that nobody read (an unknown final reading, an estimated value) needs a se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from adapters.store.database import Database, Transaction
     from adapters.store.journal_book import JournalBook
     from twin.ports import Caller, Outcome, PendingAct
+
+Row = TypeVar("Row", bound=msgspec.Struct)
 
 __all__ = ["SqlMeters", "handovers", "meter_acts"]
 
@@ -119,12 +121,12 @@ class SqlMeters:
     async def events(self, site: str, meter: str, *, before: int = END, limit: int = 100) -> list[MeterEventRow]:
         """What people did to a meter, newest first."""
         rows = [tuple(row) for row in await self._database.fetch(_EVENTS, site, meter, before, limit)]
-        return [MeterEventRow(*row[:4], msgspec.json.decode(row[4]), *row[5:]) for row in rows]
+        return [_fields(MeterEventRow, (*row[:4], msgspec.json.decode(row[4]), *row[5:])) for row in rows]
 
     async def handovers(self, site: str, *, before: int = END, limit: int = 100) -> list[HandoverRow]:
         """Hand-overs, newest first."""
         rows = await self._database.fetch(_HANDOVERS, site, before, limit)
-        return [HandoverRow(*tuple(row)) for row in rows]
+        return [_fields(HandoverRow, tuple(row)) for row in rows]
 
     async def carry_out_due(self, now: int) -> list[PendingAct]:
         """Supplies whose time has come change hands; the acts for the twins."""
@@ -139,4 +141,9 @@ def _is_gap(kind: str, body: dict[str, Any]) -> bool:
 
 def _doubtful(row: tuple[Any, ...]) -> DoubtfulReading:
     overtaken = None if row[11] is None else bool(row[11])
-    return DoubtfulReading(*row[:11], overtaken, *row[12:])
+    return _fields(DoubtfulReading, (*row[:11], overtaken, *row[12:]))
+
+
+def _fields(kind: type[Row], values: tuple[Any, ...]) -> Row:
+    """A row as its struct; the columns stand in the order of the fields."""
+    return kind(**dict(zip(kind.__struct_fields__, values, strict=True)))

@@ -65,12 +65,22 @@ class _Reading:
         self._tenants()
         self._occupancy()
         self._breakers()
+        self._vacancy()
         self._bills()
         if self.problems:
             raise SiteError(self.problems)
         settings = {key: value for key, value in self.site.items() if key not in LISTS}
         supplies = {supply.key: supply for _, supply in self.supplies}
         return SiteState(self.site["site"], settings, self.tariffs, self.rulesets, self.devices, self.tenants, supplies)
+
+    def _vacancy(self) -> None:
+        """Vacancy tariffs must be there, and of their utility."""
+        for utility, name in self.site.get("vacancy", {}).items():
+            tariff = self.tariffs.get(name)
+            if tariff is None:
+                self.wrong(f"vacancy.{utility}", f"there is no tariff {name!r}")
+            elif tariff["utility"] != utility:
+                self.wrong(f"vacancy.{utility}", f"tariff {name!r} is for {tariff['utility']}")
 
     def wrong(self, path: str, message: str) -> None:
         self.problems.append(f"{path}: {message}")

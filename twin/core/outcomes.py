@@ -126,10 +126,11 @@ def carry_out(draft: Draft, view: View, bound: BoundRule, outcome: Step, action:
 
 
 def charge(draft: Draft, meter_id: str, now: int) -> None:
-    """Charge what the register shows; where the tariff cannot, nothing moves and a person is told."""
+    """Charge what the register shows; where the tariff cannot, nothing moves and a person is told. Without a tenant
+    the landlord pays, where the contract has a tariff for that."""
     meter = draft.meter(meter_id)
     tenant = draft.tenant()
-    if tenant is None:
+    if tenant is None and not draft.group.meter_contracts[meter_id].tariff:
         return
     try:
         amount_nano = accrual.charge(draft, meter, now)
@@ -138,7 +139,7 @@ def charge(draft: Draft, meter_id: str, now: int) -> None:
         return
     if "tariff_missing" in meter.incidents:
         resolve_incident(draft, meter, "tariff_missing", now)
-    if amount_nano:
+    if amount_nano and tenant is not None:
         tenant.charges_nano += amount_nano
         tenant.unseen_charges = True
         draft.supply_dirty = draft.supply_dirty or supply.band_moved(draft, amount_nano)
