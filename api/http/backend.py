@@ -10,12 +10,15 @@ from litestar.params import Dependency
 from twin.ports import TwinStore
 
 if TYPE_CHECKING:
+    from api.http.account_ports import AccountReads, Accounts, Proofs
     from api.report_files import Documents, Reports
     from api.settings import Settings
     from billing.bill import Bill
     from twin.core.model import Group
+    from twin.explained import Explanations
     from twin.flows.ingest_batch import IngestCounters
     from twin.flows.policies import CompiledPolicies
+    from twin.flows.settlement_room import SettlementRoom
     from twin.ports import Clock, DeadLetter, EffectStream, Ledger, PendingAct, Registry
     from twin.recorded import History, Past, RuleBook, Shadows
 
@@ -118,14 +121,6 @@ class Reads(Protocol):
         self, site: str, *, tenant: str | None = None, cursor: str | None = None, limit: int = 100
     ) -> Page[Any]:
         """Payments, newest first."""
-        ...
-
-
-class Explanations(Protocol):
-    """Where the amounts of ledger lines come from."""
-
-    async def line(self, site: str, seq: int) -> Any:
-        """A journal explained (`ExplainedLine`); None where there is none."""
         ...
 
 
@@ -353,11 +348,19 @@ class Backend(Protocol):
     @property
     def stream(self) -> EffectStream: ...
     @property
+    def settlement(self) -> SettlementRoom: ...
+    @property
     def ledger(self) -> Ledger: ...
     @property
     def registry(self) -> Registry: ...
     @property
     def queries(self) -> Reads: ...
+    @property
+    def accounts(self) -> Accounts: ...
+    @property
+    def account_reads(self) -> AccountReads: ...
+    @property
+    def proofs(self) -> Proofs: ...
     @property
     def reports(self) -> Reports: ...
     @property
