@@ -22,6 +22,8 @@ from adapters.mqtt.subscriber import MqttSubscriber
 from adapters.notify.log_notifier import LogNotifier
 from adapters.notify.webhook_sender import WebhookSender
 from adapters.scheduler.ringer import ring_until
+from adapters.store.account_reads import SqlAccountReads
+from adapters.store.accounts_desk import SqlAccounts
 from adapters.store.act_marks import SqlActMarks
 from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
@@ -36,6 +38,7 @@ from adapters.store.ledger import SqlLedger, SqlNoticeBook
 from adapters.store.migrate import migrate
 from adapters.store.migration_state import migration_state
 from adapters.store.past import SqlPast
+from adapters.store.proofs import SqlProofs
 from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
 from adapters.store.report_queries import SqlReports
@@ -45,6 +48,7 @@ from adapters.store.settlement import SqlSettlement
 from adapters.store.site_file import SiteError
 from adapters.store.tokens import SqlTokens
 from adapters.store.webhook_book import SqlWebhookBook
+from adapters.store.whatif_facts import SqlWhatIfs
 from adapters.twins.connection import connect
 from adapters.twins.store import RedisTwinStore
 from adapters.twins.stream import RedisEffectStream
@@ -56,6 +60,7 @@ from twin.flows.deliver_acts import ActDelivery
 from twin.flows.dispatch_commands import CommandDispatcher
 from twin.flows.group_notices import AlarmGroups
 from twin.flows.ingest_batch import Ingest
+from twin.flows.keep_books import BookKeeper
 from twin.flows.notify_people import NoticeSender
 from twin.flows.policies import CompiledPolicies
 from twin.flows.pump_timers import TimerPump
@@ -161,9 +166,13 @@ class Platform:
         self.marks = SqlActMarks(database)
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
+        self.accounts = SqlAccounts(database)
+        self.account_reads = SqlAccountReads(database)
+        self.proofs = SqlProofs(database)
         self.reports = SqlReports(database)
         self.documents = SiteDocuments()
         self.explanations = SqlExplanations(database)
+        self.what_ifs = SqlWhatIfs(database)
         self.alarms = SqlAlarms(database)
         self.held_firings = SqlHeldFirings(database)
         self.tokens = SqlTokens(database)
@@ -175,6 +184,7 @@ class Platform:
         self.policies = CompiledPolicies(self.registry, skew_ms=self.skew_ms)
         self.applier = Applier(self.store, self.policies, clock)
         self.delivery = ActDelivery(self.store, self.ledger, self.applier, self.marks)
+        self.book_keeper = BookKeeper(self.registry, self.accounts, self.proofs, self.delivery, clock)
         self.rerater = Rerater(SqlReratings(database), self.delivery, clock)
         self.ingest = Ingest(self.store, self.applier, clock)
         self.pump = TimerPump(self.store, self.registry, self.applier, clock)

@@ -13,8 +13,8 @@ Kind = Literal["text", "name", "count", "money", "exact", "price", "quantity", "
 """What a column's values are.
 
 `name`: a text by language. `money`: nano-units, shown in cents rounded half up, away from zero. `exact`: nano-units
-with every decimal. `price`: micro-units per kWh or m3. `quantity`: Wh or litres, shown as kWh or m3. `instant`: Unix ms. `day`: yyyymmdd.
-`month`: yyyymm. None is an empty cell in each of them.
+with every decimal. `price`: micro-units per kWh or m3. `quantity`: Wh or litres, shown as kWh or m3. `instant`: Unix
+ms. `day`: yyyymmdd. `month`: yyyymm. None is an empty cell in each of them.
 """
 Row = Sequence[Any]
 

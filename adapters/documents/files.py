@@ -123,8 +123,8 @@ class _PdfFile(_Growing):
         self._count += len(rows)
         if self._count > MOST_PRINTED:
             raise DocumentError(
-                f"超过 {MOST_PRINTED} 行，不宜打印，请导出 xlsx 或 csv。 More than {MOST_PRINTED} rows are too many to print:"
-                " take xlsx or csv, or a shorter span."
+                f"超过 {MOST_PRINTED} 行，不宜打印，请导出 xlsx 或 csv。"
+                f" More than {MOST_PRINTED} rows are too many to print: take xlsx or csv, or a shorter span."
             )
         self._pdf.rows(rows)
         return b""

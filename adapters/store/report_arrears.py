@@ -15,7 +15,6 @@ from billing.local_time import DAY_MS
 
 if TYPE_CHECKING:
     from adapters.store.database import Database, Transaction
-    from adapters.store.report_queries import SqlReports
 
 EDGES_DAYS: Final = (30, 60, 90)
 PORTION: Final = 1_000
@@ -38,9 +37,8 @@ _BESIDE = (
 _NEWEST = 2**63 - 1
 
 
-async def arrears(database: Database, reports: SqlReports, site: str, as_of: int) -> list[ArrearsRow]:
+async def arrears(database: Database, names: dict[str, dict[str, str]], site: str, as_of: int) -> list[ArrearsRow]:
     """Tenants whose wallet was below zero at an instant (Unix ms, included), or who owed something beside it."""
-    names = await reports.names(site)
     async with database.snapshot() as tx:
         later = {row[0]: row[1] for row in await tx.fetch(_LATER, site, as_of)}
         owing: list[ArrearsRow] = []

@@ -13,8 +13,10 @@ import msgspec
 
 from adapters.store.accounts import clearing
 from adapters.store.contracts import in_languages
+from adapters.store.report_arrears import arrears
 from adapters.store.report_calendar import day_number, local_days, months_between
 from adapters.store.report_days import used_within
+from adapters.store.report_ledger import SqlStatements
 from adapters.store.report_models import EnergyRow, MonthSum, Overview, RankingRow, RechargeRow, RevenueRow, Span
 from adapters.store.report_sums import refresh
 from billing.local_time import month_index_at, month_number, offset_spans
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from adapters.store.database import Database
+    from adapters.store.report_models import ArrearsRow, LedgerEntry, LedgerHead
 
 EVER = (0, 999_912)
 _REVENUE = (
@@ -69,10 +72,7 @@ class SqlReports:
 
     async def zone(self, site: str) -> ZoneInfo:
         """The time zone of a site; LookupError for an unknown one."""
-        rows = await self._database.fetch("SELECT settings FROM site WHERE id = ?", site)
-        if not rows:
-            raise LookupError(f"site {site!r} is not in the database; import its site file first")
-        return ZoneInfo(msgspec.json.decode(rows[0][0])["timezone"])
+        return ZoneInfo((await self._settings(site))["timezone"])
 
     async def revenue(self, site: str, from_month: int, to_month: int) -> list[RevenueRow]:
         """What was earned in some months, both included: charges, adjustments, fees, shares; vacant supplies too."""
@@ -156,10 +156,37 @@ class SqlReports:
             months=tuple(MonthSum(month, *used.get(month, nothing), paid.get(month, 0)) for month in months),
         )
 
+    async def arrears(self, site: str, as_of: int) -> list[ArrearsRow]:
+        """Tenants in arrears at an instant (Unix ms), the deepest first, with the age of what is unpaid."""
+        return await arrears(self._database, await self.names(site), site, as_of)
+
+    async def statement(self, site: str, tenant: str | None, span: Span) -> LedgerHead:
+        """Balances and sums of a statement; of the whole site without a tenant."""
+        return await SqlStatements(self._database).head(site, tenant, span)
+
+    def statement_rows(
+        self, site: str, tenant: str | None, span: Span, head: LedgerHead
+    ) -> AsyncIterator[list[LedgerEntry]]:
+        """The rows of a statement, in portions."""
+        return SqlStatements(self._database).rows(site, tenant, span, head)
+
+    async def issuer(self, site: str) -> dict[str, str]:
+        """Who issues documents: the letterhead of the site, or its name. LookupError for an unknown site."""
+        settings = await self._settings(site)
+        letterhead = settings.get("settlement", {}).get("letterhead")
+        return in_languages(letterhead or settings.get("name") or site)
+
     async def names(self, site: str) -> dict[str, dict[str, str]]:
         """What people call the tenants of a site, by id and language."""
         rows = await self._database.fetch(_NAMES, site)
         return {tenant: in_languages(msgspec.json.decode(name)) for tenant, name in rows}
+
+    async def _settings(self, site: str) -> dict[str, Any]:
+        rows = await self._database.fetch("SELECT settings FROM site WHERE id = ?", site)
+        if not rows:
+            raise LookupError(f"site {site!r} is not in the database; import its site file first")
+        settings: dict[str, Any] = msgspec.json.decode(rows[0][0])
+        return settings
 
 
 def _energy(time: int, names: dict[str, dict[str, str]], tenant: str, *rest: Any) -> EnergyRow:

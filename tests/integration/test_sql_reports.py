@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from adapters.store import report_arrears
 from adapters.store.database import Database
 from adapters.store.journal_book import open_book
 from adapters.store.ledger import SqlLedger
@@ -176,25 +175,25 @@ async def test_recharge_is_what_the_channels_owe(busy: Database) -> None:
 
 async def test_arrears_by_age_as_of_an_instant(busy: Database) -> None:
     reports = SqlReports(busy)
-    rows = await report_arrears.arrears(busy, reports, SITE, FEB + 10 * DAYS)
+    rows = await reports.arrears(SITE, FEB + 10 * DAYS)
     balance = await one(busy, "SELECT SUM(amount_nano) FROM leg WHERE account = 'tenant:t-002:wallet'")
     assert [(row.tenant, row.balance_nano) for row in rows] == [("t-002", balance)]
     assert rows[0].days_0_30_nano == -balance
-    later = (await report_arrears.arrears(busy, reports, SITE, FEB + 70 * DAYS))[0]
+    later = (await reports.arrears(SITE, FEB + 70 * DAYS))[0]
     assert (later.days_0_30_nano, later.days_61_90_nano) == (0, -balance)
-    older = (await report_arrears.arrears(busy, reports, SITE, FEB + 6 + 91 * DAYS))[0]
+    older = (await reports.arrears(SITE, FEB + 6 + 91 * DAYS))[0]
     assert older.over_90_nano == -balance
-    assert await report_arrears.arrears(busy, reports, SITE, FEB) == []
+    assert await reports.arrears(SITE, FEB) == []
 
 
 async def test_arrears_pay_the_oldest_first_and_know_debts(busy: Database) -> None:
     reports = SqlReports(busy)
     await book(busy, "t-002", -(10**9), "fee", FEB + 40 * DAYS, "revenue:electricity")
-    row = (await report_arrears.arrears(busy, reports, SITE, FEB + 50 * DAYS))[0]
+    row = (await reports.arrears(SITE, FEB + 50 * DAYS))[0]
     assert row.days_0_30_nano == 10**9
     assert row.days_31_60_nano == -row.balance_nano - 10**9
     await book(busy, "t-001", 4 * 10**9, "debt", FEB + 40 * DAYS, "debt:t-001")
-    owing = {row.tenant: row for row in await report_arrears.arrears(busy, reports, SITE, FEB + 50 * DAYS)}
+    owing = {row.tenant: row for row in await reports.arrears(SITE, FEB + 50 * DAYS)}
     assert owing["t-001"].debt_nano == 4 * 10**9
     assert owing["t-001"].balance_nano > 0
 

@@ -15,6 +15,8 @@ from adapters.documents.files import SiteDocuments
 from adapters.embedded.ports import who_listens
 from adapters.mqtt.publisher import MqttPublisher
 from adapters.notify.log_notifier import LogNotifier
+from adapters.store.account_reads import SqlAccountReads
+from adapters.store.accounts_desk import SqlAccounts
 from adapters.store.act_marks import SqlActMarks
 from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
@@ -28,6 +30,7 @@ from adapters.store.history import SqlHistory
 from adapters.store.ledger import SqlLedger
 from adapters.store.migrate import migrate
 from adapters.store.past import SqlPast
+from adapters.store.proofs import SqlProofs
 from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
 from adapters.store.report_queries import SqlReports
@@ -94,6 +97,9 @@ class Stage:
         self.marks = SqlActMarks(database)
         self.registry = SqlRegistry(database)
         self.queries = SqlQueries(database)
+        self.accounts = SqlAccounts(database)
+        self.account_reads = SqlAccountReads(database)
+        self.proofs = SqlProofs(database)
         self.explanations = SqlExplanations(database)
         self.reports = SqlReports(database)
         self.documents = SiteDocuments()
