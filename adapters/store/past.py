@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
     from adapters.store.database import Database, Transaction
 
-MONTH_MS = 33 * 24 * 3_600_000
-"""Longer than any month: use of the month is never older."""
+MONTHS_APART = 100
+"""Months are numbers such as 202601."""
+YEAR_MS = 367 * 24 * 3_600_000
+"""Longer than any year: use of the month and of the year is never older."""
 
 _LAST_ACTS = (
     "SELECT a.group_id, a.body FROM act a JOIN (SELECT group_id, max(seq) AS seq FROM act WHERE site = ? AND ts <= ?"
@@ -42,14 +44,19 @@ _BALANCES = (
     " WHERE l.site = ? AND j.ts <= ? AND l.account {names} GROUP BY l.account"
 )
 _HEADS = (
-    "SELECT e.meter, e.epoch, max(e.to_qty), max(e.to_ts), o.opening FROM energy e JOIN register_epoch o"
-    " ON o.site = e.site AND o.meter = e.meter AND o.epoch = e.epoch WHERE e.site = ? AND e.meter {names}"
-    " AND (e.to_ts IS NULL OR e.to_ts <= ?) GROUP BY e.meter, e.epoch, o.opening ORDER BY e.meter, e.epoch"
+    "SELECT e.meter, e.epoch, max(e.to_qty) AS head_qty, max(e.to_ts) AS head_ts, o.opening, o.opened_ts FROM energy e"
+    " JOIN register_epoch o ON o.site = e.site AND o.meter = e.meter AND o.epoch = e.epoch"
+    " LEFT JOIN rating r ON r.site = e.site AND r.meter = e.meter AND r.epoch = e.epoch AND r.from_qty = e.from_qty"
+    " AND r.revision = 1 LEFT JOIN journal j ON j.site = r.site AND j.seq = r.journal_seq"
+    " WHERE e.site = ? AND e.meter {names} AND COALESCE(j.ts, e.to_ts, 0) <= ?"
+    " GROUP BY e.meter, e.epoch, o.opening, o.opened_ts ORDER BY e.meter, e.epoch"
 )
+"""A gap is posted in rows that end long before the reading that closed it: what counts is when they were posted."""
 _MONTHS = (
     "SELECT r.meter, r.month, sum(r.to_qty - r.from_qty) FROM energy e JOIN rating r ON r.site = e.site"
-    " AND r.meter = e.meter AND r.epoch = e.epoch AND r.from_qty = e.from_qty AND r.active WHERE e.site = ?"
-    " AND e.meter {names} AND e.to_ts <= ? AND e.to_ts > ? GROUP BY r.meter, r.month ORDER BY r.meter, r.month"
+    " AND r.meter = e.meter AND r.epoch = e.epoch AND r.from_qty = e.from_qty AND r.active LEFT JOIN journal j"
+    " ON j.site = r.site AND j.seq = r.journal_seq WHERE e.site = ? AND e.meter {names}"
+    " AND COALESCE(j.ts, e.to_ts, 0) <= ? AND e.to_ts > ? GROUP BY r.meter, r.month ORDER BY r.meter, r.month"
 )
 _LOCKS = (
     "SELECT breaker, lock, active, who, why, ts, until, rule, rule_version FROM lock_change WHERE id IN"
@@ -191,10 +198,12 @@ class _Facts:
         gateways |= {meter.gateway for act in acts for meter in act.meters if meter.gateway}
         gateways |= {breaker.gateway for act in acts for breaker in act.breakers if breaker.gateway}
         tenants = {act.contract.id for act in acts if act.contract}
-        before = (self.at - MONTH_MS,)
+        before = (self.at - YEAR_MS,)
         self.balances = await self._map(tx, _BALANCES, {wallet(name) for name in tenants}, ts_first=True)
         self.heads = {row[0]: row for row in await self._rows(tx, _HEADS, meters, ts_first=False)}
-        self.months = {row[0]: row for row in await self._rows(tx, _MONTHS, meters, *before, ts_first=False)}
+        self.months: defaultdict[str, dict[int, int]] = defaultdict(dict)
+        for meter, month, use in await self._rows(tx, _MONTHS, meters, *before, ts_first=False):
+            self.months[meter][month] = int(use)
         self.relays = {row[0]: row for row in await self._rows(tx, _RELAYS, breakers, ts_first=True)}
         self.supply = {row[0]: row for row in await self._rows(tx, _SUPPLY, tenants, ts_first=True)}
         rows = await self._rows(tx, _CONNECTIONS, {*meters, *breakers, *gateways}, ts_first=True)
@@ -204,11 +213,11 @@ class _Facts:
             breaker, kind, active, who, why, since, until, rule, version = row
             if active and (until is None or until > self.at):
                 self.locks[breaker][kind] = Lock(who, why, since, until, rule, version)
-        self.rules: defaultdict[str, dict[str, RuleState]] = defaultdict(dict)
+        self.rules: defaultdict[tuple[str, str], dict[str, RuleState]] = defaultdict(dict)
         for rule, twin, record in await self._rows(tx, _RULES, {*meters, *breakers, *gateways, *groups}, ts_first=True):
-            memory = msgspec.json.decode(record).get("memory")
-            if memory:
-                self.rules[twin][rule] = msgspec.convert(memory, RuleState)
+            told = msgspec.json.decode(record)
+            if told.get("memory"):
+                self.rules[told.get("scope", ""), twin][rule] = msgspec.convert(told["memory"], RuleState)
 
     async def _rows(self, tx: Transaction, sql: str, names: Iterable[str], *more: Any, ts_first: bool) -> Any:
         listed, value = in_list(tx, names)
@@ -218,6 +227,11 @@ class _Facts:
     async def _map(self, tx: Transaction, sql: str, names: Iterable[str], *, ts_first: bool) -> dict[str, int]:
         return {row[0]: int(row[1]) for row in await self._rows(tx, sql, names, ts_first=ts_first)}
 
+    def _memory(self, scope: str, name: str) -> dict[str, RuleState]:
+        """What rules remembered of a twin; old records do not say of which kind it was."""
+        unsaid = self.rules.get(("", name), {}) if scope in ("meter", "tenant") else {}
+        return {**unsaid, **self.rules.get((scope, name), {})}
+
     def group(self, name: str, act: ContractsChanged, credited: Any) -> Group:
         group = Group(self.site, name, act.contract, acts_seq=self.act_heads.get(name, act.seq), wake=self.at)
         group.meter_contracts = {meter.id: meter for meter in act.meters}
@@ -226,7 +240,7 @@ class _Facts:
         group.breakers = {breaker.id: self._breaker(breaker.id, breaker.gateway) for breaker in act.breakers}
         if act.gateway is not None:
             group.gateway = GatewayTwin(act.gateway, conn=self._connection(act.gateway))
-            group.gateway.rules = self.rules.get(act.gateway, {})
+            group.gateway.rules = self._memory("gateway", act.gateway)
         if act.contract is not None:
             group.tenant = self._tenant(name, act.contract.id, credited)
         return group
@@ -239,7 +253,7 @@ class _Facts:
 
     def _breaker(self, name: str, gateway: str | None) -> BreakerTwin:
         breaker = BreakerTwin(name, locks=self.locks.get(name, {}), conn=self._connection(name))
-        breaker.rules = self.rules.get(name, {})
+        breaker.rules = self._memory("breaker", name)
         breaker.link = self._link(gateway)
         if name in self.relays:
             _, breaker.relay, breaker.relay_at = self.relays[name]
@@ -247,19 +261,25 @@ class _Facts:
         return breaker
 
     def _meter(self, name: str, modulus: int, gateway: str | None) -> MeterTwin:
-        meter = MeterTwin(name, rules=self.rules.get(name, {}), conn=self._connection(name), link=self._link(gateway))
+        meter = MeterTwin(name, rules=self._memory("meter", name), conn=self._connection(name))
+        meter.link = self._link(gateway)
         if name in self.heads:
-            _, epoch, head, head_ts, opening = self.heads[name]
-            register = Register(epoch=epoch, opening=opening, seen=head, head=head, posted=head, opened=True)
-            register.turns = head // modulus
-            register.seen_ts = register.head_ts = register.posted_ts = head_ts
-            if name in self.months:
-                register.month, register.month_use = self.months[name][1], int(self.months[name][2])
+            row = self.heads[name]
+            head = row["head_qty"]
+            register = Register(epoch=row["epoch"], opening=row["opening"], seen=head, head=head, posted=head)
+            register.opened, register.since, register.turns = True, row["opened_ts"], head // modulus
+            register.seen_ts = register.head_ts = register.posted_ts = row["head_ts"]
+            used = self.months.get(name)
+            if used:
+                register.month = max(used)
+                register.month_use = used[register.month]
+                year = register.month // MONTHS_APART
+                register.year_use = sum(use for month, use in used.items() if month // MONTHS_APART == year)
             meter.register = register
         return meter
 
     def _tenant(self, group: str, name: str, credited: Any) -> TenantTwin:
-        twin = TenantTwin(name, rules=self.rules.get(group, {}))
+        twin = TenantTwin(name, rules=self._memory("tenant", group))
         if name in self.supply:
             _, twin.state, twin.state_since = self.supply[name]
         if isinstance(credited, CreditsPosted):

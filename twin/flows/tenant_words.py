@@ -7,7 +7,7 @@ balance, -3.20, is not above 0.00". A clause about something tenants have no wor
 from __future__ import annotations
 
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -226,7 +226,8 @@ class _Words:
             return text
 
     def money(self, amount: Decimal) -> str:
-        return f"{amount:.2f}" if self.language else f"{amount:.2f} 元"
+        cents = amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
+        return str(cents) if self.language else f"{cents} 元"
 
     def instant(self, ms: int) -> str:
         return (EPOCH + timedelta(milliseconds=ms)).astimezone(self.zone).strftime("%Y-%m-%d %H:%M")
