@@ -330,6 +330,8 @@ class SiteDocument(msgspec.Struct, frozen=True):
     site: dict[str, Any]
     tariffs: dict[str, dict[str, Any]]
     rulesets: dict[str, dict[str, Any]]
+    reprice: bool = False
+    """Prices may change for energy that is charged already: it is charged again, by adjustments."""
 
 
 class SiteDifference(msgspec.Struct, frozen=True):

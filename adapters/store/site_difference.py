@@ -18,6 +18,8 @@ from adapters.store.site_state import SiteState, SupplyRow
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from adapters.store.price_changes import PriceChange
+
 Entry = dict[str, Any]
 
 _LASTING_SETTINGS = ("timezone", "currency")
@@ -63,13 +65,17 @@ class History(msgspec.Struct, frozen=True):
     """Digests of the ruleset versions that were ever imported or added."""
     rulesets_by_hand: frozenset[str] = frozenset()
     """Rulesets whose pointer was last moved by a person (activate, rollback, deactivate), not by an import."""
+    prices: Mapping[str, PriceChange] = {}
+    """Tariffs (and `vacancy`) whose prices the wanted state changes, with the meters that pay by them."""
+    reprice: bool = False
+    """What was charged by them may be charged again."""
 
 
 def compare(now: SiteState, wanted: SiteState, history: History) -> SiteChanges:
     """The changes that lead from one state to the other. Raises SiteError for a changed ruleset with an old version."""
     changes = SiteChanges()
-    _compare_settings(changes, now, wanted)
-    _compare_tariffs(changes, now, wanted)
+    _compare_settings(changes, now, wanted, history)
+    _compare_tariffs(changes, now, wanted, history)
     _compare_rulesets(changes, now, wanted, history)
     _compare_devices(changes, now, wanted, history)
     _compare_tenants(changes, now, wanted, history)
@@ -77,7 +83,7 @@ def compare(now: SiteState, wanted: SiteState, history: History) -> SiteChanges:
     return changes
 
 
-def _compare_settings(changes: SiteChanges, now: SiteState, wanted: SiteState) -> None:
+def _compare_settings(changes: SiteChanges, now: SiteState, wanted: SiteState, history: History) -> None:
     settings = dict(wanted.settings)
     if now.imported_ts is None:
         changes.lines.append(f"+ site {wanted.site}")
@@ -88,15 +94,38 @@ def _compare_settings(changes: SiteChanges, now: SiteState, wanted: SiteState) -
             line = f"~ site {key}: {_word(now.settings.get(key))} -> {_word(settings.get(key))}"
             changes.refused.append(f"{line}: it is fixed when a site is created, because charges were made in it")
             settings[key] = now.settings[key]
+    if now.settings.get("vacancy") and _may_not_reprice(changes, "vacancy", history):
+        settings["vacancy"] = now.settings["vacancy"]
+        wanted.settings["vacancy"] = now.settings["vacancy"]
     lines = _edits("site", now.settings, settings)
     if lines:
         changes.lines += lines
         changes.settings = settings
 
 
-def _compare_tariffs(changes: SiteChanges, now: SiteState, wanted: SiteState) -> None:
-    for name, tariff in wanted.tariffs.items():
+def _may_not_reprice(changes: SiteChanges, name: str, history: History) -> bool:
+    """Whether a change of prices for charged energy was not asked for; says what it touches, either way."""
+    change = history.prices.get(name)
+    if change is None or not change.charged:
+        return False
+    subject = "site vacancy" if name == "vacancy" else f"tariff {name}"
+    count = f"{change.charged} meter{'' if change.charged == 1 else 's'}"
+    if history.reprice:
+        changes.lines.append(f"~ {subject}: prices since {change.since} change; {count} will be charged again")
+        return False
+    verb = "was" if change.charged == 1 else "were"
+    why = f"prices since {change.since} would change, and {count} {verb} charged by them"
+    how = "begin a new version later, or import with --reprice to charge that energy again"
+    changes.refused.append(f"~ {subject}: {why}; {how}")
+    return True
+
+
+def _compare_tariffs(changes: SiteChanges, now: SiteState, wanted: SiteState, history: History) -> None:
+    for name, tariff in list(wanted.tariffs.items()):
         known = now.tariffs.get(name)
+        if known is not None and known != tariff and _may_not_reprice(changes, name, history):
+            wanted.tariffs[name] = known
+            continue
         if known is None:
             changes.lines.append(f"+ tariff {name} {tariff['utility']}")
         elif known != tariff:

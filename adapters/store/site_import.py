@@ -16,6 +16,7 @@ from adapters.store.bulk import BulkInsert
 from adapters.store.contract_acts import ContractActs
 from adapters.store.contracts import all_contracts
 from adapters.store.journal_book import open_book
+from adapters.store.price_changes import mark_repriced, price_changes, record_tariffs
 from adapters.store.rerate_marks import mark_all
 from adapters.store.site_difference import ChainState, History, SiteChanges, compare
 from adapters.store.site_file import SiteError, wanted_state
@@ -54,7 +55,7 @@ async def difference(database: Database, document: SiteDocument) -> SiteDifferen
     wanted = wanted_state(document)
     async with database.snapshot() as tx:
         before = await load_state(tx, wanted.site)
-        changes = compare(before, wanted, await _history(tx, wanted.site))
+        changes = compare(before, wanted, await _history(tx, before, wanted, reprice=document.reprice))
     return SiteDifference(tuple(changes.lines), tuple(changes.refused))
 
 
@@ -72,11 +73,12 @@ async def apply(
         before = await load_state(tx, wanted.site)
         if is_new:
             before.imported_ts = None
-        changes = compare(before, wanted, await _history(tx, wanted.site))
+        history = await _history(tx, before, wanted, reprice=document.reprice)
+        changes = compare(before, wanted, history)
         told = SiteDifference(tuple(changes.lines), tuple(changes.refused))
         if changes.empty:
             return told, []
-        acts = await _Import(tx, book, before, wanted, changes, who, now).run()
+        acts = await _Import(tx, book, before, wanted, changes, history, who, now).run()
         return told, acts
 
 
@@ -88,11 +90,12 @@ async def amend(
     What an import would refuse is refused here as well: it stands in the difference, and nothing of it is written.
     """
     before = await load_state(tx, book.site)
-    changes = compare(before, wanted, await _history(tx, book.site))
+    history = await _history(tx, before, wanted, reprice=False)
+    changes = compare(before, wanted, history)
     told = SiteDifference(tuple(changes.lines), tuple(changes.refused))
     if changes.empty:
         return told, []
-    return told, await _Import(tx, book, before, wanted, changes, who, now).run()
+    return told, await _Import(tx, book, before, wanted, changes, history, who, now).run()
 
 
 class _Import:
@@ -105,6 +108,7 @@ class _Import:
         before: SiteState,
         wanted: SiteState,
         changes: SiteChanges,
+        history: History,
         who: str,
         now: int,
     ) -> None:
@@ -114,6 +118,7 @@ class _Import:
         self.before = before
         self.wanted = wanted
         self.changes = changes
+        self.history = history
         self.who = who
         self.now = now
         self.acts = ContractActs(tx, wanted.site, who, "import", now)
@@ -129,12 +134,21 @@ class _Import:
         instants = _hand_over_instants(self.changes, self.now)
         await self.acts.tell(old, new, opened, instants)
         await _mark_tenancies(self.tx, self.site, self.before, self.changes, opened, self.now)
+        await self._note_prices()
         await self._open_accounts()
         await self.book.flush(self.tx)
         acts = await self.acts.write()
         entry = AuditEntry(self.now, self.who, "site.import", f"site {self.site}", None, self.changes.lines[:1000])
         await record_audit(self.tx, self.site, [entry])
         return acts
+
+    async def _note_prices(self) -> None:
+        """Tariffs that supplies have from now on, and meters whose charged energy has other prices now."""
+        reprice = self.history.reprice
+        supplies = self.changes.supplies
+        await record_tariffs(self.tx, self.site, self.before, supplies, who=self.who, now=self.now, reprice=reprice)
+        applied = [*self.changes.tariffs, *(["vacancy"] if self.changes.settings is not None else [])]
+        await mark_repriced(self.tx, self.site, self.history.prices, applied, self.now)
 
     async def _open_chains(self) -> set[str]:
         """Register chains of supplied meters whose opening value the file tells and that are not open yet."""
@@ -232,7 +246,8 @@ async def _mark_tenancies(
     await mark_all(tx, site, [(meter, ts) for meter, ts in marks if ts is None or ts <= now], "the tenant changed", now)
 
 
-async def _history(tx: Transaction, site: str) -> History:
+async def _history(tx: Transaction, before: SiteState, wanted: SiteState, *, reprice: bool) -> History:
+    site = wanted.site
     chains: dict[str, ChainState] = {}
     for meter, epoch, opening, head, reason in await tx.fetch(_CHAINS, site):
         earlier = chains.get(meter)
@@ -240,7 +255,8 @@ async def _history(tx: Transaction, site: str) -> History:
         chains[meter] = ChainState(epoch, opening, head, reason, charged)
     digests = {(name, version): digest for name, version, digest in await tx.fetch(_DIGESTS, site)}
     by_hand = frozenset(row[0] for row in await tx.fetch(_BY_HAND, site))
-    return History(chains, dict(map(tuple, await tx.fetch(_BOOKED, site))), digests, by_hand)
+    booked = dict(map(tuple, await tx.fetch(_BOOKED, site)))
+    return History(chains, booked, digests, by_hand, await price_changes(tx, before, wanted), reprice)
 
 
 def _check_groups(groups: Iterable[Contracts]) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from api.cli.errors import CommandError
@@ -34,6 +35,9 @@ def import_(
     file: InputFile,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference, change nothing.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show every line of the difference.")] = False,
+    reprice: Annotated[
+        bool, typer.Option("--reprice", help="Let changed prices hold for energy already charged: charge it again.")
+    ] = False,
     config: Config = None,
     data: Data = None,
     redis_url: RedisUrl = None,
@@ -42,6 +46,9 @@ def import_(
 ) -> None:
     """Import a site file with its tariffs and rules; importing twice changes nothing."""
     files = read(file)
+    if reprice:
+        document = msgspec.structs.replace(files.document, reprice=True)
+        files = msgspec.structs.replace(files, document=document)
     settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
     set_up_logs("warning")
     if dry_run:
