@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -22,6 +21,7 @@ from adapters.store.fee_posting import JOURNAL_KINDS
 from adapters.store.meter_history import load_history, load_prices
 from billing.derivation import Node, derive, derive_difference
 from billing.rerating import Assignment, Facts
+from twin.explained import ExplainedLine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,17 +43,6 @@ MOST_ROWS = 200
 """So many rows of one journal are derived; a journal that posted more says how many were left out."""
 
 
-class ExplainedLine(msgspec.Struct, frozen=True):
-    """A journal, the accounts it moved (nano-units), and where its amounts come from."""
-
-    seq: int
-    kind: str
-    ts: int
-    accounts: dict[str, int]
-    tree: Node
-    timezone: str
-
-
 class SqlExplanations:
     """Explanations of ledger lines from the SQL store."""
 
@@ -72,7 +61,8 @@ class SqlExplanations:
         accounts: dict[str, int] = {}
         for account, nano in legs:
             accounts[account] = accounts.get(account, 0) + nano
-        return ExplainedLine(seq, rows[0]["kind"], rows[0]["ts"], accounts, tree, prices.timezone)
+        tenants = tuple(sorted(account.split(":")[1] for account in accounts if account.startswith("tenant:")))
+        return ExplainedLine(seq, rows[0]["kind"], rows[0]["ts"], accounts, tenants, tree, prices.timezone)
 
 
 async def _tree(tx: Transaction, prices: SitePrices, journal: Row, legs: Sequence[tuple[Any, ...]]) -> Node:
@@ -189,8 +179,3 @@ def _of_fee(row: Row) -> Node:
 
 def _scalar(value: Any) -> str | int | bool | None:
     return value if isinstance(value, str | int | bool | None) else msgspec.json.encode(value).decode()
-
-
-def zone_of(line: ExplainedLine) -> ZoneInfo:
-    """The site's zone, for telling the tree."""
-    return ZoneInfo(line.timezone)

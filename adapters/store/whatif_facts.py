@@ -17,6 +17,7 @@ from adapters.store.meter_history import SitePrices, load_history
 from billing.monthly_fees import days_of_month
 from billing.tariff import TariffError, compile_tariff
 from billing.whatif import Comparison, Supply, Wallet, compare
+from twin.explained import Question
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -40,44 +41,44 @@ _CREDITS = (
 _TENANT = "SELECT mode, emergency_credit_nano FROM tenant WHERE site = ? AND tenant = ?"
 
 
-class Question(msgspec.Struct, frozen=True):
-    """Which tariff of the site is put in question, by which document, for which month.
+class SqlWhatIfs:
+    """What-ifs over the SQL store."""
 
-    `since_ever` says that the document's first version begins after the month did and was taken as valid before.
-    """
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    site: str
-    month: int
-    replaced: str
-    tariff: Tariff
+    async def ask(
+        self, site: str, month: int, document: dict[str, Any], *, instead_of: str | None = None
+    ) -> tuple[Question, AsyncIterator[Comparison]]:
+        """The question, checked, and its answers; see `twin.explained.WhatIfs`."""
+        async with self._database.snapshot() as tx:
+            terms = await load_terms(tx, site)
+            replaced = instead_of or str(document.get("tariff", ""))
+            if replaced not in terms.tariffs:
+                known = ", ".join(sorted(terms.tariffs)) or "none"
+                raise LookupError(f"site {site} has no tariff {replaced!r} to replace; known: {known}")
+            days = days_of_month(terms.zone, month)
+            tariff, since_ever = _valid_before(document, terms, days[0].start_ms)
+            utility = terms.tariffs[replaced].utility
+            if tariff.utility != utility:
+                raise TariffError("utility", f"is {tariff.utility}, and {replaced} is of {utility}")
+            spans = await load_spans(tx, terms, days[0].start_ms, days[-1].end_ms)
+        tenants = tuple(sorted({span.tenant for span in spans if span.tariff == replaced}))
+        question = Question(site, month, replaced, tariff, since_ever, tenants)
+        return question, self._answers(_Asked(question, terms, days))
+
+    async def _answers(self, asked: _Asked) -> AsyncIterator[Comparison]:
+        for tenant in asked.question.tenants:
+            async with self._database.snapshot() as tx:
+                yield await _answer(tx, asked, tenant)
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """A question with the terms and the days it is answered from."""
+
+    question: Question
     terms: SiteTerms
-    days: tuple[Day, ...]
-    since_ever: bool
-    tenants: tuple[str, ...]
-
-
-async def put_question(
-    database: Database, site: str, month: int, document: dict[str, Any], *, instead_of: str | None = None
-) -> Question:
-    """Check a question before anything long begins.
-
-    `instead_of` names the tariff that is replaced; without it the one of the document's own name. Raises LookupError
-    for an unknown site or tariff, TariffError for a document that does not compile or is of another utility, ValueError
-    for no month.
-    """
-    async with database.snapshot() as tx:
-        terms = await load_terms(tx, site)
-        replaced = instead_of or str(document.get("tariff", ""))
-        if replaced not in terms.tariffs:
-            known = ", ".join(sorted(terms.tariffs)) or "none"
-            raise LookupError(f"site {site} has no tariff {replaced!r} to replace; known: {known}")
-        days = tuple(days_of_month(terms.zone, month))
-        tariff, since_ever = _valid_before(document, terms, days[0].start_ms)
-        if tariff.utility != terms.tariffs[replaced].utility:
-            raise TariffError("utility", f"is {tariff.utility}, and {replaced} is of {terms.tariffs[replaced].utility}")
-        spans = await load_spans(tx, terms, days[0].start_ms, days[-1].end_ms)
-    tenants = tuple(sorted({span.tenant for span in spans if span.tariff == replaced}))
-    return Question(site, month, replaced, tariff, terms, days, since_ever, tenants)
+    days: list[Day]
 
 
 def _valid_before(document: dict[str, Any], terms: SiteTerms, begin: int) -> tuple[Tariff, bool]:
@@ -90,31 +91,25 @@ def _valid_before(document: dict[str, Any], terms: SiteTerms, begin: int) -> tup
     return compile_tariff({**document, "versions": [{**first, "from": SINCE_EVER}, *others]}, timezone), True
 
 
-async def answers(database: Database, question: Question) -> AsyncIterator[Comparison]:
-    """Each tenant who pays by the tariff in question, lived through twice. Raises what rating raises."""
-    for tenant in question.tenants:
-        async with database.snapshot() as tx:
-            yield await _answer(tx, question, tenant)
-
-
-async def _answer(tx: Transaction, question: Question, tenant: str) -> Comparison:
-    begin, end = question.days[0].start_ms, question.days[-1].end_ms
-    spans = await load_spans(tx, question.terms, begin, end, [tenant])
+async def _answer(tx: Transaction, asked: _Asked, tenant: str) -> Comparison:
+    question = asked.question
+    begin, end = asked.days[0].start_ms, asked.days[-1].end_ms
+    spans = await load_spans(tx, asked.terms, begin, end, [tenant])
     supplies: list[Supply] = []
     for meter, own in groupby(sorted(spans, key=lambda span: span.meter), key=lambda span: span.meter):
-        supplies += await _supplies(tx, question, meter, list(own))
+        supplies += await _supplies(tx, asked, meter, list(own))
     account = wallet(tenant)
     mode, emergency_nano = (await tx.fetch(_TENANT, question.site, tenant))[0]
     opening = (await tx.fetch(_OPENING, account, question.site, begin))[0][0]
     received = await tx.fetch(_CREDITS, account, question.site, begin, end, *_OWN_CHARGES)
     here = Wallet(tenant, int(opening), -int(emergency_nano), mode == "prepaid", [(row[0], row[1]) for row in received])
-    return compare(here, supplies, question.month, question.days)
+    return compare(here, supplies, question.month, asked.days)
 
 
-async def _supplies(tx: Transaction, question: Question, meter: str, spans: Sequence[Span]) -> list[Supply]:
-    terms = question.terms
+async def _supplies(tx: Transaction, asked: _Asked, meter: str, spans: Sequence[Span]) -> list[Supply]:
+    question, terms = asked.question, asked.terms
     prices = SitePrices(terms.site, terms.settings, terms.tariffs)
-    history = await load_history(tx, prices, meter, question.days[0].start_ms)
+    history = await load_history(tx, prices, meter, asked.days[0].start_ms)
     if history is None:
         return []
     then = history.occupancy.with_tariff(question.replaced, question.tariff)
@@ -130,7 +125,7 @@ async def _supplies(tx: Transaction, question: Question, meter: str, spans: Sequ
                 then=then,
                 tariff_now=tariff,
                 tariff_then=question.tariff if span.tariff == question.replaced else tariff,
-                disconnected=await disconnected_days(tx, terms.site, span.breaker, question.days),
+                disconnected=await disconnected_days(tx, terms.site, span.breaker, asked.days),
             )
         )
     return found

@@ -16,9 +16,9 @@ from api.cli.remote import Remote, Url
 from api.cli.rule_versions import site_of
 
 if TYPE_CHECKING:
-    from adapters.store.explained_lines import ExplainedLine
     from api.bootstrap import Platform
     from api.cli.installation import Installation
+    from twin.explained import ExplainedLine
 
 
 def explain(

@@ -15,10 +15,10 @@ from api.cli.options import Config, Data, DatabaseUrl, Json, Language, RedisUrl,
 from api.cli.rule_versions import site_of
 
 if TYPE_CHECKING:
-    from adapters.store.whatif_facts import Question
     from api.bootstrap import Platform
     from api.cli.installation import Installation
     from billing.whatif import Comparison
+    from twin.explained import Question
 
 _EVERY = 50
 SHOWN = 10
@@ -65,16 +65,15 @@ def whatif(
 async def _ask(
     platform: Platform, site: str, month: int, document: dict[str, Any], instead_of: str | None
 ) -> tuple[Question, list[Comparison]]:
-    from adapters.store.whatif_facts import answers, put_question
     from billing.history import HistoryError
     from billing.money import MoneyError
     from billing.rating import RatingError
     from billing.tariff import TariffError
 
     try:
-        question = await put_question(platform.database, site, month, document, instead_of=instead_of)
+        question, answers = await platform.what_ifs.ask(site, month, document, instead_of=instead_of)
         found: list[Comparison] = []
-        async for one in answers(platform.database, question):
+        async for one in answers:
             found.append(one)
             if len(found) % _EVERY == 0:
                 say(f"{len(found)} of {len(question.tenants)} tenants")

@@ -11,8 +11,8 @@ from billing.money import cents_half_up
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from adapters.store.whatif_facts import Question
     from billing.whatif import Comparison, Side
+    from twin.explained import Question
 
 Words = dict[str, str]
 _HEADING = {

@@ -9,7 +9,6 @@ import msgspec
 from litestar import Request, get
 from litestar.params import Parameter
 
-from adapters.store.accounts import wallet
 from api.http.backend import Platform
 from api.http.language import preferred_language
 from api.http.params import Site, Tenant
@@ -20,7 +19,7 @@ from billing.derivation_text import render
 from billing.money import format_nano
 
 if TYPE_CHECKING:
-    from adapters.store.explained_lines import ExplainedLine
+    from twin.explained import ExplainedLine
 
 Seq = Annotated[int, Parameter(ge=1, description="Number of the ledger line.")]
 Spoken = Annotated[
@@ -66,13 +65,13 @@ async def explain_ledger_line(
     """As for staff, for lines that moved the tenant's own wallet; any other does not exist."""
     await must_have_tenant(backend, site, tenant)
     line = await _line(backend, site, seq)
-    if wallet(tenant) not in line.accounts:
+    if tenant not in line.tenants:
         raise _unknown_line(site, seq)
     return _body(line, lang or preferred_language(request.headers.get("accept-language")))
 
 
 async def _line(backend: Platform, site: str, seq: int) -> ExplainedLine:
-    line: ExplainedLine | None = await backend.explanations.line(site, seq)
+    line = await backend.explanations.line(site, seq)
     if line is None:
         raise _unknown_line(site, seq)
     return line

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from adapters.store.database import Database
-from adapters.store.explained_lines import SqlExplanations, zone_of
+from adapters.store.explained_lines import SqlExplanations
 from adapters.store.ledger import SqlLedger
 from adapters.store.registry import SqlRegistry
 from billing.derivation import Node
@@ -45,7 +46,7 @@ async def test_a_charge_leads_to_its_readings_and_the_parts_sum_to_the_journal(s
         amounts = [node.facts["amount_nano"] for node in find(line.tree, "charge")]
         assert sum(amounts) == -line.accounts[WALLET]
         assert all(node.facts["agrees"] for node in find(line.tree, "proof"))
-        told = render(line.tree, "zh", zone_of(line))
+        told = render(line.tree, "zh", ZoneInfo(line.timezone))
         assert "由读数重算：一致" in told
         assert "{" not in told
     assert sum(-line.accounts[WALLET] for line in charged) == sum(one.priced.amount_nano for one in _owed())
@@ -62,7 +63,7 @@ async def test_after_a_late_reading_the_row_is_told_as_it_holds_and_the_adjustme
     adjusted = await lines(shop, "adjustment")
     differences = find(adjusted[0].tree, "adjustment")
     assert sum(node.facts["amount_nano"] for node in differences) == -adjusted[0].accounts[WALLET]
-    assert "a reading came late" in render(adjusted[0].tree, "en", zone_of(adjusted[0]))
+    assert "a reading came late" in render(adjusted[0].tree, "en", ZoneInfo(adjusted[0].timezone))
     charged = await lines(shop, "charge")
     proofs = [node.facts["agrees"] for line in charged for node in find(line.tree, "proof")]
     assert proofs
@@ -82,7 +83,7 @@ async def test_money_that_people_moved_says_who_and_a_journal_that_is_not_there_
     await SqlLedger(shop).top_up(SITE, wish)
     line = (await lines(shop, "topup"))[0]
     assert line.accounts == {WALLET: 50 * 10**9, "clearing:cash": -50 * 10**9}
-    told = render(line.tree, "zh", zone_of(line))
+    told = render(line.tree, "zh", ZoneInfo(line.timezone))
     assert "充值" in told
     assert "cashier" in told
     assert await SqlExplanations(shop).line(SITE, 10_000) is None

@@ -9,7 +9,7 @@ import pytest
 from adapters.store.database import Database
 from adapters.store.ledger import SqlLedger
 from adapters.store.registry import SqlRegistry
-from adapters.store.whatif_facts import answers, put_question
+from adapters.store.whatif_facts import SqlWhatIfs
 from billing.tariff import TariffError
 from billing.whatif import Comparison
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
@@ -27,8 +27,8 @@ def flat(price: str, start: str = "2026-01-01T00:00:00", **keys: Any) -> dict[st
 
 
 async def ask(database: Database, document: dict[str, Any], month: int = 202603, **options: Any) -> list[Comparison]:
-    question = await put_question(database, SITE, month, document, **options)
-    return [one async for one in answers(database, question)]
+    _, answers = await SqlWhatIfs(database).ask(SITE, month, document, **options)
+    return [one async for one in answers]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def test_nothing_is_written(march: Database):
 
 
 async def test_a_tariff_that_begins_later_is_taken_as_valid_before_and_says_so(march: Database):
-    question = await put_question(march, SITE, 202603, flat("2", "2027-01-01T00:00:00"))
+    question, _ = await SqlWhatIfs(march).ask(SITE, 202603, flat("2", "2027-01-01T00:00:00"))
     assert question.since_ever
     assert (await ask(march, flat("2", "2027-01-01T00:00:00")))[0].then.energy_nano == 40 * YUAN
 
@@ -73,9 +73,10 @@ async def test_a_month_without_use_costs_its_fees_alone(march: Database):
 
 async def test_questions_that_cannot_be_asked_say_why(march: Database):
     with pytest.raises(LookupError, match="shop-tou"):
-        await put_question(march, SITE, 202603, {**flat("2"), "tariff": "other"})
+        await SqlWhatIfs(march).ask(SITE, 202603, {**flat("2"), "tariff": "other"})
     with pytest.raises(TariffError, match="electricity"):
-        await put_question(march, SITE, 202603, {**flat("2"), "utility": "water"})
+        await SqlWhatIfs(march).ask(SITE, 202603, {**flat("2"), "utility": "water"})
     with pytest.raises(LookupError):
-        await put_question(march, "nowhere", 202603, flat("2"))
-    assert (await put_question(march, SITE, 202603, flat("2"), instead_of="shop-tou")).replaced == "shop-tou"
+        await SqlWhatIfs(march).ask("nowhere", 202603, flat("2"))
+    question, _ = await SqlWhatIfs(march).ask(SITE, 202603, flat("2"), instead_of="shop-tou")
+    assert question.replaced == "shop-tou"
