@@ -13,10 +13,13 @@ import pytest
 from adapters.store.database import Database
 from adapters.store.history import SqlHistory
 from adapters.store.history_codec import pack, unpack
+from adapters.store.past import SqlPast
 from adapters.store.registry import SqlRegistry
 from adapters.store.rule_book import SqlRuleBook, SqlShadows
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
-from tests.unit.adapters.store.park import document
+from tests.unit.adapters.store.park import INTERVAL_MS, NOW, document
+from twin.core.effects import ChargePosted, LockChanged, RuleChanged
+from twin.ports import Entry
 from twin.recorded import Finding, Recorded, VersionRefusedError
 
 SITE = "park-1"
@@ -230,3 +233,48 @@ async def test_a_shadow_run_keeps_each_finding_once(database: Database, registry
     assert (ended.state, ended.stopped_by) == ("stopped", "lin")
     assert await shadows.stop(site, name, who="lin", now=700, state="stopped") is None
     assert first.id != second.id
+
+
+# --- the past -----------------------------------------------------------------------------------------------------
+
+
+async def test_the_site_as_it_was_follows_the_instant(database: Database, registry: SqlRegistry, ledger) -> None:
+    """Before and after a charge, a lock, a rule's firing and a second import."""
+    past = SqlPast(database)
+    await registry.apply(document(), who="test", now=NOW)
+    later = NOW + 2 * INTERVAL_MS
+    memory = {"s": "fired", "f": later}
+    effects = (
+        ChargePosted(
+            "em-001", 1, 120_000, 121_000, NOW, later, "t-001", "", "electricity", "shop-flat", 1, 202601, 850_000,
+            850_000_000,
+        ),
+        LockChanged("em-001", "overload", True, "rule", "overload", later, None, "overload", 1),
+        RuleChanged("overload", 1, "em-001", later, "fired", "fired", {"rule": "overload", "scope": "meter"}, memory),
+    )  # fmt: skip
+    await ledger.post(SITE, [Entry("1-0", "t-001", effects)])
+    raised = document()
+    raised.rulesets["prepaid"]["version"] = 2
+    await registry.apply(raised, who="test", now=later + 1)
+
+    before = {group.id: group for group in await past.groups_at(SITE, later - 1)}
+    after = {group.id: group for group in await past.groups_at(SITE, later)}
+    assert before.keys() == after.keys() == {"t-001", "t-002", "@gw-01", "@em-spare"}
+    assert await past.groups_at(SITE, NOW - 1) == []
+    shop, then = before["t-001"], after["t-001"]
+    assert (shop.tenant.credits_nano, shop.tenant.charges_nano) == (100_000_000_000, 0)
+    assert (then.tenant.credits_nano, then.tenant.charges_nano) == (100_000_000_000, 850_000_000)
+    assert (shop.meters["em-001"].register.head, then.meters["em-001"].register.head) == (120_000, 121_000)
+    assert (then.meters["em-001"].register.month, then.meters["em-001"].register.month_use) == (202601, 1_000)
+    assert (list(shop.breakers["em-001"].locks), list(then.breakers["em-001"].locks)) == ([], ["overload"])
+    assert then.meters["em-001"].rules["overload"].state == "fired"
+    assert not shop.meters["em-001"].rules
+    assert [group.id for group in await past.groups_at(SITE, later, ["t-002"])] == ["t-002"]
+    assert (await past.firing(SITE, "overload", ["em-001", "t-001"], later))["rule"] == "overload"
+    assert await past.firing(SITE, "overload", ["em-001"], later - 1) is None
+    acts = await past.acts_between(SITE, NOW - 1, NOW)
+    assert [item.act.seq for item in acts if item.group == "t-001"] == [1, 2]
+    timeline = await past.sources_between(SITE, NOW, later + 2)
+    assert [(at, found.rulesets["prepaid"]["version"]) for at, found in timeline] == [(NOW, 1), (later + 1, 2)]
+    with pytest.raises(LookupError, match="import its site file"):
+        await past.sources_between("elsewhere", NOW, later)
