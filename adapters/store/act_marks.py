@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapters.store.database import Database, Row
-    from twin.flows.find_lost_acts import Loss
+    from twin.lost_acts import Loss
 
 KIND = "ledger_went_back"
 WHO = "platform"

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
 import structlog
+
+from twin.lost_acts import Loss, LostLock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -24,28 +25,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 WENT_BACK = "SQL lacks acts that the twins have: it was restored from an older copy"
-
-
-class LostLock(msgspec.Struct, frozen=True):
-    """A person's lock that only the twin knows of."""
-
-    breaker: str
-    kind: str
-    who: str
-    why: str
-    since: int
-    until: int | None
-
-
-class Loss(msgspec.Struct, frozen=True):
-    """What SQL lacks of one group: acts `first` to `last`; `credits_nano` is what the twin had more than SQL has."""
-
-    group: str
-    tenant: str
-    first: int
-    last: int
-    credits_nano: int
-    locks: tuple[LostLock, ...] = ()
 
 
 class ActMarks(Protocol):
