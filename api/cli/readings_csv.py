@@ -1,4 +1,6 @@
-"""Register series in CSV files: `ts` and one register column. Every refusal names the line.
+"""Register series in CSV files: `ts`, one register column, and for electricity the meter's sub-registers if it has
+them (`sharp_wh`, `peak_wh`, `flat_wh`, `valley_wh`, `deep_wh`; an empty cell is one it did not tell). Every refusal
+names the line.
 
 `ts` is Unix ms or ISO 8601 with an offset; the register is a whole number (Wh or litres), never a float, because a
 float that was rounded somewhere upstream can no longer prove anything. Rows may stand in any order and identical rows
@@ -15,11 +17,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from api.cli.errors import CommandError
+from billing.points import RATE_NAMES, rates_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from billing.points import Rates
+
+RATE_COLUMNS = {f"{name}_wh": name for name in RATE_NAMES}
 COLUMNS = {"electricity": "import_wh", "water": "volume_l"}
 UNITS = {"electricity": "Wh", "water": "litres"}
 REGISTER_MAX = 2**53
@@ -29,11 +35,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """One sample of a series: the line it stands in, Unix ms, and the register in Wh or litres."""
+    """One sample of a series: the line it stands in, Unix ms, the register in Wh or litres, and its sub-registers."""
 
     line: int
     ts: int
     quantity: int
+    rates: Rates | None = None
 
 
 class ReadingsError(CommandError):
@@ -61,7 +68,7 @@ def read_series(path: Path, utility: str) -> list[Reading]:
     """The samples of a file, in order of time, repeated rows dropped. Raises ReadingsError with the line."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            readings = list(_read_rows(path, csv.reader(file, strict=True), COLUMNS[utility], UNITS[utility]))
+            readings = list(_read_rows(path, csv.reader(file, strict=True), utility))
     except UnicodeDecodeError:
         raise ReadingsError(f"{path}: the file is not UTF-8 text") from None
     except OSError as error:
@@ -69,16 +76,20 @@ def read_series(path: Path, utility: str) -> list[Reading]:
     return _in_order(path, readings, UNITS[utility])
 
 
-def _read_rows(path: Path, rows: Any, column: str, unit: str) -> Iterator[Reading]:
+def _read_rows(path: Path, rows: Any, utility: str) -> Iterator[Reading]:
+    column, unit = COLUMNS[utility], UNITS[utility]
     try:
         header = [name.strip() for name in next(rows, [])]
         at_ts, at_register = _columns(path, header, column)
+        at_rates = _rate_columns(path, header) if utility == "electricity" else {}
         for row in rows:
             if not row or row == [""]:
                 continue
             if len(row) != len(header):
                 raise ReadingsError(f"{path}:{rows.line_num}: has {len(row)} fields, the header {len(header)}")
-            yield _read_row(path, rows.line_num, row[at_ts], row[at_register], column, unit)
+            reading = _read_row(path, rows.line_num, row[at_ts], row[at_register], column, unit)
+            told = {name: row[place] for name, place in at_rates.items() if row[place].strip()}
+            yield _with_rates(path, reading, told) if told else reading
     except csv.Error as error:
         raise ReadingsError(f"{path}:{rows.line_num}: {error}") from None
 
@@ -92,6 +103,23 @@ def _columns(path: Path, header: list[str], column: str) -> tuple[int, int]:
                 f"{path}:1: column {name} {fault}; the header must be ts,{column}, found: {found[:200]}"
             )
     return header.index("ts"), header.index(column)
+
+
+def _rate_columns(path: Path, header: list[str]) -> dict[str, int]:
+    """Sub-register -> its column."""
+    for name in RATE_COLUMNS:
+        if header.count(name) > 1:
+            raise ReadingsError(f"{path}:1: column {name} is there twice")
+    return {RATE_COLUMNS[name]: header.index(name) for name in RATE_COLUMNS if name in header}
+
+
+def _with_rates(path: Path, reading: Reading, told: dict[str, str]) -> Reading:
+    for name, text in told.items():
+        if not _WHOLE.fullmatch(text.strip()) or int(text) > REGISTER_MAX:
+            wrong = f"{text.strip()[:40]!r} is not a whole number of Wh from 0 to {REGISTER_MAX}"
+            raise ReadingsError(f"{path}:{reading.line}: {name}_wh: {wrong}")
+    rates = rates_of({name: int(text) for name, text in told.items()})
+    return msgspec.structs.replace(reading, rates=rates)
 
 
 def _read_row(path: Path, line: int, ts: str, register: str, column: str, unit: str) -> Reading:

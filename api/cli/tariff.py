@@ -54,27 +54,37 @@ def rate(
     to: Annotated[str | None, typer.Option("--to", help="Charge until this instant.")] = None,
     json: Json = False,
 ) -> None:
-    """Rate a register series (CSV: ts and import_wh or volume_l) with a tariff; one line a charge, then the total."""
+    """Rate a register series (CSV: ts and import_wh or volume_l) with a tariff; one line a charge, then the total.
+
+    A tariff that takes its periods from the meter reads the columns sharp_wh, peak_wh, flat_wh, valley_wh and deep_wh;
+    where they cannot be used, stderr says why and the calendar divides.
+    """
     from api.cli.readings_csv import read_series
     from billing.money import MoneyError
     from billing.offline import rate_series
+    from billing.points import Point
     from billing.tariff import TariffError
 
     compiled = _load(tariff, timezone)
     from_ts, to_ts = _instant("--from", from_), _instant("--to", to)
     if from_ts is not None and to_ts is not None and from_ts >= to_ts:
         raise WrongUsageError(f"--from {from_} is not before --to {to}")
-    samples = [(reading.ts, reading.quantity) for reading in read_series(readings, compiled.utility)]
+    series = read_series(readings, compiled.utility)
+    samples = [Point(reading.ts, reading.quantity, reading.rates) for reading in series]
+    notes: list[tuple[int, str]] = []
     show = _JsonLines() if json else _TextLines(compiled.zone)
     total_nano = quantity = 0
     try:
-        for charge in rate_series(compiled, samples, from_ts, to_ts):
+        for charge in rate_series(compiled, samples, from_ts, to_ts, notes):
             show.charge(charge)
             total_nano += charge.amount_nano
             quantity += charge.quantity
     except (TariffError, MoneyError) as error:
         raise CommandError(f"{tariff}: {readings} cannot be rated: {error}") from None
     show.total(total_nano, quantity)
+    lines = {reading.ts: reading.line for reading in series}
+    for ts, reason in notes:
+        print(f"{readings}:{lines[ts]}: {reason}; the calendar divides", file=sys.stderr)
 
 
 def _load(file: Path, timezone: str) -> Tariff:

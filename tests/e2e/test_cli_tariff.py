@@ -75,6 +75,43 @@ def test_from_and_to_restrict_what_is_charged(folder):
     assert json.loads(done.stdout.splitlines()[-1]) == {"total_nano": 250 * 852_300, "quantity": 250}
 
 
+METERED = """\
+apiVersion: twinmeter.tariff/v1
+tariff: metered
+utility: electricity
+versions:
+- from: "2026-01-01T00:00:00"
+  mode: tou
+  periods_from: meter
+  free: {quantity: "0.1"}
+  periods: {peak: "1.00", valley: "0.40"}
+  calendar: [{months: all, days: all, slots: {"00:00-24:00": peak}}]
+"""
+RATES = """\
+ts,import_wh,peak_wh,valley_wh
+2026-01-12T07:30:00+08:00,1000,600,400
+2026-01-12T08:30:00+08:00,2007,1200,800
+2026-01-12T09:30:00+08:00,2100,1290,
+"""
+
+
+def test_periods_by_the_meter_and_free_units(folder):
+    (folder / "metered.yaml").write_text(METERED, encoding="utf-8")
+    (folder / "rates.csv").write_text(RATES, encoding="utf-8")
+    done = twinmeter("tariff", "rate", "metered.yaml", "rates.csv", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    *charges, total = map(json.loads, done.stdout.splitlines())
+    found = [(item["period"], item["tier"], item["quantity"], item["price_micro"]) for item in charges]
+    assert found == [
+        ("peak", -1, 100, 0),
+        ("peak", None, 507, 1_000_000),
+        ("valley", None, 400, 400_000),
+        ("peak", None, 93, 1_000_000),
+    ]
+    assert total == {"total_nano": 760_000_000, "quantity": 1100}
+    assert done.stderr == ("rates.csv:4: sub-registers that have a price are not told: valley; the calendar divides\n")
+
+
 @pytest.mark.parametrize(
     ("csv", "said"),
     [
@@ -88,6 +125,8 @@ def test_from_and_to_restrict_what_is_charged(folder):
         ("ts,import_wh\n1768174200,5\n", "bad.csv:2: ts: 1768174200 is no Unix time in milliseconds"),
         ("ts,import_wh\n1768174200000,5\n1768174300000,4\n", "bad.csv:3: the register falls from 5 (line 2) to 4"),
         ("ts,import_wh\n1768174200000,5\n1768174200000,6\n", "bad.csv:3: says 6 Wh at the instant for which line 2"),
+        ("ts,import_wh,peak_wh\n1768174200000,5,x\n", "bad.csv:2: peak_wh: 'x' is not a whole number of Wh"),
+        ("ts,import_wh,peak_wh,peak_wh\n1768174200000,5,1,1\n", "bad.csv:1: column peak_wh is there twice"),
         ("ts,import_wh\n1768174200000\n", "bad.csv:2: has 1 fields, the header 2"),
         ('ts,import_wh\n"1768174200000,5\n', "bad.csv:2: unexpected end of data"),
         ("ts,import_wh\n1000000000000,5\n1000000900000,6\n", "before the first version"),
