@@ -35,6 +35,7 @@ from adapters.store.gauges import SqlGauges
 from adapters.store.held_firings import SqlHeldFirings
 from adapters.store.history import SqlHistory
 from adapters.store.ledger import SqlLedger, SqlNoticeBook
+from adapters.store.meter_desk import SqlMeters
 from adapters.store.migrate import migrate
 from adapters.store.migration_state import migration_state
 from adapters.store.past import SqlPast
@@ -55,6 +56,7 @@ from adapters.twins.stream import RedisEffectStream
 from schemas.topics import VERBS_UP, topic_filter
 from twin.flows.apply_messages import Applier
 from twin.flows.call_webhooks import WebhookCalls
+from twin.flows.carry_tenancies import TenancyKeeper
 from twin.flows.consume_effects import ConsumerLoop, LedgerWriter
 from twin.flows.deliver_acts import ActDelivery
 from twin.flows.dispatch_commands import CommandDispatcher
@@ -173,6 +175,7 @@ class Platform:
         self.documents = SiteDocuments()
         self.explanations = SqlExplanations(database)
         self.what_ifs = SqlWhatIfs(database)
+        self.meters = SqlMeters(database)
         self.alarms = SqlAlarms(database)
         self.held_firings = SqlHeldFirings(database)
         self.tokens = SqlTokens(database)
@@ -186,6 +189,7 @@ class Platform:
         self.delivery = ActDelivery(self.store, self.ledger, self.applier, self.marks)
         self.book_keeper = BookKeeper(self.registry, self.accounts, self.proofs, self.delivery, clock)
         self.rerater = Rerater(SqlReratings(database), self.delivery, clock)
+        self.tenancies = TenancyKeeper(self.meters, self.delivery, clock)
         self.ingest = Ingest(self.store, self.applier, clock)
         self.pump = TimerPump(self.store, self.registry, self.applier, clock)
         self.publisher = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}-commands")

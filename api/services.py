@@ -64,6 +64,8 @@ class Services:
             tasks += [
                 self._keep("timers", lambda: platform.pump.run(self.stop)),
                 self._keep("acts", lambda: platform.delivery.run(self.stop)),
+                self._keep("tenancies", lambda: platform.tenancies.run(self.stop)),
+                self._keep("books", lambda: platform.book_keeper.run(self.stop)),
                 self._keep("settlement", lambda: platform.settle_until(self.stop)),
                 self._keep("rerate", lambda: platform.rerater.run(self.stop)),
             ]

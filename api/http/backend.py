@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twin.flows.ingest_batch import IngestCounters
     from twin.flows.policies import CompiledPolicies
     from twin.flows.settlement_room import SettlementRoom
-    from twin.ports import Clock, DeadLetter, EffectStream, Ledger, PendingAct, Registry
+    from twin.ports import Caller, Clock, DeadLetter, EffectStream, Ledger, Outcome, PendingAct, Registry
     from twin.recorded import History, Past, RuleBook, Shadows
 
 T_co = TypeVar("T_co", covariant=True)
@@ -240,6 +240,28 @@ class HeldFirings(Protocol):
         ...
 
 
+class Meters(Protocol):
+    """What people do to meters. Acts raise LookupError for an unknown site and MoneyRefusedError with a stable code."""
+
+    async def act(self, site: str, kind: str, body: dict[str, Any], caller: Caller) -> Outcome:
+        """Carry out an act of a kind, once for its key."""
+        ...
+
+    async def review(
+        self, site: str, *, meter: str | None = None, decided: bool = False, before: int = ..., limit: int = 100
+    ) -> Sequence[Any]:
+        """Doubtful readings, newest first."""
+        ...
+
+    async def events(self, site: str, meter: str, *, before: int = ..., limit: int = 100) -> Sequence[Any]:
+        """Acts on a meter, newest first."""
+        ...
+
+    async def handovers(self, site: str, *, before: int = ..., limit: int = 100) -> Sequence[Any]:
+        """Hand-overs, newest first."""
+        ...
+
+
 class Bills(Protocol):
     """Bills as they stand."""
 
@@ -367,6 +389,8 @@ class Backend(Protocol):
     def documents(self) -> Documents: ...
     @property
     def bills(self) -> Bills: ...
+    @property
+    def meters(self) -> Meters: ...
     @property
     def alarms(self) -> Alarms: ...
     @property

@@ -113,6 +113,26 @@ class LedgerPage(msgspec.Struct):
     next: str | None
 
 
+class InstalmentRow(msgspec.Struct):
+    """What one debt took out of a payment, and what of it remains."""
+
+    debt: str
+    amount: Money
+    remaining: Money
+
+
+class AllocationBody(msgspec.Struct, kw_only=True):
+    """Where a payment went, in this order; the parts sum to it. By the balance as posted."""
+
+    instalments: list[InstalmentRow]
+    arrears: Money
+    """Lifted a balance below the emergency limit up to it."""
+    emergency_credit: Money
+    """Repaid used emergency credit."""
+    balance: Money
+    """Stays as balance."""
+
+
 class ReceiptBody(msgspec.Struct, kw_only=True):
     """What came of a top-up. A repeated call gets the same receipt."""
 
@@ -124,6 +144,7 @@ class ReceiptBody(msgspec.Struct, kw_only=True):
     credits: Money
     """All credits of the tenant after this one."""
     ts: Ms
+    allocation: AllocationBody
 
 
 class PaymentRow(msgspec.Struct, kw_only=True):

@@ -35,7 +35,13 @@ BY_STATUS: Final = {
     429: "too_many_requests",
     503: "unavailable",
 }
-MONEY_FIELDS: Final = {"amount": "amount", "key": "Idempotency-Key", "channel": "channel", "reference": "reference"}
+MONEY_FIELDS: Final = {
+    "amount": "amount",
+    "key": "Idempotency-Key",
+    "channel": "channel",
+    "reference": "reference",
+    "reason": "reason",
+}
 PASSING: Final = (StoreLostError, StoreFullError, ContendedError, ConnectionError, TimeoutError)
 RETRY_AFTER_S: Final = "2"
 MISSING: Final = re.compile(r"Missing required \w+ parameter '([^']+)'")

@@ -224,7 +224,7 @@ async def test_an_export_is_proved_without_the_database(books: Database) -> None
         "payment_edited journal 3 (topup:t-002:k-1)": edited(lines, b"journal", b'"key":"k-1"', b'"key":"k-9"'),
         "charge_digest journal 2 (charge:em-002:1:0)": edited(lines, b"journal", b'"shop-flat"', b'"shop-rate"'),
         "not_tiled meter em-002 epoch 1": edited(lines, b"interval", b"200,300", b"200,290"),
-        "credits tenant:t-002:wallet": edited(lines, b"account", b'"credits_nano":1', b'"credits_nano":2'),
+        "credits tenant:t-001:wallet": edited(lines, b"account", b'"credits_nano":1', b'"credits_nano":2'),
     }
     for expected, forged in attacks.items():
         assert expected in proved(forged), proved(forged)

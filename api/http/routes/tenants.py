@@ -8,6 +8,8 @@ from api.http.acts import credit_act, deliver
 from api.http.amounts import read_amount
 from api.http.backend import Platform, group_of_tenant
 from api.http.bodies import (
+    AllocationBody,
+    InstalmentRow,
     LedgerPage,
     LedgerRow,
     PaymentPage,
@@ -26,7 +28,7 @@ from api.http.requests import TopUpRequest
 from api.http.specs import ETAG, IDEMPOTENCY_HIT, not_modified, refusals
 from api.http.twin_views import tenant_view
 from billing.money import format_nano
-from twin.ports import TopUp
+from twin.ports import Allocation, TopUp
 
 
 @get("/sites/{site:str}/tenants", operation_id="listTenants", summary="Tenants", responses=refusals(404, 422))
@@ -127,8 +129,21 @@ async def top_up(
         reference=data.reference,
         credits=format_nano(receipt.credits_nano),
         ts=receipt.ts,
+        allocation=_allocation(receipt.allocation),
     )
     return Response(body, headers={"Idempotency-Hit": "true"} if receipt.repeated else {})
+
+
+def _allocation(allocation: Allocation) -> AllocationBody:
+    return AllocationBody(
+        instalments=[
+            InstalmentRow(one.debt, format_nano(one.amount_nano), format_nano(one.remaining_nano))
+            for one in allocation.instalments
+        ],
+        arrears=format_nano(allocation.arrears_nano),
+        emergency_credit=format_nano(allocation.emergency_nano),
+        balance=format_nano(allocation.balance_nano),
+    )
 
 
 @get(

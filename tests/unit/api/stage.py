@@ -28,6 +28,7 @@ from adapters.store.gauges import SqlGauges
 from adapters.store.held_firings import SqlHeldFirings
 from adapters.store.history import SqlHistory
 from adapters.store.ledger import SqlLedger
+from adapters.store.meter_desk import SqlMeters
 from adapters.store.migrate import migrate
 from adapters.store.past import SqlPast
 from adapters.store.proofs import SqlProofs
@@ -103,6 +104,7 @@ class Stage:
         self.explanations = SqlExplanations(database)
         self.reports = SqlReports(database)
         self.documents = SiteDocuments()
+        self.meters = SqlMeters(database)
         self.alarms = SqlAlarms(database)
         self.held_firings = SqlHeldFirings(database)
         self.tokens = SqlTokens(database)
