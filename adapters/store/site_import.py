@@ -154,11 +154,13 @@ class _Import:
         """Register chains of supplied meters whose opening value the file tells and that are not open yet."""
         known = {row[0] for row in await self.tx.fetch(_CHAINS, self.site)}
         rows = []
-        for supply in self.wanted.supplies.values():
+        # A meter has one chain, also where one tenant follows another in the same file: it opens with the first.
+        for supply in sorted(self.wanted.supplies.values(), key=lambda one: one.from_ts or 0):
             device = self.wanted.devices[supply.meter]
             opening = device.get("opening_wh", device.get("opening_l"))
             if opening is not None and supply.meter not in known and supply.in_force(self.now):
                 rows.append((supply.meter, opening, supply.from_ts))
+                known.add(supply.meter)
         await site_rows.open_chains(self.tx, self.site, rows)
         return {meter for meter, _, _ in rows}
 

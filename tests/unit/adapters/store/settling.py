@@ -10,7 +10,7 @@ from adapters.store.ledger import SqlLedger
 from adapters.store.registry import SqlRegistry
 from adapters.store.settlement import SqlSettlement
 from billing.local_time import month_start
-from billing.monthly_fees import month_index
+from billing.monthly_fees import days_of_month, month_index
 from billing.rating import rate
 from billing.tariff import Tariff, compile_tariff
 from twin.core.effects import ChargePosted, EpochOpened
@@ -186,13 +186,10 @@ class Park:
 
     async def month(self, month: int, factor: int = 1) -> None:
         """A month of everybody's use: by the day, with a border of every price on a sample."""
-        start, end = self.start_of(month), self.start_of(month + 1 if month % 100 < 12 else month + 89)
-        cursor = start
-        while cursor < end:
-            night, evening = cursor + 8 * HOUR, min(cursor + DAY, end)
-            await self.use("em-1", "t-1", "shop", night, 2_000 * factor)
-            await self.use("em-1", "t-1", "shop", evening, 8_000 * factor)
-            cursor = evening
+        end = self.start_of(month + 1 if month % 100 < 12 else month + 89)
+        for day in days_of_month(self.zone, month):
+            await self.use("em-1", "t-1", "shop", day.start_ms + 8 * HOUR, 2_000 * factor)
+            await self.use("em-1", "t-1", "shop", day.end_ms, 8_000 * factor)
         await self.use("em-2", "t-2", "small", end, 31_000 * factor)
         await self.use("em-lift", "", "small", end, 100_001 * factor)
         used = sum(self.heads[name][1] for name in ("em-1", "em-2", "em-lift"))
