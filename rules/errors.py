@@ -59,7 +59,18 @@ class RulesetError(RuleError):
         self.problems = problems
 
 
+MOST_PROBLEMS = 50
+"""So many problems of a file are told at once; more would not be read, and looking for them would take its time."""
+_MOST_COMPARED = 24
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`did you mean X?` for the nearest known word, or an empty string when nothing is near."""
-    near = get_close_matches(word[:64], list(known), n=1, cutoff=0.6)
+    """`did you mean X?` for the nearest known word, or an empty string when nothing is near.
+
+    Compared closely are only words of about the same length that begin alike: a file full of mistakes must not take
+    long to refuse.
+    """
+    word = word[:64]
+    likely = [other for other in known if abs(len(other) - len(word)) <= 4 and other[:1] == word[:1]]
+    near = get_close_matches(word, likely[:_MOST_COMPARED], n=1, cutoff=0.6)
     return f"did you mean {near[0]}?" if near else ""

@@ -13,7 +13,15 @@ import msgspec
 
 from rules.actions import SEVERITIES, ActionError, Alarm, Charge, Lock, PlannedAction, Unlock, read_action
 from rules.calendars import Calendar, CalendarError, read_entry
-from rules.errors import ExpressionError, InvalidExpressionError, ParamError, RuleProblem, RulesetError, did_you_mean
+from rules.errors import (
+    MOST_PROBLEMS,
+    ExpressionError,
+    InvalidExpressionError,
+    ParamError,
+    RuleProblem,
+    RulesetError,
+    did_you_mean,
+)
 from rules.language import Expression, compile_expression
 from rules.language.compiler import Run
 from rules.language.flips import Flip
@@ -28,6 +36,8 @@ EVENTS = frozenset(
 )
 """What can happen to a twin beside the change of a path; a path of the model, or its beginning, is a trigger too."""
 
+MOST_PARTS = 4_000
+"""Literals, paths and operators of all expressions of a file: bounds how long it takes to load."""
 ON_UNKNOWN = ("hold", "reset", "fire")
 
 
@@ -41,6 +51,10 @@ def resolve_params(ruleset: Ruleset, *overrides: Mapping[str, str | int]) -> dic
     return resolved(ruleset.params, *overrides)
 
 
+class _TooManyProblemsError(Exception):
+    """Enough has been found wrong."""
+
+
 class _Compilation:
     """One pass over a document; problems are gathered, not raised, until the end."""
 
@@ -49,15 +63,25 @@ class _Compilation:
         self.model = model
         self.locate = locate
         self.problems: list[RuleProblem] = []
+        self.parts = 0
         self.params: dict[str, Param] = {}
         self.types: dict[str, Type] = {}
         self.calendars: dict[str, Calendar] = {}
         self.rule_ids = [str(rule.get("id")) for rule in document.get("rules", ())]
+        self.first_index = {name: index for index, name in reversed(list(enumerate(self.rule_ids)))}
+        self.triggers = EVENTS | set(model)
+        self.triggers |= {name.rsplit(".", depth)[0] for name in model for depth in (1, 2)}
 
     def ruleset(self) -> Ruleset:
-        self.read_params()
-        self.read_calendars()
-        rules = [self.rule(index, written) for index, written in enumerate(self.document.get("rules", ()))]
+        rules: list[Rule] = []
+        try:
+            self.read_params()
+            self.read_calendars()
+            rules += [self.rule(index, written) for index, written in enumerate(self.document.get("rules", ()))]
+        except _TooManyProblemsError:
+            if self.parts > MOST_PARTS:
+                raise RulesetError(self.problems) from None
+            self.problems.append(RuleProblem("", 0, 0, f"more than {MOST_PROBLEMS} problems; the others are not told"))
         if self.problems:
             raise RulesetError(sorted(self.problems, key=lambda one: (one.line, one.column)))
         by_trigger: dict[tuple[str, str], list[Rule]] = {}
@@ -79,6 +103,8 @@ class _Compilation:
         line, column = self.locate(place) if self.locate is not None else (0, 0)
         column += (offset or 0) if line else 0
         self.problems.append(RuleProblem(_path_text(place), line, column, message, suggestion))
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise _TooManyProblemsError
 
     def read_params(self) -> None:
         for name, declared in self.document.get("params", {}).items():
@@ -164,12 +190,11 @@ class _RuleCompilation:
         self.whole.problem((*self.place, *where), message, suggestion, offset)
 
     def check_id(self) -> None:
-        if self.whole.rule_ids.index(self.written["id"]) != self.place[1]:
+        if self.whole.first_index[self.written["id"]] != self.place[1]:
             self.problem(("id",), f"two rules have the id {self.written['id']!r}")
 
     def triggers(self) -> tuple[str, ...]:
-        known = EVENTS | set(self.whole.model)
-        known |= {name.rsplit(".", depth)[0] for name in self.whole.model for depth in (1, 2)}
+        known = self.whole.triggers
         for index, trigger in enumerate(self.written["on"]):
             if trigger not in known:
                 self.problem(("on", index), f"nothing triggers {trigger!r}", did_you_mean(trigger, known))
@@ -185,6 +210,10 @@ class _RuleCompilation:
                 self.expression_problem(where, text, error)
             return None
         self.paths.update(compiled.paths)
+        self.whole.parts += compiled.size
+        if self.whole.parts > MOST_PARTS:
+            self.problem(where, f"the expressions of this file have more than {MOST_PARTS} parts together", "split it")
+            raise _TooManyProblemsError
         return compiled
 
     def expression_problem(self, where: tuple[Any, ...], text: str, error: ExpressionError) -> None:
@@ -255,7 +284,7 @@ class _RuleCompilation:
                 found.append(Inhibitor(written["flag"], flag.run if flag is not None else None))
                 continue
             name = written["rule"]
-            if name not in self.whole.rule_ids:
+            if name not in self.whole.first_index:
                 place = ("inhibited_by", index, "rule")
                 self.problem(place, f"unknown rule {name!r}", did_you_mean(name, self.whole.rule_ids))
             equal = self.known_paths(("inhibited_by", index, "equal"), written.get("equal", ()))

@@ -80,7 +80,7 @@ def _explain_choice(error: ValidationError) -> Iterator[Finding]:
     if all(set(branch) == {"required"} for branch in branches):
         bound = "exactly one" if error.validator == "oneOf" else "at least one"
         fields = [name for branch in branches for name in branch["required"]]
-        present = [name for name in fields if name in error.instance]
+        present = [name for name in fields if isinstance(error.instance, dict) and name in error.instance]
         found = f"has {_names(present)}" if present else "has none of them"
         yield tuple(error.absolute_path), f"needs {bound} of the fields {_names(fields)}, {found}", False
         return

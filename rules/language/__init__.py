@@ -6,7 +6,8 @@ the twin model (`checker`), and compiled twice from one tree, into a fast closur
 absent, stands in `values`; what meets what in `kinds`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -43,6 +44,8 @@ class Expression(msgspec.Struct, frozen=True, eq=False):
     clauses: tuple[str, ...]
     record: Recording
     teller: Teller
+    size: int = 0
+    """Parts of the tree: what compiling and evaluating it costs."""
 
 
 def compile_expression(
@@ -59,7 +62,30 @@ def compile_expression(
         checker.fail(root, f"the expression must give a {expected}, found {root.type}")
     if checker.errors:
         raise InvalidExpressionError(checker.errors)
-    names = tuple(syntax.paths(root))
-    tree = (compiled(root, model), traced(root, text, model), flip_of(root, model))
-    told = (clause_texts(root, text), recorded(root, model), Teller(root, text))
-    return Expression(text, root.type, names, *tree, *told)
+    names, size = syntax.survey(root)
+    timely = any(name == "now" or name.startswith("now.") for name in names)
+    return Expression(
+        text=text,
+        type=root.type,
+        paths=tuple(names),
+        run=compiled(root, model),
+        trace=_when_needed(lambda: traced(root, text, model)),
+        flip=flip_of(root, model) if timely else None,
+        clauses=clause_texts(root, text),
+        record=_when_needed(lambda: recorded(root, model)),
+        teller=Teller(root, text),
+        size=size,
+    )
+
+
+def _when_needed(build: Callable[[], Callable[[Any, Any], Any]]) -> Callable[[Any, Any], Any]:
+    """A closure that is built when it is first called: most expressions of most files are never traced, and a file is
+    compiled whenever somebody checks it."""
+    built: list[Callable[[Any, Any], Any]] = []
+
+    def run(env: Any, out: Any) -> Any:
+        if not built:
+            built.append(build())
+        return built[0](env, out)
+
+    return run

@@ -30,6 +30,8 @@ from rules.language.values import ARITHMETIC, Failure, TwinModel, negate
 BUILT_IN = {"now": TIMESTAMP, "now.time": TIME, "now.weekday": STRING}
 """Paths that every rule may read, whatever its twin: the instant, and what the local clock shows."""
 
+MOST_HINTS = 5
+"""Mistakes of one expression for which a better word is looked for."""
 _VERBS = {"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "%": "take the remainder of"}
 
 
@@ -78,12 +80,14 @@ class Checker:
         if name.startswith("p."):
             found = self.params.get(name[2:])
             if found is None:
-                hint = did_you_mean(name, self.known()) or "declare it under params"
+                hint = did_you_mean(name, self.known()) if len(self.errors) < MOST_HINTS else ""
+                hint = hint or "declare it under params"
                 return self.fail(node, f"unknown parameter {name}", hint)
             return found
         spec = self.model.get(name)
         if spec is None:
-            return self.fail(node, f"unknown path {name}", did_you_mean(name, self.known()))
+            hint = did_you_mean(name, self.known()) if len(self.errors) < MOST_HINTS else ""
+            return self.fail(node, f"unknown path {name}", hint)
         if self.scope is not None and spec.scopes and self.scope not in spec.scopes:
             where = ", ".join(sorted(spec.scopes))
             return self.fail(node, f"{name} cannot be read by a rule whose scope is {self.scope}", f"scopes: {where}")

@@ -41,43 +41,37 @@ def flip_of(node: Node, model: TwinModel) -> Flip | None:
 
 
 def _flips(node: Node, model: TwinModel) -> list[Flip]:
+    if _joins_bools(node):
+        return [flip for child in syntax.children(node) for flip in _flips(child, model)]
     names = syntax.paths(node)
     if "now" not in names:
-        return _showings(node, model) if "now.time" in names or "now.weekday" in names else []
-    if isinstance(node, syntax.Binary) and node.left.type.kind == "bool":
-        return [flip for child in syntax.children(node) for flip in _flips(child, model)]
+        return _showings(node, names, model)
     if isinstance(node, syntax.Binary) and node.op in _COMPARISONS:
         left, right = _factor(node.left), _factor(node.right)
         if left is None or right is None:
             return [_recheck]
         factor = left - right
         return [_crossing(node.op, factor, compiled(node.left, model), compiled(node.right, model))] if factor else []
-    if isinstance(node, (syntax.Logic, syntax.Choice, syntax.Unary)) and node.type.kind == "bool":
-        return [flip for child in syntax.children(node) for flip in _flips(child, model)]
     return [_recheck]
 
 
-def _showings(node: Node, model: TwinModel) -> list[Flip]:
-    """When the wall clock next shows something that a tree without `now` itself may be waiting for."""
+def _showings(node: Node, names: list[str], model: TwinModel) -> list[Flip]:
+    """When the wall clock next shows something that a clause without `now` itself may be waiting for."""
+    if "now.time" not in names:
+        return [lambda env: next_showing(env, {0})] if "now.weekday" in names else []
     if isinstance(node, syntax.Binary) and node.op in _COMPARISONS:
         for clock, other in ((node.left, node.right), (node.right, node.left)):
             alone = isinstance(clock, syntax.Path) and clock.name == "now.time"
             if alone and not any(name.startswith("now.") for name in syntax.paths(other)):
                 return [_showing(compiled(other, model))]
-    if isinstance(node, (syntax.Logic, syntax.Choice, syntax.Unary)) or _joins_bools(node):
-        parts = [child for child in syntax.children(node) if _reads_wall_clock(child)]
-        return [flip for child in parts for flip in _showings(child, model)]
-    if "now.time" in syntax.paths(node):
-        return [_next_minute]
-    return [lambda env: next_showing(env, {0})]
+    return [_next_minute]
 
 
 def _joins_bools(node: Node) -> bool:
-    return isinstance(node, syntax.Binary) and node.left.type.kind == "bool"
-
-
-def _reads_wall_clock(node: Node) -> bool:
-    return any(name in ("now.time", "now.weekday") for name in syntax.paths(node))
+    """Whether the node only joins the results of conditions below it."""
+    if isinstance(node, syntax.Binary):
+        return node.left.type.kind == "bool"
+    return isinstance(node, (syntax.Logic, syntax.Choice, syntax.Unary)) and node.type.kind == "bool"
 
 
 def _showing(other: Run) -> Flip:

@@ -113,12 +113,15 @@ class Teller:
     """Prints what an expression has recorded: the texts, operators and types of its clauses, in their order."""
 
     def __init__(self, node: Node, text: str) -> None:
-        self._shapes = list(_shapes(node, text))
+        self._node, self._text = node, text
+        self._known: list[_Shape] = []
 
     def told(self, raw: list[Raw]) -> list[Clause]:
         """The clauses of one evaluation. A condition of `?:` may have left some out; then they are matched in order
         as far as they go."""
-        return [_clause(shape, entry) for shape, entry in zip(self._shapes, raw, strict=False)]
+        if not self._known:
+            self._known = _shapes(self._node, self._text)
+        return [_clause(shape, entry) for shape, entry in zip(self._known, raw, strict=False)]
 
 
 _Shape = tuple[str, str, Type, Type | None]

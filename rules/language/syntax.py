@@ -89,7 +89,19 @@ def children(node: Node) -> tuple[Node, ...]:
 
 def paths(node: Node) -> list[str]:
     """The paths that the tree reads, each once, in the order of the text."""
-    found = {node.name: None} if isinstance(node, Path) else {}
-    for child in children(node):
-        found.update(dict.fromkeys(paths(child)))
-    return list(found)
+    return survey(node)[0]
+
+
+def survey(node: Node) -> tuple[list[str], int]:
+    """The paths that the tree reads, and how many parts it has."""
+    found: dict[str, None] = {}
+    waiting = [node]
+    count = 0
+    while waiting:
+        count += 1
+        part = waiting.pop()
+        if isinstance(part, Path):
+            found[part.name] = None
+        else:
+            waiting.extend(reversed(children(part)))
+    return list(found), count
