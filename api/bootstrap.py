@@ -203,18 +203,7 @@ class Platform:
             *(self, SqlSettlement(database), self.bills, SqlReratings(database)),
             *(self.delivery, self.notifier, clock),
         )
-        self.history = SqlHistory(database)
-        self.past = SqlPast(database)
-        self.rule_book = SqlRuleBook(database)
-        self.shadows = SqlShadows(database)
-        self.recorder = Recorder(
-            self.history,
-            self.registry,
-            clock,
-            keep_days=settings.history_days,
-            follows_telemetry=clock.kind == "telemetry",
-        )
-        self.shadow_runner = ShadowRunner(self, skew_ms=self.skew_ms)
+        self._wire_rules()
         self.subscriber: MqttSubscriber | None = None
         self.rebuilt: dict[str, str] = {}
         self._preparing = asyncio.Lock()
@@ -223,6 +212,16 @@ class Platform:
         """The consumers that run in this process."""
         self.http_url = ""
         """Where the API listens, once it does."""
+
+    def _wire_rules(self) -> None:
+        """Recorded history, versions of rules, and what follows them."""
+        self.history = SqlHistory(self.database)
+        self.past = SqlPast(self.database)
+        self.rule_book = SqlRuleBook(self.database)
+        self.shadows = SqlShadows(self.database)
+        days, follows = self.settings.history_days, self.clock.kind == "telemetry"
+        self.recorder = Recorder(self.history, self.registry, self.clock, keep_days=days, follows_telemetry=follows)
+        self.shadow_runner = ShadowRunner(self, skew_ms=self.skew_ms)
 
     def who_listens(self, port: int) -> str:
         """The process that holds a port of this machine, for messages to people."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 from litestar.params import Dependency
 
+from api.http.rule_backend import RuleBackend
 from twin.ports import TwinStore
 
 if TYPE_CHECKING:
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
     from twin.core.model import Group
     from twin.explained import Explanations
     from twin.flows.ingest_batch import IngestCounters
-    from twin.flows.policies import CompiledPolicies
     from twin.flows.settlement_room import SettlementRoom
     from twin.ports import Caller, Clock, DeadLetter, EffectStream, Ledger, Outcome, PendingAct, Registry
-    from twin.recorded import History, Past, RuleBook, Shadows
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -358,7 +357,7 @@ class SubscriberState(Protocol):
     def counters(self) -> Any: ...
 
 
-class Backend(Protocol):
+class Backend(RuleBackend, Protocol):
     """Everything the routes reach."""
 
     @property
@@ -397,18 +396,6 @@ class Backend(Protocol):
     def explanations(self) -> Explanations: ...
     @property
     def held_firings(self) -> HeldFirings: ...
-    @property
-    def policies(self) -> CompiledPolicies: ...
-    @property
-    def rule_book(self) -> RuleBook: ...
-    @property
-    def shadows(self) -> Shadows: ...
-    @property
-    def history(self) -> History: ...
-    @property
-    def past(self) -> Past: ...
-    @property
-    def skew_ms(self) -> int | None: ...
     @property
     def tokens(self) -> Tokens: ...
     @property
