@@ -55,8 +55,8 @@ _CHAINS = (
 _LAST_POINTS = (
     "SELECT e.meter, e.points FROM register_epoch p JOIN energy e ON e.site = p.site AND e.meter = p.meter"
     " AND e.epoch = p.epoch WHERE p.site = ? AND p.meter {names} AND p.epoch = (SELECT max(l.epoch) FROM register_epoch"
-    " l WHERE l.site = p.site AND l.meter = p.meter) AND e.points IS NOT NULL AND e.to_qty = (SELECT max(n.to_qty) FROM"
-    " energy n WHERE n.site = e.site AND n.meter = e.meter AND n.epoch = e.epoch AND n.points IS NOT NULL)"
+    " l WHERE l.site = p.site AND l.meter = p.meter) AND length(e.points) > 0 AND e.to_qty = (SELECT max(n.to_qty) FROM"
+    " energy n WHERE n.site = e.site AND n.meter = e.meter AND n.epoch = e.epoch AND length(n.points) > 0)"
 )
 """The newest samples of the last epoch of each meter: some may lie beyond the end of its chain."""
 _ACCOUNTS = "SELECT account, credits_nano, credits_seq, charges_nano FROM account WHERE site = ? AND account {names}"

@@ -20,10 +20,12 @@ _ROWS = (
     " AND to_ts IS NOT NULL AND to_ts >= ? AND COALESCE(from_ts, to_ts) <= ? ORDER BY to_qty"
 )
 _BEFORE = (
-    "SELECT max(to_ts) FROM energy WHERE site = ? AND meter = ? AND epoch = ? AND to_ts < ? AND points IS NOT NULL"
+    "SELECT max(to_ts) FROM energy WHERE site = ? AND meter = ? AND epoch = ? AND to_ts < ?"
+    " AND (points IS NULL OR length(points) > 0)"
 )
 _AFTER = (
-    "SELECT min(to_ts) FROM energy WHERE site = ? AND meter = ? AND epoch = ? AND from_ts > ? AND points IS NOT NULL"
+    "SELECT min(to_ts) FROM energy WHERE site = ? AND meter = ? AND epoch = ? AND from_ts > ?"
+    " AND (points IS NULL OR length(points) > 0)"
 )
 
 

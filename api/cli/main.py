@@ -7,11 +7,15 @@ import sys
 import typer
 
 from api.cli import (
+    accounts,
     alarms,
+    approvals,
+    books,
     conformance,
     demo,
     doctor,
     explain_line,
+    meters,
     rebuild,
     rerate,
     rules,
@@ -42,11 +46,15 @@ def _everywhere(lang: Language = None) -> None:
 
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
-for _service in (single.ingest, single.ledger, single.commands, single.scheduler, single.recorder, single.api):
+for _service in (single.ingest, single.commands, single.scheduler, single.recorder, single.api):
     app.command(_service.__name__)(_service)
+app.add_typer(books.app, name="ledger")
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(site.app, name="site")
 app.add_typer(rules.app, name="rules")
 app.add_typer(alarms.app, name="alarms")
+app.add_typer(meters.app, name="meters")
 app.add_typer(tariff.app, name="tariff")
 app.command("simulate")(simulate.simulate)
 app.add_typer(conformance.app, name="conformance")

@@ -52,7 +52,8 @@ class Energy(Model):
     tenant = fields.CharField(max_length=64)
     estimated = fields.BooleanField()
     points = fields.BinaryField(null=True)
-    """The samples that were known when the row was posted and not kept with a row before it (`billing.points`)."""
+    """The samples that were known when the row was posted and not kept with a row before it (`billing.points`);
+    empty where there were none, null in rows from before samples were kept."""
 
     class Meta:
         table = "energy"
