@@ -45,6 +45,7 @@ from twin.flows.tenant_why import tenant_why
 
 LARGEST_RULES = 256 * 1024
 Ruleset = Annotated[str, Parameter(pattern=ID_PATTERN, description="Name of the ruleset.")]
+Version = Annotated[int, Parameter(ge=1, description="Number of the version.")]
 At = Annotated[
     int | None, Parameter(query="at", ge=0, description="Unix ms inside the recorded history; without it: now.")
 ]
@@ -81,7 +82,7 @@ async def add_ruleset(backend: Platform, person: Person, site: Site, data: Versi
     summary="What activating would change",
     responses=refusals(404, 409, 422),
 )
-async def preview_ruleset(backend: Platform, site: Site, ruleset: Ruleset, version: int) -> Preview:
+async def preview_ruleset(backend: Platform, site: Site, ruleset: Ruleset, version: Version) -> Preview:
     """Rules added, removed and changed, those whose running `for` goes on, and conflicts that would be new."""
     await must_exist(backend, site)
     return await preview_activation(backend, site, ruleset, version)
