@@ -29,7 +29,7 @@ def blocks(page, language):
 @pytest.mark.parametrize("page", PAGES)
 def test_every_rule_file_passes_its_schema_and_its_tests(page):
     files = blocks(page, "yaml")
-    assert len(files) == 5
+    assert len(files) == 6
     for text in files:
         document = check_document(read_document(text, page), "ruleset")
         ruleset = compile_ruleset(document.data, TWIN_MODEL, document.locate)
