@@ -237,5 +237,5 @@ class _Words:
         text = print_duration(whole)
         number, unit = text[:-1], text[-1]
         if self.language:
-            return f"{number} {UNITS[unit][1]}"
+            return f"{number} {UNITS[unit][1].removesuffix('s') if number == '1' else UNITS[unit][1]}"
         return f"{number} {UNITS[unit][0]}"
