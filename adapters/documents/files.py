@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from adapters.documents.bill_pdf import bill_pdf
 from adapters.documents.bill_xlsx import bill_xlsx
 from adapters.documents.csv_text import CsvWriter
+from adapters.documents.site_reader import read_workbook
+from adapters.documents.site_template import site_workbook
 from adapters.documents.table_pdf import TablePdf
 from adapters.documents.workbook import Book, TableSheets
 from billing.tables import DocumentError
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from billing.bill import Bill
     from billing.tables import Row, Table
+    from twin.ports import SiteDocument
+    from twin.workbook import Workbook
 
 Format = Literal["csv", "xlsx", "pdf"]
 CHUNK = 64 * 1024
@@ -45,6 +49,14 @@ class SiteDocuments:
     def bill(self, bill: Bill, form: Literal["xlsx", "pdf"]) -> bytes:
         """A bill as a file."""
         return bill_pdf(bill) if form == "pdf" else bill_xlsx(bill)
+
+    def read_workbook(self, data: bytes) -> Workbook:
+        """What an Excel file says of tenants and meters, with every problem at its cell."""
+        return read_workbook(data)
+
+    def site_workbook(self, document: SiteDocument, *, filled: bool) -> bytes:
+        """The workbook that people fill in for a site; `filled` with what is there now."""
+        return site_workbook(document, filled=filled)
 
     def table(
         self, form: Format, table: Table, zone: ZoneInfo, language: str, heading: Sequence[str], issuer: str

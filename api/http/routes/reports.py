@@ -172,7 +172,7 @@ async def ranking(
 
 
 @get(
-    "/sites/{site:str}/reports/{report:str}/file",
+    "/sites/{site:str}/exports/{report:str}",
     operation_id="downloadReport",
     summary="A report as a file",
     media_type="application/octet-stream",
