@@ -26,7 +26,8 @@ _MARK = (
     " VALUES (?, ?, ?, ?, ?, TRUE, ?, 1, NULL, '') ON CONFLICT (site, meter) DO UPDATE SET"
     " from_ts = CASE WHEN excluded.from_ts < rerate_mark.from_ts THEN excluded.from_ts ELSE rerate_mark.from_ts END,"
     " reason = excluded.reason, sticky = (excluded.sticky OR rerate_mark.sticky), due = TRUE,"
-    " ts = excluded.ts, version = rerate_mark.version + 1, trouble = ''"
+    " ts = CASE WHEN excluded.ts > rerate_mark.ts THEN excluded.ts ELSE rerate_mark.ts END,"
+    " version = rerate_mark.version + 1, trouble = ''"
 )
 _MARKS = "SELECT site, meter, from_ts, reason, sticky, due, ts, version, trouble FROM rerate_mark"
 _GROWN = (
