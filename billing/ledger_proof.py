@@ -220,6 +220,20 @@ _HANDLERS = {
 }
 
 
+def kept_hashes(lines: Iterable[str]) -> dict[int, str]:
+    """Journal number -> hash in hex, of anchors kept elsewhere, a line each. Raises ValueError for another line."""
+    kept = {}
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            anchor = msgspec.json.decode(line)
+            kept[int(anchor["journal_seq"])] = str(anchor["journal_hash"])
+        except (msgspec.DecodeError, KeyError, TypeError):
+            raise ValueError(f"{line[:60]!r} is not an anchor as `ledger anchor` writes it") from None
+    return {seq: digest for seq, digest in kept.items() if seq}
+
+
 def charge_memo(rows: Iterable[Sequence[Any]]) -> str:
     """The memo of a charge journal: how many intervals, and the SHA-256 of them in the order of the chain."""
     ordered = sorted((tuple(row) for row in rows), key=lambda row: row[:3])

@@ -44,8 +44,3 @@ class SqlProofs:
     def line(self, anchor: Anchor) -> str:
         """An anchor as one line of JSON, to be kept elsewhere."""
         return anchor_line(anchor)
-
-    def hashes(self, lines: Sequence[str]) -> dict[int, str]:
-        """Journal number -> hash of anchors, for proving an export. Raises ValueError for a line that is none."""
-        kept = [read_anchor(line) for line in lines if line.strip()]
-        return {anchor.journal_seq: anchor.journal_hash.hex() for anchor in kept if anchor.journal_seq}

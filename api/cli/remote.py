@@ -47,9 +47,9 @@ class Remote:
         """Read something below the site."""
         return self._call("GET", self._below(path, query))
 
-    def post(self, *path: str, body: dict[str, Any]) -> Any:
-        """Do something below the site."""
-        return self._call("POST", self._below(path, {}), body)
+    def post(self, *path: str, body: dict[str, Any], key: str | None = None) -> Any:
+        """Do something below the site; `key` makes it happen once."""
+        return self._call("POST", self._below(path, {}), body, key)
 
     def delete(self, *path: str) -> Any:
         """End something below the site."""
@@ -60,7 +60,7 @@ class Remote:
         given = {name: value for name, value in query.items() if value is not None}
         return f"/{parts}?{urlencode(given)}" if given else f"/{parts}"
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _call(self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None) -> Any:
         request = Request(  # noqa: S310 -- the scheme was checked
             self._base + path,
             data=None if body is None else json.dumps(body).encode(),
@@ -69,6 +69,7 @@ class Remote:
                 "Authorization": f"Bearer {self._token}",
                 "Content-Type": "application/json",
                 "Accept-Language": language(),
+                **({"Idempotency-Key": key} if key is not None else {}),
             },
         )
         try:

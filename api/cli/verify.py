@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json as json_text
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,14 @@ SHOWN = 30
 def verify(
     site: Site = None,
     json: Json = False,
+    anchor: Annotated[
+        Path | None,
+        typer.Option("--anchor", help="Lines of `ledger anchor` kept elsewhere.", exists=True, dir_okay=False),
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", help="Prove a file of `ledger export`; no database.", exists=True, dir_okay=False),
+    ] = None,
     wait: Annotated[float, typer.Option("--wait", help="Seconds to wait for the ledger.", min=0.0)] = 30.0,
     deep: Annotated[
         str | None,
@@ -39,10 +48,14 @@ def verify(
 ) -> None:
     """Check register tiling, ledger sums, hash chain, and Redis against SQL. Runs beside a running platform, too."""
     meters = _meters(deep)
+    kept = [] if anchor is None else anchor.read_text().splitlines()
+    if export is not None:
+        _prove_file(export, kept, json)
+        return
     settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url)
     set_up_logs("warning")
     proofs = run_on_platform(
-        settings, lambda platform, found: _prove(platform, found, site, wait, quiet if json else say, meters)
+        settings, lambda platform, found: _prove(platform, found, site, wait, quiet if json else say, meters, kept)
     )
     if json:
         print(json_text.dumps(as_json(proofs), ensure_ascii=False, indent=2))
@@ -149,9 +162,45 @@ async def _prove(
     wait_s: float,
     progress: Callable[[str], object],
     deep: int | None,
+    kept: list[str],
 ) -> list[Proof]:
     async with settling(platform) if found.alone else contextlib.nullcontext():
-        return await prove_all(platform, only=only, wait_s=wait_s, progress=progress, deep=deep)
+        proofs = await prove_all(platform, only=only, wait_s=wait_s, progress=progress, deep=deep)
+        for proof in proofs if kept else ():
+            await _hold_against(platform, proof, kept)
+        return proofs
+
+
+async def _hold_against(platform: Platform, proof: Proof, kept: list[str]) -> None:
+    """Add what contradicts anchors of this site that were kept elsewhere."""
+    from twin.flows.verify_site import Finding
+
+    try:
+        own = [line for line in kept if line.strip() and json_text.loads(line).get("site") == proof.site]
+        async for one in platform.proofs.against(proof.site, own):
+            proof.findings.append(Finding(one.severity, one.code, one.where, one.detail))
+    except (ValueError, AttributeError) as error:
+        raise CommandError(f"the anchors kept elsewhere cannot be read: {error}") from None
+
+
+def _prove_file(export: Path, kept: list[str], json: bool) -> None:
+    """Prove an exported ledger; exit 1 on any fault."""
+    from api.cli.books import prove_export
+    from billing.ledger_proof import kept_hashes
+
+    try:
+        faults = prove_export(export, kept_hashes(kept), quiet if json else say)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    if json:
+        found = [{"code": fault.code, "where": fault.where, "detail": fault.detail} for fault in faults]
+        print(json_text.dumps({"ok": not faults, "findings": found}, ensure_ascii=False, indent=2))
+    else:
+        for fault in faults[:SHOWN]:
+            print(f"{fault.code} {fault.where}: {fault.detail}")
+        print(tell("不一致", "BREACH") if faults else tell("一致", "ok"))
+    if faults:
+        raise typer.Exit(FAILED)
 
 
 @contextlib.asynccontextmanager

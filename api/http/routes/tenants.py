@@ -28,7 +28,7 @@ from api.http.requests import TopUpRequest
 from api.http.specs import ETAG, IDEMPOTENCY_HIT, not_modified, refusals
 from api.http.twin_views import tenant_view
 from billing.money import format_nano
-from twin.ports import Allocation, TopUp
+from twin.ports import Allocation, Receipt, TopUp
 
 
 @get("/sites/{site:str}/tenants", operation_id="listTenants", summary="Tenants", responses=refusals(404, 422))
@@ -121,17 +121,22 @@ async def top_up(
     except LookupError:
         raise unknown_site(site) from None
     await deliver(backend, credit_act(site, receipt))
-    body = ReceiptBody(
+    body = receipt_body(receipt, data.channel, data.reference)
+    return Response(body, headers={"Idempotency-Hit": "true"} if receipt.repeated else {})
+
+
+def receipt_body(receipt: Receipt, channel: str, reference: str) -> ReceiptBody:
+    """What a payer gets in his hands."""
+    return ReceiptBody(
         payment=receipt.payment,
         tenant=receipt.tenant,
         amount=format_nano(receipt.amount_nano),
-        channel=data.channel,
-        reference=data.reference,
+        channel=channel,
+        reference=reference,
         credits=format_nano(receipt.credits_nano),
         ts=receipt.ts,
         allocation=_allocation(receipt.allocation),
     )
-    return Response(body, headers={"Idempotency-Hit": "true"} if receipt.repeated else {})
 
 
 def _allocation(allocation: Allocation) -> AllocationBody:
