@@ -36,7 +36,7 @@ EVENTS = frozenset(
 )
 """What can happen to a twin beside the change of a path; a path of the model, or its beginning, is a trigger too."""
 
-MOST_PARTS = 4_000
+MOST_PARTS = 3_500
 """Literals, paths and operators of all expressions of a file: bounds how long it takes to load."""
 ON_UNKNOWN = ("hold", "reset", "fire")
 

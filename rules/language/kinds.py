@@ -13,7 +13,7 @@ import msgspec
 ANY_UNIT = "*"
 
 
-class Type(msgspec.Struct, frozen=True):
+class Type(msgspec.Struct, frozen=True, gc=False):
     """A type: `kind` is int, decimal, bool, string, money, duration, timestamp, time or list (then `item` is set)."""
 
     kind: str

@@ -28,7 +28,7 @@ _HINTS = {
 }
 
 
-class Token(msgspec.Struct, frozen=True):
+class Token(msgspec.Struct, frozen=True, gc=False):
     """`kind` is decimal, int, path, string, op or end."""
 
     kind: str

@@ -9,7 +9,7 @@ from rules.language.kinds import Type
 UNTYPED = Type("untyped")
 
 
-class Node(msgspec.Struct, kw_only=True, eq=False):
+class Node(msgspec.Struct, kw_only=True, eq=False, gc=False):
     """Common to all nodes: where the text stands, how high the tree is, and the type once it is checked."""
 
     start: int
@@ -18,26 +18,26 @@ class Node(msgspec.Struct, kw_only=True, eq=False):
     type: Type = UNTYPED
 
 
-class Literal(Node):
+class Literal(Node, gc=False):
     """A constant, already in its runtime form (money in nano, durations and instants in ms)."""
 
     value: Any
 
 
-class Path(Node):
+class Path(Node, gc=False):
     """`a.b.c`, `p.name` or `now`."""
 
     name: str
 
 
-class Unary(Node):
+class Unary(Node, gc=False):
     """`!x` or `-x`."""
 
     op: str
     operand: Node
 
 
-class Binary(Node):
+class Binary(Node, gc=False):
     """Arithmetic, comparison or `in`."""
 
     op: str
@@ -45,7 +45,7 @@ class Binary(Node):
     right: Node
 
 
-class Logic(Node):
+class Logic(Node, gc=False):
     """`&&` or `||`."""
 
     op: str
@@ -53,7 +53,7 @@ class Logic(Node):
     right: Node
 
 
-class Choice(Node):
+class Choice(Node, gc=False):
     """`condition ? then : otherwise`."""
 
     condition: Node
@@ -61,14 +61,14 @@ class Choice(Node):
     otherwise: Node
 
 
-class Call(Node):
+class Call(Node, gc=False):
     """`has(path)`, `size(list)`, `min(a, b)`, `max(a, b)`; `min` and `max` also of one list."""
 
     name: str
     args: tuple[Node, ...]
 
 
-class ListOf(Node):
+class ListOf(Node, gc=False):
     """`[a, b, c]`."""
 
     items: tuple[Node, ...]
