@@ -332,6 +332,12 @@ class SiteDocument(msgspec.Struct, frozen=True):
     rulesets: dict[str, dict[str, Any]]
     reprice: bool = False
     """Prices may change for energy that is charged already: it is charged again, by adjustments."""
+    expected: tuple[str, ...] | None = None
+    """The lines of the difference that somebody has seen and agreed to; any other one is refused. None: whatever."""
+
+
+class SiteChangedError(Exception):
+    """What an import would change is not what was expected of it; nothing was changed."""
 
 
 class SiteDifference(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ from adapters.store.site_file import SiteError, wanted_state
 from adapters.store.site_state import SiteState, load_state
 from billing.money import parse_money
 from twin.core.messages import CreditsPosted
-from twin.ports import SiteDifference
+from twin.ports import SiteChangedError, SiteDifference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +64,8 @@ async def apply(
 ) -> tuple[SiteDifference, list[PendingAct]]:
     """Import a document at `now` (Unix ms), whole or not at all; the same one again changes nothing.
 
-    Raises SiteError for a document that does not hold together.
+    Raises SiteError for a document that does not hold together, SiteChangedError where its difference is not the
+    expected one.
     """
     wanted = wanted_state(document)
     async with database.write() as tx:
@@ -76,6 +77,8 @@ async def apply(
         history = await _history(tx, before, wanted, reprice=document.reprice)
         changes = compare(before, wanted, history)
         told = SiteDifference(tuple(changes.lines), tuple(changes.refused))
+        if document.expected is not None and told.lines != document.expected:
+            raise SiteChangedError(f"site {wanted.site} has changed since the difference was shown")
         if changes.empty:
             return told, []
         acts = await _Import(tx, book, before, wanted, changes, history, who, now).run()

@@ -19,7 +19,7 @@ import msgspec
 from billing.money import MoneyError, parse_money
 from schemas.registry import problems as schema_problems
 from twin.flows.import_site import Imported, import_site
-from twin.ports import SiteDocument
+from twin.ports import SiteChangedError, SiteDocument
 from twin.workbook import DEVICES, SUPPLIES, TENANTS, CellProblem, Place, SheetRow, Workbook
 
 if TYPE_CHECKING:
@@ -84,7 +84,12 @@ async def import_workbook(
         return preview, None
     if plan is not None and plan != preview.plan:
         raise PlanChangedError(preview)
-    return preview, await import_site(parts, document, who=who, progress=progress)
+    agreed = msgspec.structs.replace(document, expected=preview.lines)
+    try:
+        return preview, await import_site(parts, agreed, who=who, progress=progress)
+    except SiteChangedError:
+        changed, _ = await _planned(parts, site, workbook)
+        raise PlanChangedError(changed) from None
 
 
 async def _planned(parts: Parts, site: str, workbook: Workbook) -> tuple[Preview, SiteDocument]:
