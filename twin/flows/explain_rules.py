@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from rules.explain import Record
+from rules.literals import print_timestamp
 from twin.core.asking import explain_rule
 from twin.flows.policies import compile_policy
 from twin.flows.replay import Replay, SideState
-from twin.flows.replay_rules import LEAD_MS, ReplayPlan, devices_of_span, load_groups, within, zone_of
+from twin.flows.replay_rules import (
+    LEAD_MS,
+    HistoryMissingError,
+    ReplayPlan,
+    devices_of_span,
+    load_groups,
+    within,
+    zone_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,6 +88,10 @@ async def moment_of(parts: Parts, site: str, twin: str, at: int | None) -> Momen
     now = parts.clock.now()
     if at is not None and at < now:
         return await _past_moment(parts, site, twin, at)
+    if at is not None and at > now:
+        zone = zone_of(await parts.registry.policy_sources(site))
+        asked, present = print_timestamp(at, zone), print_timestamp(now, zone)
+        raise HistoryMissingError(f"{asked} has not come yet; now is {present}")
     name = await _group_name(parts, site, twin)
     group = (await parts.store.load(site, [name])).get(name)
     if group is None:
@@ -101,7 +114,9 @@ async def _group_name(parts: Parts, site: str, twin: str) -> str:
 async def _past_moment(parts: Parts, site: str, twin: str, at: int) -> Moment:
     sources = await parts.registry.policy_sources(site)
     extent = await parts.history.extent(site)
-    within(extent, at, at + 1, zone_of(sources))
+    silent = extent is not None and extent.to_ts < at <= extent.to_ts + LEAD_MS
+    asked = extent.to_ts if silent and extent is not None else at  # nothing came since, which is no gap
+    within(extent, asked, asked + 1, zone_of(sources))
     assert extent is not None
     lead_ts = max(at - LEAD_MS, min(extent.from_ts - 1, at))
     name = await _past_group_name(parts, site, twin, at)

@@ -17,7 +17,7 @@ from twin.core.effects import LockChanged
 from twin.flows.explain_rules import explain
 from twin.flows.policies import CompiledPolicies
 from twin.flows.record_history import Recorder
-from twin.flows.replay_rules import groups_of_span, prepare, put_together, run_part
+from twin.flows.replay_rules import HistoryMissingError, groups_of_span, prepare, put_together, run_part
 from twin.flows.replay_text import render_replay
 from twin.flows.shadow_rules import ShadowRunner
 from twin.flows.tenant_why import tenant_why
@@ -76,6 +76,8 @@ class Day:
         self.seq += 1
         channels = {"import_wh": self.wh, "power_w": power_w}
         await self.send("em-001", "tele", {"v": 1, "sid": "s1", "seq": self.seq, "ts": until, "d": channels})
+        if self.seq % 2:
+            return
         await self.stage.post()
         for rule in ASKED:
             for record in await explain(self.stage, SITE, rule, "t-001"):
@@ -111,6 +113,7 @@ async def a_day(stage: Stage) -> Day:
         if number == 134:
             stage.clock.at += MINUTE
             await day.pay(200_000_000_000, "R-1")
+    await stage.post()
     return day
 
 
@@ -125,9 +128,20 @@ async def test_an_explanation_of_the_past_equals_what_was_said_then(stage: Stage
     assert ("arrears-cutoff", "pending", "pending") in states
     assert ("arrears-cutoff", "fired", "") in states
     assert ("overload", "fired", "") in states
-    for at, rule, then in day.seen[::7]:
+    for at, rule, then in day.seen[::9]:
         (now,) = await explain(stage, SITE, rule, "t-001", at)
         assert msgspec.to_builtins(now) == then, (rule, at)
+
+
+async def test_an_instant_is_asked_for_inside_what_is_known(stage: Stage, day: Day):
+    last = stage.clock.now()
+    stage.clock.at += HOUR
+    (quiet,) = await explain(stage, SITE, "overload", "t-001", last + 10 * MINUTE)
+    assert quiet.at == last + 10 * MINUTE, "nothing came since, and that is no gap"
+    with pytest.raises(HistoryMissingError, match="has not come yet; now is 2026-01-06T"):
+        await explain(stage, SITE, "overload", "t-001", stage.clock.now() + 1)
+    with pytest.raises(HistoryMissingError, match="history of this site goes from 2026-01-05T01:00"):
+        await explain(stage, SITE, "overload", "t-001", MONDAY - HOUR)
 
 
 async def test_a_replay_of_the_active_version_is_what_happened(stage: Stage, day: Day):
