@@ -95,20 +95,20 @@ async def declare_rollover(
 
 @doer("meter.replace")
 async def replace_register(
-    tx: Transaction, _book: JournalBook, site: str, body: dict[str, Any], by: Approval
+    tx: Transaction, book: JournalBook, _site: str, body: dict[str, Any], by: Approval
 ) -> Outcome:
     """Another register at the same metering point: `body` has meter, ts, final (None: unknown), opening, and the new
     ratio and digits where they differ. Tiers go on counting; what nobody read between the two is charged to nobody.
 
     Raises MoneyRefusedError `unknown_meter`, `reading`, `reading_contradicts`, `replacement`.
     """
-    return await _other_register(tx, site, body, by, "replacement")
+    return await _other_register(tx, book, body, by, "replacement")
 
 
 @doer("meter.reset")
-async def declare_reset(tx: Transaction, _book: JournalBook, site: str, body: dict[str, Any], by: Approval) -> Outcome:
+async def declare_reset(tx: Transaction, book: JournalBook, _site: str, body: dict[str, Any], by: Approval) -> Outcome:
     """The register was set to `opening`, having shown `final` before. Raises as a replacement does."""
-    return await _other_register(tx, site, body, by, "reset")
+    return await _other_register(tx, book, body, by, "reset")
 
 
 @doer("meter.ratio")
@@ -235,7 +235,10 @@ async def _must_fit(tx: Transaction, site: str, meter: str, epoch: Epoch, digits
         raise MoneyRefusedError("reading_contradicts", f"{detail} {high if high is not None else 'the next reading'}")
 
 
-async def _other_register(tx: Transaction, site: str, body: dict[str, Any], by: Approval, reason: str) -> Outcome:
+async def _other_register(
+    tx: Transaction, book: JournalBook, body: dict[str, Any], by: Approval, reason: str
+) -> Outcome:
+    site = book.site
     meter, ts = body["meter"], body["ts"]
     standing = await stand(tx, site, meter)
     newest = standing.epochs[-1] if standing.epochs else None
@@ -253,6 +256,7 @@ async def _other_register(tx: Transaction, site: str, body: dict[str, Any], by: 
     device = _changed_device(standing.device, body)
     if not 0 <= body["opening"] < digits_of(device):
         raise MoneyRefusedError("reading", f"the new register cannot show {body['opening']}")
+    acts = await _speak_for(tx, book, meter, body.get("device"), by)
     await tx.execute(_SET_DEVICE, msgspec.json.encode(device).decode(), site, meter)
     group = await group_of(tx, site, meter)
     contracts = await group_contracts(tx, site, group)
@@ -260,7 +264,25 @@ async def _other_register(tx: Transaction, site: str, body: dict[str, Any], by: 
     seq = await next_seq(tx, site, group)
     act = RegisterReplaced(seq, meter, ts, body["opening"], reason, contract, final)
     pending = await append_act(tx, site, group, act)
-    return await record(tx, site, reason, body, by, [pending])
+    return await record(tx, site, reason, body, by, [*acts, pending])
+
+
+async def _speak_for(
+    tx: Transaction, book: JournalBook, meter: str, device: str | None, by: Approval
+) -> list[PendingAct]:
+    """Let a device of another id speak for the metering point: the point keeps its id, its chain and its counters."""
+    if device is None or device == meter:
+        return []
+    state = await load_state(tx, book.site)
+    aliases = dict(state.settings.get("aliases", {}))
+    if device in state.devices:
+        raise MoneyRefusedError("replacement", f"{device} is a device of the site; it is a metering point of its own")
+    if aliases.get(device, meter) != meter:
+        raise MoneyRefusedError("replacement", f"{device} speaks for {aliases[device]} already")
+    aliases.pop(device, None)
+    state.settings = {**state.settings, "aliases": {**aliases, device: meter}}
+    _, acts = await amend(tx, book, state, who=by.decided_by, now=acted_ts(by))
+    return acts
 
 
 def _changed_device(device: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:

@@ -64,12 +64,14 @@ def replace(
     estimated: Annotated[bool, typer.Option("--estimated", help="The last reading is an estimate.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="The same meter, set to a value.")] = False,
     ratio: Annotated[int | None, typer.Option("--ratio", help="Transformer ratio of the new one.", min=1)] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Id of the new one on the wire, if another.")] = None,
     at: At = None, who: Who = None, key: Key = None, site: Site = None, config: Config = None, data: Data = None,
     redis_url: RedisUrl = None, database_url: DatabaseUrl = None, clock: Clock = None,
 ) -> None:  # fmt: skip
     """Another register at the same point. An unknown or estimated last reading needs a second person."""
     given = Given(_settings(config, data, redis_url, database_url, clock), site, who, key)
     body = {"meter": meter, "opening": opening, "final": final, "final_estimated": estimated, "ratio": ratio}
+    body["device"] = device
     _act(given, "meter.reset" if reset else "meter.replace", body, reason, at)
 
 
@@ -174,7 +176,7 @@ def _act(given: Given, kind: str, body: dict[str, Any], reason: str, at: str | N
         return outcome.body
 
     answer = json_module.dumps(_run(given.settings, given.site, work), ensure_ascii=False)
-    tell(answer, answer)
+    typer.echo(answer)
 
 
 def _run(settings: Any, site: str | None, work: Callable[[Platform, str], Awaitable[Any]]) -> Any:
@@ -225,6 +227,6 @@ def _show(rows: list[Any], *, as_json: bool) -> None:
         facts = msgspec.to_builtins(row)
         line = "  ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
         text = json_module.dumps(facts, ensure_ascii=False) if as_json else line
-        tell(text, text)
+        typer.echo(text)
     if not rows and not as_json:
-        tell("没有记录", "nothing")
+        typer.echo(tell("没有记录", "nothing"))

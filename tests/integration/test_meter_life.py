@@ -10,6 +10,7 @@ from billing.points import unpack
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, PRICE_MICRO, SITE
 from tests.unit.adapters.store.stage import HOUR, MINUTE, Stage
+from twin.flows.policies import CompiledPolicies
 from twin.ports import MoneyRefusedError
 
 
@@ -154,6 +155,19 @@ async def test_a_replacement_charges_to_the_last_and_from_the_first_reading(park
     stage.read("em-001", 120_420, at - MINUTE)
     await stage.post()
     assert (await late(park))[0][0] == 1, "a reading of the old register goes to the old epoch"
+    assert await stage.breaches() == []
+
+
+async def test_a_meter_with_another_id_speaks_for_the_point(park: Database) -> None:
+    stage = await staged(park)
+    body = {"meter": "em-001", "ts": stage.now, "final": 120_400, "opening": 0}
+    with pytest.raises(MoneyRefusedError, match="a metering point of its own"):
+        await stage.act("meter.replace", **body, device="em-002")
+    await stage.act("meter.replace", **body, device="em-901")
+    policy = await CompiledPolicies(stage.registry, skew_ms=300_000).policy(SITE)
+    assert policy.aliases == {"em-901": "em-001"}
+    await stage.settle()
+    assert stage.groups["t-001"].meters["em-001"].register.epoch == 2
     assert await stage.breaches() == []
 
 

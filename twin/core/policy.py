@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     Params = Mapping[str, str | int | bool]
 
 MOST_CACHED_PARAMS = 100_000
+EMERGENCY_TAKEN = "emergency_taken"
+"""Parameter that is set on a tenant while it has taken an emergency credit that must be asked for."""
 MOST_CHANNEL_SETS = 1_000
 
 
@@ -74,6 +76,8 @@ class SitePolicy:
         self.tariffs = tariffs
         self.rulesets = tuple(rulesets)
         self.params = dict(params or {})
+        self.aliases: Mapping[str, str] = {}
+        """Device ids on the wire that speak for a metering point of another id: meters that were replaced."""
         self.skew_ms = skew_ms
         """How far a device's clock may be ahead of ours; None when time itself follows telemetry."""
         self.tolerance_milli = 1_200
@@ -118,7 +122,8 @@ class SitePolicy:
         if _overrides_nothing(contract) and not set_for_tenant and not set_here and (meter is None or not meter.params):
             shared = self._shared.get(ruleset.name)
             if shared is None:
-                shared = self._shared[ruleset.name] = resolve_params(ruleset, _valid(ruleset, self.params))
+                shared = resolve_params(ruleset, _valid(ruleset, self.params))
+                shared = self._shared[ruleset.name] = _with_consent(shared, None)
             return shared
         sources = (contract, meter, set_for_tenant or None, set_here or None)
         key = (id(ruleset), *map(id, sources))
@@ -128,6 +133,7 @@ class SitePolicy:
         here = set_here or {}
         layers = (self.params, _tenant_layer(contract), set_for_tenant or {}, meter.params if meter else {}, here)
         params = resolve_params(ruleset, *(_valid(ruleset, layer) for layer in layers))
+        params = _with_consent(params, set_for_tenant)
         if len(self._params) >= MOST_CACHED_PARAMS:
             self._params.clear()
         self._params[key] = (sources, params)
@@ -141,6 +147,15 @@ class SitePolicy:
         for ruleset in reversed(self.rulesets):
             params.update(self.params_for(ruleset, contract, None, set_for_tenant))
         return params
+
+
+def _with_consent(params: dict[str, Any], set_for_tenant: Params | None) -> dict[str, Any]:
+    """An emergency credit that must be asked for (`emergency_opt_in`) counts only while the tenant has taken it."""
+    if not params.get("emergency_opt_in"):
+        return params
+    offered = params.get("emergency_credit", 0)
+    taken = bool((set_for_tenant or {}).get(EMERGENCY_TAKEN))
+    return {**params, "emergency_credit": offered if taken else 0, "emergency_offered": offered}
 
 
 def _overrides_nothing(contract: Contract | None) -> bool:

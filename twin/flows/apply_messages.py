@@ -62,6 +62,18 @@ class Applier:
         self._clock = clock
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    async def point_of(self, site: str, device: str) -> str | None:
+        """The metering point that a device of another id speaks for; None where it is nobody's."""
+        try:
+            return (await self._policies.policy(site)).aliases.get(device)
+        except LookupError:
+            return None
+
+    async def device_of(self, site: str, point: str) -> str:
+        """The id under which the device at a metering point listens: the newest of those that speak for it."""
+        aliases = (await self._policies.policy(site)).aliases
+        return next((device for device, known in reversed(aliases.items()) if known == point), point)
+
     async def apply(self, site: str, messages: Mapping[str, Sequence[Message]]) -> Outcome:
         """Apply each group's messages, all at the clock's now."""
         now = self._clock.now()

@@ -55,12 +55,13 @@ class CommandDispatcher:
         now = self._clock.now()
         if now >= effect.exp or not await self._still_wanted(site, group, effect):
             return
+        device = await self._applier.device_of(site, effect.device)
         await self._publisher.publish(
-            device_topic(site, effect.device, "cmd"),
+            device_topic(site, device, "cmd"),
             command_payload(effect),
             expiry_s=max(1, (effect.exp - now) // 1000),
             correlation=effect.cmd.encode(),
-            response_topic=device_topic(site, effect.device, "ack"),
+            response_topic=device_topic(site, device, "ack"),
         )
         self.sent += 1
         await self._applier.apply(site, {group: [CommandSent(effect.device, effect.cmd, self._clock.now())]})

@@ -71,6 +71,11 @@ class Ingest:
                 continue
             group = await self._store.group_of(site, device)
             if group is None:
+                point = await self._applier.point_of(site, device)
+                if point is not None:
+                    group = await self._store.group_of(site, point)
+                    messages = self._read(verb, point, delivery.payload, now)
+            if group is None:
                 self.counters.unknown += 1
                 dead[site].append(_letter(delivery, f"unknown device {device}", "", now))
                 continue

@@ -32,7 +32,7 @@ def compile_policy(document: SiteDocument, *, skew_ms: int | None) -> SitePolicy
     """
     site = document.site
     timezone = site["timezone"]
-    return SitePolicy(
+    policy = SitePolicy(
         site=site["site"],
         zone=ZoneInfo(timezone),
         currency=site.get("currency", "CNY"),
@@ -43,6 +43,8 @@ def compile_policy(document: SiteDocument, *, skew_ms: int | None) -> SitePolicy
         skew_ms=skew_ms,
         version=fingerprint(document),
     )
+    policy.aliases = site.get("aliases", {})
+    return policy
 
 
 def fingerprint(document: SiteDocument) -> str:
