@@ -88,12 +88,7 @@ async def perform(
     What would be refused if it were carried out now is refused at once, and not by the second person.
     """
     subject = f"tenant {body['tenant']}" if "tenant" in body else f"meter {body['meter']}"
-    alone = Approval(
-        *("", kind, subject, body, caller.who, caller.why, caller.ts, caller.ts),
-        state=APPROVED,
-        decided_by=caller.who,
-        decided_ts=caller.ts,
-    )
+    alone = by_one(kind, subject, caller, body)
     if second:
         await _try(tx, book, kind, body, alone)
         ask_key = f"act:{caller.key}"
@@ -101,6 +96,16 @@ async def perform(
         return Outcome({"state": "requested", "approval": approval})
     done = await DOERS[kind](tx, book, book.site, body, alone)
     return Outcome({"state": "done", **done.body}, done.acts)
+
+
+def by_one(kind: str, subject: str, caller: Caller, body: dict[str, Any] | None = None) -> Approval:
+    """What stands for an agreement where one person may decide."""
+    return Approval(
+        *("", kind, subject, body or {}, caller.who, caller.why, caller.ts, caller.ts),
+        state=APPROVED,
+        decided_by=caller.who,
+        decided_ts=caller.ts,
+    )
 
 
 async def _try(tx: Transaction, book: JournalBook, kind: str, body: dict[str, Any], by: Approval) -> None:

@@ -45,6 +45,7 @@ LONGEST_GUARANTEE_MS: Final = 366 * 86_400_000
 _SUPPLIED = (
     "SELECT meter FROM supply WHERE site = ? AND tenant = ? AND (to_ts IS NULL OR to_ts > ?) ORDER BY meter LIMIT 20"
 )
+_HANDING = "SELECT meter FROM handover WHERE site = ? AND from_group = ? AND state <> 'done' ORDER BY meter LIMIT 20"
 _OPEN_REFUNDS = "SELECT refund FROM refund WHERE site = ? AND tenant = ? AND state IN ('requested', 'approved')"
 _WAITING = "SELECT approval FROM approval WHERE site = ? AND subject = ? AND state = 'open' ORDER BY id"
 _HELD = (
@@ -155,7 +156,7 @@ async def in_the_way(tx: Transaction, site: str, tenant: str, balance_nano: int)
 
 
 async def must_be_unsupplied(tx: Transaction, site: str, tenant: str, caller: Caller, charges_nano: int | None) -> None:
-    """Raises MoneyRefusedError `still_supplied` or `unposted_charges`.
+    """Raises MoneyRefusedError `still_supplied`, `handing_over` or `unposted_charges`.
 
     `charges_nano` is the twin's own total: what it has charged and not posted yet belongs on the final bill.
     """
@@ -163,6 +164,10 @@ async def must_be_unsupplied(tx: Transaction, site: str, tenant: str, caller: Ca
     if meters:
         detail = f"tenant {tenant} is supplied by {', '.join(meters)}: hand the meters over first"
         raise MoneyRefusedError("still_supplied", detail)
+    moving = [row[0] for row in await tx.fetch(_HANDING, site, tenant)]
+    if moving:
+        detail = f"{', '.join(moving)} of tenant {tenant} are still being handed over; try again in a moment"
+        raise MoneyRefusedError("handing_over", detail)
     posted_nano = (await wallet_totals(tx, site, tenant)).charges_nano
     if charges_nano is not None and charges_nano != posted_nano:
         waiting = format_nano(charges_nano - posted_nano)

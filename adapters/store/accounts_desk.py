@@ -6,29 +6,19 @@ Which acts need a second person is the site's setting `approval`; a refund is se
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from adapters.store import account_life, approvals, refunds, wallet_acts
-from adapters.store.account_acts import must_not_be_closed, once, perform
+from adapters.store import approvals, move_out, refunds, wallet_acts
+from adapters.store.account_acts import once, perform
 from adapters.store.approval_policy import approval_policy
-from adapters.store.approvals import Approval
-from adapters.store.debts import ARREARS, INSTALMENT, open_debt
+from adapters.store.debts import open_debt
 from adapters.store.wallet_booking import wallet_totals
-from billing.money import NANO_PER_CENT
 from twin.ports import Caller, MoneyRefusedError, Outcome
 
 if TYPE_CHECKING:
     from adapters.store.approvals import Decision
     from adapters.store.database import Database, Transaction
     from adapters.store.journal_book import JournalBook
-
-REFUND: Final = "refund"
-TRANSFER: Final = "transfer"
-DEBT: Final = "debt"
-WRITE_OFF: Final = "write_off"
-KEEP: Final = "keep"
-RESTS: Final = (KEEP, REFUND, TRANSFER, DEBT, WRITE_OFF)
-"""What may become of what is left on a wallet at a move-out."""
 
 
 class SqlAccounts:
@@ -108,7 +98,7 @@ class SqlAccounts:
         self, site: str, body: dict[str, Any], caller: Caller, *, charges_nano: int | None = None
     ) -> Outcome:
         """Set a refund aside (tenant, payment, amount_nano, channel), and ask for agreement where that is needed."""
-        act = partial(_refund, {**body, "known_charges_nano": charges_nano}, caller)
+        act = partial(refunds.refund, {**body, "known_charges_nano": charges_nano}, caller)
         return await once(self._database, site, caller, ("refund", body), act)
 
     async def pay_refund(self, site: str, tenant: str, refund: str, reference: str, caller: Caller) -> Outcome:
@@ -126,10 +116,14 @@ class SqlAccounts:
 
         `body`: tenant, bill, rest, channel, to. `charges_nano`: the twin's own total of charges.
         """
-        if body["rest"] not in RESTS:
-            raise MoneyRefusedError("rest", f"what is left becomes one of {', '.join(RESTS)}")
-        act = partial(_close, body, caller, charges_nano)
+        if body["rest"] not in move_out.RESTS:
+            raise MoneyRefusedError("rest", f"what is left becomes one of {', '.join(move_out.RESTS)}")
+        act = partial(move_out.close, body, caller, charges_nano)
         return await once(self._database, site, caller, ("close", body), act)
+
+    async def move_out(self, site: str, body: dict[str, Any], caller: Caller) -> Outcome:
+        """Hand all meters of a tenant over to vacancy (tenant, at, readings by meter) and begin the closing."""
+        return await once(self._database, site, caller, ("move_out", body), partial(move_out.move_out, body, caller))
 
     async def decide(self, site: str, approval: str, who: str, approve: bool, why: str, ts: int) -> Decision:
         """Agree to a request of somebody else, or refuse it."""
@@ -179,56 +173,3 @@ def _fixed(amount_nano: int) -> Any:
         return amount_nano
 
     return size
-
-
-async def _refund(body: dict[str, Any], caller: Caller, tx: Transaction, book: JournalBook) -> Outcome:
-    reserved = await refunds.reserve(tx, book, body, _asking(caller, body["tenant"]))
-    second = (await approval_policy(tx, book.site)).above("refund_above", body["amount_nano"])
-    wish = {"tenant": body["tenant"], "refund": reserved.body["refund"]}
-    agreed = await perform(tx, book, "refund.approve", wish, caller, second=second)
-    return Outcome({**reserved.body, **agreed.body}, [*reserved.acts, *agreed.acts])
-
-
-async def _close(
-    body: dict[str, Any], caller: Caller, charges_nano: int | None, tx: Transaction, book: JournalBook
-) -> Outcome:
-    site, tenant = book.site, body["tenant"]
-    await must_not_be_closed(tx, site, tenant)
-    await account_life.must_be_unsupplied(tx, site, tenant, caller, charges_nano)
-    rest = await _settle_rest(body, caller, tx, book)
-    closing = {"tenant": tenant, "bill": body["bill"]}
-    closed = await perform(tx, book, "account.close", closing, caller, second=False)
-    steps = {"rest": rest.body} if rest.body else {}
-    return Outcome({**closed.body, **steps}, [*rest.acts, *closed.acts])
-
-
-async def _settle_rest(body: dict[str, Any], caller: Caller, tx: Transaction, book: JournalBook) -> Outcome:
-    """What becomes of the balance; nothing where it is empty, or as small as a rounding difference."""
-    tenant, rest = body["tenant"], body["rest"]
-    balance_nano = (await wallet_totals(tx, book.site, tenant)).balance_nano
-    policy = await approval_policy(tx, book.site)
-    if rest == KEEP or abs(balance_nano) < NANO_PER_CENT:
-        return Outcome({})
-    if balance_nano > 0 and rest == REFUND:
-        whole_nano = balance_nano // NANO_PER_CENT * NANO_PER_CENT
-        wish = {"tenant": tenant, "payment": "", "amount_nano": whole_nano, "channel": body["channel"]}
-        return await _refund(wish, caller, tx, book)
-    if balance_nano > 0 and rest == TRANSFER:
-        wish = {"tenant": tenant, "to": body["to"], "amount_nano": balance_nano}
-        return await perform(tx, book, "transfer", wish, caller, second=policy.above("transfer_above", balance_nano))
-    if balance_nano < 0 and rest == WRITE_OFF:
-        wish = {"tenant": tenant, "amount_nano": -balance_nano}
-        return await perform(tx, book, "write_off", wish, caller, second=policy.above("write_off_above", balance_nano))
-    if balance_nano < 0 and rest == DEBT:
-        wish = {"tenant": tenant, "amount_nano": -balance_nano, "kind": INSTALMENT, "origin": ARREARS}
-        return await perform(tx, book, "debt.create", wish, caller, second=False)
-    words = "is left over: refund it or transfer it" if balance_nano > 0 else "is owed: make it a debt or write it off"
-    raise MoneyRefusedError("rest", f"the balance {words}; {rest!r} does not fit")
-
-
-def _asking(caller: Caller, tenant: str) -> Approval:
-    return Approval(
-        *("", "refund", f"tenant {tenant}", {}, caller.who, caller.why, caller.ts, caller.ts),
-        decided_by=caller.who,
-        decided_ts=caller.ts,
-    )

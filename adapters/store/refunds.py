@@ -11,7 +11,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adapters.store import accounts
-from adapters.store.account_acts import acted_ts, audit_act, doer, must_be_amount, must_have, must_not_be_closed
+from adapters.store.account_acts import (
+    acted_ts,
+    audit_act,
+    by_one,
+    doer,
+    must_be_amount,
+    must_have,
+    must_not_be_closed,
+    perform,
+)
+from adapters.store.approval_policy import approval_policy
 from adapters.store.approvals import APPROVED, RELEASES, Approval
 from adapters.store.wallet_booking import Movement, book_movements
 from billing.money import format_nano
@@ -20,7 +30,7 @@ from twin.ports import MoneyRefusedError, Outcome
 if TYPE_CHECKING:
     from adapters.store.database import Row, Transaction
     from adapters.store.journal_book import JournalBook
-    from twin.ports import PendingAct
+    from twin.ports import Caller, PendingAct
 
 _INSERT = (
     "INSERT INTO refund (site, refund, tenant, payment, amount_nano, channel, reason, actor, ts, reserve_seq, state,"
@@ -54,6 +64,15 @@ async def rest_of_payment(tx: Transaction, site: str, payment: Row) -> int:
     key = (site, payment["payment"], site, payment["journal_seq"])
     refunded, corrected = (await tx.fetch(_GIVEN_BACK, *key))[0]
     return int(payment["amount_nano"]) - int(refunded) - int(corrected)
+
+
+async def refund(body: dict[str, Any], caller: Caller, tx: Transaction, book: JournalBook) -> Outcome:
+    """Set a refund aside, and agree to it or ask a second person. Raises what `reserve` does."""
+    reserved = await reserve(tx, book, body, by_one("refund", f"tenant {body['tenant']}", caller))
+    second = (await approval_policy(tx, book.site)).above("refund_above", body["amount_nano"])
+    wish = {"tenant": body["tenant"], "refund": reserved.body["refund"]}
+    agreed = await perform(tx, book, "refund.approve", wish, caller, second=second)
+    return Outcome({**reserved.body, **agreed.body}, [*reserved.acts, *agreed.acts])
 
 
 async def reserve(tx: Transaction, book: JournalBook, body: dict[str, Any], by: Approval) -> Outcome:

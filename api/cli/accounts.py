@@ -198,6 +198,29 @@ def guarantee(
     )
 
 
+@app.command("move-out")
+@on_site
+def move_out(
+    place: Place,
+    tenant: Tenant,
+    why: Why,
+    at: Annotated[str | None, typer.Option("--at", help="ISO 8601 with offset; now when left out.")] = None,
+    reading: Annotated[
+        list[str] | None, typer.Option("--reading", help="METER=VALUE, raw Wh or litres; may be repeated.")
+    ] = None,
+    key: Key = None,
+) -> None:
+    """A tenant moves out (退租): all meters go back to the landlord; close the account afterwards."""
+    instant = None if at is None else _instant(at)
+    readings = dict(map(_reading, reading or ()))
+
+    def near(desk: Any, site: str, by: Any) -> Any:
+        body = {"tenant": tenant, "at": instant or by.ts, "readings": readings}
+        return desk.move_out(site, body, by)
+
+    act_on(place, ("tenants", tenant, "move-out"), {"at": instant, "readings": readings}, (why, key), near)
+
+
 @app.command()
 @on_site
 def close(
@@ -207,7 +230,7 @@ def close(
     rest: Annotated[str, typer.Option("--rest", help="keep, refund, transfer, debt or write_off.")] = "keep",
     channel: Annotated[str, typer.Option("--channel", help="Of the refund.")] = "",
     to: Annotated[str, typer.Option("--to", help="Who gets the balance.")] = "",
-    bill: Annotated[str, typer.Option("--bill", help="Number of the final bill.")] = "",
+    bill: Annotated[str, typer.Option("--bill", help="Number of the final bill; final: make it now.")] = "",
     key: Key = None,
 ) -> None:
     """Settle what is left and close the account (退租, 销户); says what still stands in the way."""
@@ -245,6 +268,13 @@ def _instant(text: str) -> int:
     if instant is None or instant.tzinfo is None:
         raise WrongUsageError(f"{text!r}: write an instant with its offset, such as 2026-03-01T00:00:00+08:00")
     return int(instant.timestamp()) * 1000
+
+
+def _reading(text: str) -> tuple[str, int]:
+    meter, equals, value = text.partition("=")
+    if not equals or not value.isdecimal():
+        raise WrongUsageError(f"--reading {text!r}: write METER=VALUE with a whole number of Wh or litres")
+    return meter, int(value)
 
 
 def _by_hand(place: Place, tenant: str, text: str, nano: int, said: tuple[str, str | None]) -> None:

@@ -139,6 +139,17 @@ class GuaranteeRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True)
     reason: Reason
 
 
+class MoveOutRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """All meters of a tenant go back to the landlord at an instant; the account is being closed from then on."""
+
+    at: Annotated[int, msgspec.Meta(gt=0, description="Unix ms; now when left out.")] | None = None
+    readings: Annotated[
+        dict[str, Annotated[int, msgspec.Meta(ge=0)]],
+        msgspec.Meta(description="Raw register values (Wh, litres) at that instant by meter, where they were read."),
+    ] = {}
+    reason: Reason
+
+
 class CloseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Settle what is left on the wallet and close the account."""
 
@@ -148,7 +159,9 @@ class CloseRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ] = "keep"
     channel: Channel = ""
     to: Annotated[str, msgspec.Meta(max_length=64)] = ""
-    bill: Annotated[str, msgspec.Meta(max_length=64, description="Number of the final bill.")] = ""
+    bill: Annotated[str, msgspec.Meta(max_length=64, description="Number of the final bill; `final` makes it now.")] = (
+        ""
+    )
     reason: Reason
 
 
@@ -175,6 +188,10 @@ class ActBody(msgspec.Struct, kw_only=True, omit_defaults=True):
     channel: str | None = None
     until: Ms | None = None
     bill: str | None = None
+    at: Ms | None = None
+    meters: list[str] | None = None
+    handovers: dict[str, str] | None = None
+    """Hand-overs that have begun, by meter."""
     waiting: list[str] | None = None
     """What keeps an account from being closed."""
     rest: dict[str, Any] | None = None

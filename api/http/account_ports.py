@@ -79,6 +79,10 @@ class Accounts(Protocol):
         """Settle what is left and close the account."""
         ...
 
+    async def move_out(self, site: str, body: dict[str, Any], caller: Caller) -> Outcome:
+        """Hand all meters of a tenant over to vacancy and begin the closing."""
+        ...
+
     async def decide(self, site: str, approval: str, who: str, approve: bool, why: str, ts: int) -> Any:
         """Agree to somebody else's request, or refuse it."""
         ...

@@ -37,6 +37,7 @@ from api.http.routes import (
     tenants,
     tokens,
     watching,
+    workbooks,
 )
 from api.http.strict_json import StrictRequest
 from api.stream.feed import LiveFeed
@@ -76,6 +77,7 @@ TAGS: Final = {
         accounts.fail_refund,
         accounts.list_refunds,
         accounts.guarantee_supply,
+        accounts.move_out_tenant,
         accounts.close_account,
         accounts.reopen_account,
     ),
@@ -129,6 +131,7 @@ TAGS: Final = {
         rules.start_shadow,
         rules.stop_shadow,
     ),
+    "workbooks": (workbooks.download_workbook, workbooks.preview, workbooks.import_),
     "reports": (
         reports.overview,
         reports.revenue,

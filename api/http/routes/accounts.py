@@ -230,6 +230,16 @@ async def guarantee_supply(
     return await _answer(backend, site, backend.accounts.guarantee(site, tenant, data.until, caller))
 
 
+@post(f"{TENANT}/move-out", operation_id="moveOutTenant", summary="A tenant moves out", **ACT)
+async def move_out_tenant(
+    backend: Platform, person: Person, site: Site, tenant: Tenant, key: IdempotencyKey, data: bodies.MoveOutRequest
+) -> Response[ActBody]:
+    """Hand all meters over to vacancy and begin the closing; close the account once the last charges are posted."""
+    caller = _caller(backend, person, data.reason, key)
+    body = {"tenant": tenant, "at": data.at or caller.ts, "readings": data.readings}
+    return await _answer(backend, site, backend.accounts.move_out(site, body, caller))
+
+
 @post(f"{TENANT}/close", operation_id="closeAccount", summary="Close an account", **ACT)
 async def close_account(
     backend: Platform, person: Person, site: Site, tenant: Tenant, key: IdempotencyKey, data: bodies.CloseRequest

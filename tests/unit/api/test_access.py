@@ -38,6 +38,7 @@ BODIES = {
     "payRefund": {"reference": "W-1", "reason": "test"},
     "failRefund": {"reason": "test"},
     "guaranteeSupply": {"until": None, "reason": "test"},
+    "moveOutTenant": {"reason": "test"},
     "closeAccount": {"reason": "test"},
     "reopenAccount": {"reason": "test"},
     "approveRequest": {"reason": "test"},

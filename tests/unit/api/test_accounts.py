@@ -153,12 +153,12 @@ async def test_an_account_is_opened_supplied_with_a_guarantee_and_closed(desk: D
     assert group.contract is not None
     assert group.contract.protected_until == until
     assert (await desk.act(f"{TENANT}/close")).json()["code"] == "still_supplied"
-    asked = await desk.done(f"{ROOT}/tenants/t-009/close", rest="refund", channel="cash", bill="B-1")
+    asked = await desk.done(f"{ROOT}/tenants/t-009/close", rest="refund", channel="cash")
     assert asked["account_state"] == "closing"
     assert len(asked["waiting"]) == 2
     assert (await desk.agree(asked["rest"]["approval"])).status_code == 200
     await desk.done(f"{ROOT}/tenants/t-009/refunds/{asked['rest']['refund']}/paid")
-    closed = await desk.done(f"{ROOT}/tenants/t-009/close", bill="B-1")
+    closed = await desk.done(f"{ROOT}/tenants/t-009/close", bill="final")
     assert (closed["account_state"], closed["waiting"]) == ("closed", [])
     assert (await desk.act(f"{ROOT}/tenants/t-009/entries", amount="1.00")).json()["code"] == "account_closed"
     await desk.done(f"{ROOT}/tenants/t-009/reopen")

@@ -219,7 +219,7 @@ async def moved_out(till: Till) -> None:
 
 
 def closing(**more: Any) -> dict[str, Any]:
-    return {"tenant": T, "bill": "B-1", "rest": "keep", "channel": "", "to": "", **more}
+    return {"tenant": T, "bill": "", "rest": "keep", "channel": "", "to": "", **more}
 
 
 async def test_an_account_closes_when_nothing_stands_in_the_way(till: Till) -> None:
