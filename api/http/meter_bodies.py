@@ -37,9 +37,7 @@ class RegisterRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     final: Shown | None = None
     final_estimated: bool = False
     rolled: Annotated[bool, msgspec.Meta(description="The old register went through zero before its end.")] = False
-    device: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Its id, if another.")] | None = (
-        None
-    )
+    device: Id | None = None
     ratio: Ratio | None = None
     digits: Annotated[int, msgspec.Meta(ge=1000, description="The new display wraps to zero here.")] | None = None
     imax_a: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None

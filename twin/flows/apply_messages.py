@@ -72,7 +72,7 @@ class Applier:
     async def device_of(self, site: str, point: str) -> str:
         """The id under which the device at a metering point listens: the newest of those that speak for it."""
         aliases = (await self._policies.policy(site)).aliases
-        return next((device for device, known in reversed(aliases.items()) if known == point), point)
+        return next((device for device, known in reversed(list(aliases.items())) if known == point), point)
 
     async def apply(self, site: str, messages: Mapping[str, Sequence[Message]]) -> Outcome:
         """Apply each group's messages, all at the clock's now."""
