@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from billing.bill import Bill
     from billing.tables import Row, Table
+    from twin.ports import SiteDocument
+    from twin.workbook import Workbook
 
 FORMATS: Final = ("csv", "xlsx", "pdf")
 MEDIA: Final = {
@@ -63,6 +65,14 @@ class Documents(Protocol):
         self, form: Any, table: Table, zone: ZoneInfo, language: str, heading: Sequence[str], issuer: str
     ) -> TableFile:
         """A table to be filled."""
+        ...
+
+    def read_workbook(self, data: bytes) -> Workbook:
+        """What an Excel file says of tenants and meters."""
+        ...
+
+    def site_workbook(self, document: SiteDocument, *, filled: bool) -> bytes:
+        """The workbook to fill in for a site."""
         ...
 
 

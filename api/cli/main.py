@@ -17,6 +17,7 @@ from api.cli import (
     explain_line,
     meters,
     rebuild,
+    reports,
     rerate,
     rules,
     settle,
@@ -56,6 +57,7 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(meters.app, name="meters")
 app.add_typer(tariff.app, name="tariff")
+app.add_typer(reports.app, name="report")
 app.command("simulate")(simulate.simulate)
 app.add_typer(conformance.app, name="conformance")
 app.command("verify")(verify.verify)

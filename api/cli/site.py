@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
+from api.cli import site_workbook
 from api.cli.errors import CommandError
 from api.cli.installation import run_on_platform, set_up_logs
 from api.cli.options import Clock, Config, Data, DatabaseUrl, InputFile, RedisUrl, settings_of
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from api.bootstrap import Platform
+    from api.settings import Settings
     from twin.flows.import_site import Imported
     from twin.flows.read_site import SiteFiles
     from twin.ports import SiteDifference, SiteDocument
+    from twin.workbook import CellProblem
 
 app = typer.Typer(help="Import a site file, or export what is in the database.", no_args_is_help=True)
 
@@ -38,13 +41,18 @@ def import_(
     reprice: Annotated[
         bool, typer.Option("--reprice", help="Let changed prices hold for energy already charged: charge it again.")
     ] = False,
+    site: Annotated[str | None, typer.Option("--site", help="Site of an Excel workbook that names none.")] = None,
     config: Config = None,
     data: Data = None,
     redis_url: RedisUrl = None,
     database_url: DatabaseUrl = None,
     clock: Clock = None,
 ) -> None:
-    """Import a site file with its tariffs and rules; importing twice changes nothing."""
+    """Import a site file with its tariffs and rules, or tenants and meters from Excel; twice changes nothing."""
+    if site_workbook.is_workbook(file):
+        settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
+        _import_workbook(file, site, settings, dry_run=dry_run, full=full)
+        return
     files = read(file)
     if reprice:
         document = msgspec.structs.replace(files.document, reprice=True)
@@ -59,6 +67,27 @@ def import_(
     imported = run_on_platform(settings, lambda platform, _: import_files(platform, files))
     show_difference(imported.difference, full=full)
     print(_summary(imported))
+
+
+@app.command()
+def template(
+    site: Annotated[str, typer.Argument(help="Id of the site.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="File ending in .xlsx.")],
+    filled: Annotated[bool, typer.Option("--filled", help="With the tenants, meters and supplies there are.")] = False,
+    config: Config = None,
+    data: Data = None,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Write the Excel workbook in which tenants and meters are filled in."""
+    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url)
+    set_up_logs("warning")
+    content = run_on_platform(settings, lambda platform, _: site_workbook.template(platform, site, filled=filled))
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        raise CommandError(f"{output}: cannot be written: {error.strerror}") from None
+    print(output)
 
 
 @app.command()
@@ -83,6 +112,30 @@ def export(
     except OSError as error:
         raise CommandError(f"{output}: cannot be written: {error.strerror}") from None
     print(f"{output}: site {site}, {len(document.site.get('tenants', ()))} tenants")
+
+
+def _import_workbook(file: Path, site: str | None, settings: Settings, *, dry_run: bool, full: bool) -> None:
+    set_up_logs("warning")
+    if dry_run:
+        shown, notes = run_on_platform(settings, lambda platform, _: site_workbook.preview_file(platform, file, site))
+        _show_notes(file, notes)
+        show_difference(shown, full=full)
+        print("dry run: nothing was changed" if shown.lines else "no change")
+        return
+
+    async def work(platform: Platform, _found: object) -> tuple[Imported, list[CellProblem]]:
+        with _Progress() as bar:
+            return await site_workbook.import_file(platform, file, site, user(), bar.told)
+
+    imported, notes = run_on_platform(settings, work)
+    _show_notes(file, notes)
+    show_difference(imported.difference, full=full)
+    print(_summary(imported))
+
+
+def _show_notes(file: Path, notes: list[CellProblem]) -> None:
+    for note in notes:
+        print(site_workbook.line_of(file, note), file=sys.stderr)
 
 
 def read(file: Path) -> SiteFiles:

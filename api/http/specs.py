@@ -18,6 +18,8 @@ TEXT: Final = {
     404: "It does not exist, or the token may not know of it.",
     409: "It contradicts what is there; `code` says how.",
     412: "The twin has changed since it was read.",
+    413: "The body is too large.",
+    415: "The body is of another type.",
     422: "A field is not valid; `errors` names it.",
     429: "Too many at once.",
     503: "A part of the platform is away; try again.",
