@@ -158,8 +158,10 @@ def _nothing(facts: WalletFacts, prior: Prior, plan: BillPlan) -> bool:
     """Nothing happened: no supply, or one that was billed for this very month already."""
     if facts.totals or facts.fees or facts.credits:
         return False
-    if plan.kind == "final" or plan.corrects:
+    if plan.corrects:
         return False
+    if plan.kind == "final" and prior.billed:
+        return True
     return (prior.billed and prior.window.month >= plan.month) or not (facts.meters or facts.opening_nano)
 
 
