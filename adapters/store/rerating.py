@@ -20,6 +20,7 @@ from adapters.store.journal_book import open_book
 from adapters.store.meter_history import load_history, load_prices
 from adapters.store.rerate_marks import due_marks, mark_in_trouble, marks_of, settle_mark
 from billing.rerating import differences
+from twin.ports import MoneyRefusedError
 from twin.rerated import Rerated
 
 if TYPE_CHECKING:
@@ -101,7 +102,10 @@ async def rerate_meter(
         found = differences(history.effective, history.canonical)
         if dry_run:
             return _told(history, found, None)
-        outcome = await _post(database, history, found, mark=mark, now=now, actor=actor)
+        try:
+            outcome = await _post(database, history, found, mark=mark, now=now, actor=actor)
+        except MoneyRefusedError as error:
+            return await _in_trouble(database, prices.site, meter, mark, error.detail, dry_run=dry_run)
         if outcome is not None:
             return outcome
     return Rerated(prices.site, meter, from_ts, trouble="others rate it again at the same time; try once more")

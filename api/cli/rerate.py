@@ -80,7 +80,8 @@ def show(outcomes: list[Rerated], *, dry_run: bool) -> None:
             kind = tell("条调整", "adjustments")
             print(f"{outcome.meter}: {outcome.adjustments} {kind}, {outcome.quantity} Wh/L: {moved}")
     adjusted = sum(outcome.adjustments for outcome in outcomes)
-    what = tell("试算, 未作任何更改", "trial, nothing was changed") if dry_run else tell("已过账", "posted")
+    what = tell("已过账", "posted") if adjusted else tell("无需调整", "nothing to adjust")
+    what = tell("试算, 未作任何更改", "trial, nothing was changed") if dry_run else what
     meters, adjustments = tell("块表", "meters"), tell("条调整", "adjustments")
     print(f"{len(outcomes)} {meters}, {adjusted} {adjustments}: {what}")
 

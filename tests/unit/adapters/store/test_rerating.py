@@ -16,12 +16,14 @@ from adapters.store.rerating import SqlReratings, rerate_site
 from adapters.store.verify import verify_sql
 from billing.history import Epoch, Occupancy, Tenancy, rate_history
 from billing.points import Point
+from billing.tariff import compile_tariff
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
-from tests.unit.adapters.store.park import NOW, SITE, entry
+from tests.unit.adapters.store.park import NOW, SITE, charge, entry, tariff
 from tests.unit.adapters.store.recorded import (
     HOUR_MS,
     METER,
     TENANT,
+    ZONE,
     at,
     chain,
     occupancy,
@@ -30,6 +32,7 @@ from tests.unit.adapters.store.recorded import (
     tiered,
 )  # fmt: skip
 from twin.core.effects import AnyEffect, LateReading
+from twin.core.samples import keep
 from twin.rerated import Rerated
 
 WALLET = f"tenant:{TENANT}:wallet"
@@ -242,3 +245,25 @@ async def test_any_order_of_arrival_ends_with_the_same_balances(shop: Database, 
 )
 def test_the_tariffs_of_a_supply_over_time(changes: list[tuple[int | None, str]], spans: list[Any]) -> None:
     assert tariff_spans("now", changes) == spans
+
+
+async def test_an_opening_of_which_nobody_knows_when_it_held_is_charged_at_the_first_sample(shop: Database) -> None:
+    """The site file tells the register of em-002 and no instant: what was used since is rated at the first reading."""
+    version = compile_tariff(tariff(), ZONE).versions[0].start_ms
+    first, second = START, START + HOUR_MS
+    await post(
+        shop,
+        [
+            charge(0, 100, to_ts=first, from_ts=first, version=version, month=202602, points=keep([Point(first, 100)])),
+            charge(
+                100, 250, to_ts=second, from_ts=first, version=version, month=202603, points=keep([Point(second, 250)])
+            ),
+        ],
+    )
+    assert [one.adjustments for one in await rerate(shop, meters=["em-002"], from_ts=0)] == [0]
+    assert [finding async for finding in verify_sql(shop, SITE, deep=0)] == []
+    # What no sample covers is left as it was posted.
+    await post(shop, [charge(250, 300, to_ts=second + HOUR_MS, from_ts=second, version=version, month=202603)])
+    async with shop.write() as tx:
+        await mark(tx, SITE, "em-002", second, "a test", second)
+    assert [one.adjustments for one in await rerate(shop)] == [0]
