@@ -215,3 +215,29 @@ async def test_the_books_balance_are_anchored_and_proved_from_their_export(desk:
     faults = [fault for line in export.content.splitlines() for fault in proof.line(line)]
     assert [*faults, *proof.close()] == []
     assert proof.payments == 1
+
+
+async def test_a_tenant_moves_out_with_a_final_bill_and_the_rest_refunded(desk: Desk, stage: Stage) -> None:
+    for device, register in (("em-001", {"import_wh": 130_000}), ("wm-001", {"volume_l": 100})):
+        await stage.connect("t-001", device)
+        await stage.read("t-001", device, 1, **register)
+    await stage.post()
+    stage.clock.at += 3_600_000
+    left = await desk.done(f"{TENANT}/move-out", readings={"em-001": 140_000})
+    assert (left["account_state"], left["meters"]) == ("closing", ["em-001", "wm-001"])
+    early = await desk.act(f"{TENANT}/close")
+    assert early.status_code == 409, early.text
+    for _ in range(4):
+        await stage.post()
+        await stage.delivery.sweep()
+    # 20 kWh at 0.85, and 100 litres at the price of water
+    asked = await desk.done(f"{TENANT}/close", bill="final", rest="refund", channel="cash")
+    assert asked["bill"].startswith("202601-t-001-F"), asked
+    assert asked["account_state"] == "closing"
+    await desk.agree(asked["rest"]["approval"])
+    await desk.done(f"{TENANT}/refunds/{asked['rest']['refund']}/paid")
+    closed = await desk.done(f"{TENANT}/close", bill=asked["bill"])
+    assert (closed["account_state"], closed["waiting"]) == ("closed", [])
+    account = await desk.get(f"{TENANT}/account")
+    assert (account["balance"], account["changes"][0]["bill"]) == ("0.000000000", asked["bill"])
+    assert (await desk.act(f"{TENANT}/close", bill="nothing")).json()["code"] == "account_closed"
