@@ -82,7 +82,8 @@ def show(outcomes: list[Rerated], *, dry_run: bool) -> None:
     adjusted = sum(outcome.adjustments for outcome in outcomes)
     what = tell("已过账", "posted") if adjusted else tell("无需调整", "nothing to adjust")
     what = tell("试算, 未作任何更改", "trial, nothing was changed") if dry_run else what
-    meters, adjustments = tell("块表", "meters"), tell("条调整", "adjustments")
+    meters = tell("块表", "meter" if len(outcomes) == 1 else "meters")
+    adjustments = tell("条调整", "adjustment" if adjusted == 1 else "adjustments")
     print(f"{len(outcomes)} {meters}, {adjusted} {adjustments}: {what}")
 
 
