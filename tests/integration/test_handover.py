@@ -51,6 +51,7 @@ async def test_a_hand_over_survives_a_death_at_every_step(park: Database, stop: 
     assert sum((await stage.charged()).values()) == 1_000 * PRICE_MICRO
     states = await park.fetch("SELECT state FROM handover")
     assert [row[0] for row in states] == ["done"]
+    assert await stage.rate_again() == []
     assert await stage.breaches() == []
 
 
@@ -69,6 +70,8 @@ async def test_a_reading_at_the_instant_is_the_border(park: Database) -> None:
     assert await stage.charged() == {"t-002": 450 * PRICE_MICRO, "t-001": 150 * PRICE_MICRO}
     marks = await park.fetch("SELECT meter FROM rerate_mark")
     assert [row[0] for row in marks] == ["em-002"], "rated again, and nothing will be found"
+    assert await stage.rate_again() == []
+    assert await park.fetch("SELECT 1 FROM adjustment") == []
     assert await stage.breaches() == []
 
 
@@ -111,6 +114,7 @@ async def test_moving_out_charges_the_landlord_live_and_moving_in_ends_that(data
     await stage.settle()
     assert await database.fetch("SELECT reason FROM refused_effect") == []
     assert await stage.charged() == {"t-002": 100 * PRICE_MICRO, "": 30 * PRICE_MICRO, "t-001": 20 * PRICE_MICRO}
+    assert await stage.rate_again() == []
     assert await stage.breaches() == []
     exported = await stage.registry.document(SITE)
     told = await stage.registry.difference(exported)
@@ -150,3 +154,22 @@ async def test_what_cannot_be_handed_over_is_said(park: Database) -> None:
     with pytest.raises(MoneyRefusedError) as refused:
         await stage.act("meter.reading", meter="em-002", reading=500, ts=at)
     assert refused.value.code == "handing_over"
+
+
+async def test_what_was_charged_live_across_the_border_is_split_at_the_instant(park: Database) -> None:
+    """The pair of samples around the instant is shared by time; rating again once more finds nothing."""
+    stage = await staged(park)
+    stage.now = NOW + 50 * MINUTE
+    body = {"from_tenant": "t-002", "to_tenant": "t-001", "at": stage.now, "tenant": "t-002"}
+    await stage.act("meter.handover", **body)
+    await stage.settle()
+    stage.now = NOW + 60 * MINUTE
+    stage.read("em-002", 500)
+    stage.now = NOW + 3 * HOUR
+    stage.read("em-002", 500)
+    await stage.settle()
+    assert await stage.charged() == {"t-002": 400 * PRICE_MICRO, "t-001": 100 * PRICE_MICRO}
+    assert await stage.rate_again() == []
+    owed = await park.fetch("SELECT charges_nano - credits_nano FROM account WHERE tenant = 't-002'")
+    assert [row[0] for row in owed] == [450 * PRICE_MICRO]
+    assert await stage.breaches() == []

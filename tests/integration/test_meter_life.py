@@ -40,6 +40,7 @@ async def test_rows_carry_the_samples_they_were_charged_by(park: Database) -> No
     rows = await park.fetch("SELECT points FROM energy WHERE meter = 'em-001' AND from_qty IS NOT NULL ORDER BY to_qty")
     points = [(point.ts - NOW, point.qty) for row in rows for point in unpack(bytes(row[0]))]
     assert points == [(step * 15 * MINUTE, 120_000 + step * 100) for step in range(1, 5)]
+    assert await stage.rate_again() == []
     assert await stage.breaches() == []
 
 
@@ -99,6 +100,7 @@ async def test_an_accepted_reading_moves_the_register_and_ends_the_incident(park
     stage.read("em-001", 150_000)
     await stage.settle()
     assert (await stage.charged())["t-001"] == 30_000 * PRICE_MICRO
+    assert await stage.rate_again() == []
     assert await stage.breaches() == []
 
 
@@ -155,6 +157,7 @@ async def test_a_replacement_charges_to_the_last_and_from_the_first_reading(park
     stage.read("em-001", 120_420, at - MINUTE)
     await stage.post()
     assert (await late(park))[0][0] == 1, "a reading of the old register goes to the old epoch"
+    assert await stage.rate_again() == []
     assert await stage.breaches() == []
 
 
@@ -168,6 +171,7 @@ async def test_a_meter_with_another_id_speaks_for_the_point(park: Database) -> N
     assert policy.aliases == {"em-901": "em-001"}
     await stage.settle()
     assert stage.groups["t-001"].meters["em-001"].register.epoch == 2
+    assert await stage.rate_again() == []
     assert await stage.breaches() == []
 
 
@@ -205,6 +209,7 @@ async def test_a_rollover_and_a_ratio_by_people_and_a_rebuild_of_it_all(park: Da
     assert told.body["kind"] == "rollover"
     await stage.settle()
     assert stage.groups["t-001"].meters["em-001"].register.seen == (10**9 + 5) * 40
+    assert await stage.rate_again() == []
     assert await stage.breaches() == []
 
 

@@ -6,7 +6,9 @@ from adapters.store.database import Database
 from adapters.store.ledger import SqlLedger
 from adapters.store.meter_desk import SqlMeters
 from adapters.store.registry import SqlRegistry
+from adapters.store.rerating import rerate_site
 from adapters.store.verify import verify_sql
+from adapters.store.verify_history import check_history
 from tests.unit.adapters.store.park import NOW, SITE
 from twin.core.decide import decide
 from twin.core.messages import Telemetry
@@ -95,6 +97,13 @@ class Stage:
         """Posted charges by tenant, nano-units; the landlord under an empty name."""
         rows = await self.database.fetch("SELECT tenant, charges_nano FROM account WHERE charges_nano <> 0")
         return {row[0]: row[1] for row in rows}
+
+    async def rate_again(self) -> list[str]:
+        """Rate marked meters again; returns what is still charged otherwise than the samples say."""
+        outcomes = [one async for one in rerate_site(self.database, SITE, now=self.now)]
+        assert [one.trouble for one in outcomes if one.trouble] == []
+        async with self.database.snapshot() as tx:
+            return [f"{one.where}: {one.detail}" async for one in check_history(tx, SITE, lambda _seen: None)]
 
     async def breaches(self) -> list[str]:
         """What `verify` finds."""
