@@ -58,7 +58,9 @@ By = Annotated[Literal["month", "day"], Parameter(query="by", description="Steps
 Order = Annotated[Literal["amount", "electricity", "water"], Parameter(query="by", description="What counts.")]
 OfTenant = Annotated[str | None, Parameter(query="tenant", max_length=64, description="Only this tenant's.")]
 Most = Annotated[int, Parameter(query="limit", ge=1, le=10_000, description="Most tenants.")]
-Named = Literal["revenue", "energy", "recharge", "arrears", "ranking"]
+Named = Annotated[
+    Literal["revenue", "energy", "recharge", "arrears", "ranking"], Parameter(description="Which report.")
+]
 FILE = {
     200: ResponseSpec(bytes, description="The file.", media_type="application/octet-stream", generate_examples=False)
 }
