@@ -36,7 +36,7 @@ def compiled(life: Life) -> dict[str, Tariff] | None:
     return {name: compile_tariff(document, life.zone) for name, document in life.documents.items()}
 
 
-@SLOW
+@settings(SLOW, max_examples=500)
 @given(lives())
 def test_a_life_costs_what_the_independent_calculation_says(life: Life) -> None:
     tariffs = compiled(life)
