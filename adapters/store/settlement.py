@@ -16,6 +16,7 @@ from adapters.store.fee_facts import load_terms
 from adapters.store.fee_posting import FeeScope, post_fees
 from adapters.store.journal_book import open_book
 from adapters.store.keyed_rows import in_list
+from adapters.store.month_estimates import ESTIMATE, estimate_dues
 from adapters.store.monthly_charges import DAILY, MONTHLY, month_dues, month_of
 from adapters.store.shares import LANDLORD, SHARES, raise_incidents, share_dues
 from billing.bill import decode_bill
@@ -251,7 +252,10 @@ async def charge_fees(
     due: list[FeeDue] = []
     for month in months:
         due += await month_dues(tx, terms, month_of(terms, month, now), tenants, by_month=True)
-    scope = FeeScope(tuple(tenants), tuple(months), (*DAILY, *MONTHLY))
+    if run.policy == ESTIMATE:
+        missing = run.report.get("missing", ())
+        due += await estimate_dues(tx, terms, month_of(terms, run.month, run.end_ts), missing, tenants)
+    scope = FeeScope(tuple(tenants), tuple(months), (*DAILY, *MONTHLY, ESTIMATE))
     acts = await post_fees(tx, book, scope, due, actor=ACTOR, ts=now)
     await runs.mark_done(tx, run, "fees", tenants, now)
     return acts

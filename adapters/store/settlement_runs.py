@@ -45,8 +45,7 @@ _CUTS = (
     "SELECT (SELECT COALESCE(max(id), 0) FROM rating WHERE site = ?),"
     " (SELECT COALESCE(max(number), 0) FROM adjustment WHERE site = ?)"
 )
-WAIT, SETTLE = "wait", "settle"
-POLICIES = (WAIT, SETTLE)
+WAIT = "wait"
 
 
 class SettlementTerms(msgspec.Struct, frozen=True):
@@ -57,7 +56,7 @@ class SettlementTerms(msgspec.Struct, frozen=True):
     auto: bool = True
     prefix: str = ""
     missing: str = WAIT
-    """What to do where a meter has no reading after the month's end: `wait` for it, or `settle` without the rest."""
+    """A meter has no reading after the month's end: `wait` for it, `estimate` the rest, `settle` without it."""
     issue: str = "auto"
     """`auto`: drafts are issued at once. `manual`: a person looks at them first."""
     lookback: int = 2

@@ -34,7 +34,8 @@ def settle(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the bills, change nothing.")] = False,
     tenant: Annotated[list[str] | None, typer.Option("--tenant", help="Only the bills of these tenants now.")] = None,
     missing: Annotated[
-        str | None, typer.Option("--missing", help="wait or settle, where meters lack a reading after the month.")
+        str | None,
+        typer.Option("--missing", help="wait, estimate or settle, where meters lack a reading after the month."),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Drop the drafts and compute everything anew.")] = False,
     issue: Annotated[
@@ -54,8 +55,8 @@ def settle(
     from twin.flows.settle_month import SettleOptions
 
     number = month_number(month)
-    if missing not in (None, "wait", "settle"):
-        raise WrongUsageError(f"--missing {missing!r} is neither wait nor settle")
+    if missing not in (None, "wait", "estimate", "settle"):
+        raise WrongUsageError(f"--missing {missing!r} is none of wait, estimate, settle")
     settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
     set_up_logs("warning")
     if status:

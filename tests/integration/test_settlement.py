@@ -12,6 +12,7 @@ from adapters.store.database import Database
 from billing.bill import Bill, check_bill, decode_bill
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.settling import DAY, HOUR, SITE, Park
+from twin.flows.settle_month import Missing
 
 
 @pytest_asyncio.fixture
@@ -128,8 +129,6 @@ async def test_what_comes_late_is_on_the_next_bill_and_names_the_first(site: Par
 
 
 async def test_missing_readings_stop_a_settlement_that_waits(site: Park) -> None:
-    from twin.flows.settle_month import Missing
-
     await site.month(202601)
     site.clock.at = site.start_of(202602) + DAY
     site.missing = [Missing("wm-1", "t-1-water", site.start_of(202602) - HOUR)]
@@ -150,3 +149,26 @@ async def test_bills_are_json_that_says_what_they_say(site: Park) -> None:
         assert msgspec.json.decode(msgspec.json.encode(bill), type=Bill) == bill
         for wallet in bill.wallets:
             assert lines.get((bill.id, wallet.account), 0) == wallet.charges_nano
+
+
+async def test_an_estimate_is_taken_back_when_the_reading_comes(site: Park) -> None:
+    """Water read until the 24th, 100 l a day: 700 l are estimated; in February 1 000 l turn out to have been used."""
+    for day in range(1, 25):
+        await site.use("wm-1", "t-1-water", "water", site.start_of(202601) + day * DAY, 100)
+    site.missing = [Missing("wm-1", "t-1-water", site.start_of(202601) + 24 * DAY)]
+    site.clock.at = site.start_of(202602) + DAY
+    assert (await site.settle(202601, policy="estimate")).state == "done"
+    first = (await bills(site, 202601))["202601-t-1"]
+    estimate = line(first, "estimate")
+    assert (estimate.quantity, estimate.amount_nano, estimate.estimated) == (700, 700 * 4_100_000, True)
+    await site.use("wm-1", "t-1-water", "water", site.start_of(202602), 1_000)
+    site.missing = []
+    site.clock.at = site.start_of(202603) + DAY
+    assert (await site.settle(202602)).state == "done"
+    wallet = (await bills(site, 202602))["202602-t-1"].wallets[1]
+    assert sorted((one.quantity, one.amount_nano) for one in wallet.adjustments) == [
+        (-700, -700 * 4_100_000),
+        (1_000, 1_000 * 4_100_000),
+    ]
+    assert all(one.original is not None and one.original.number == first.number for one in wallet.adjustments)
+    assert wallet.closing_nano == await site.balance("t-1-water")

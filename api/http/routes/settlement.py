@@ -30,7 +30,7 @@ class SettlementRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
     """Settle a month, or go on with it."""
 
     month: MonthField
-    missing: Literal["wait", "settle"] | None = None
+    missing: Literal["wait", "estimate", "settle"] | None = None
     """Where meters lack a reading after the month; the site's own word when left out."""
     again: bool = False
     """Drop the drafts and compute everything anew."""
