@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -24,10 +25,10 @@ async def ring_until(stop: asyncio.Event, name: str, work: Callable[[], Awaitabl
         max_instances=1,
         coalesce=True,
         misfire_grace_time=None,
+        next_run_time=datetime.now(UTC),
     )
     scheduler.start()
     try:
-        await work()
         await stop.wait()
     finally:
         scheduler.shutdown(wait=False)
