@@ -52,6 +52,8 @@ class Lock(msgspec.Struct, frozen=True, tag="lock"):
     expires_ms: int = 0
     verify_within_ms: int = 0
     until_calendar: bool = False
+    lasts_ms: int = 0
+    """The lock ends by itself so long after it was placed, and is not placed again while the rule stays fired."""
 
 
 class Unlock(msgspec.Struct, frozen=True, tag="unlock"):
@@ -83,9 +85,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "charge": ("account", "tariff"),
     "alarm": ("severity", "text"),
     "notify": ("template", "cooldown", "to", "channels"),
-    "breaker.lock": ("lock", "expires", "verify_within", "until"),
+    "breaker.lock": ("lock", "expires", "verify_within", "until", "lasts"),
     "breaker.unlock": ("lock", "expires", "verify_within"),
-    "valve.lock": ("lock", "expires", "verify_within", "until"),
+    "valve.lock": ("lock", "expires", "verify_within", "until", "lasts"),
     "valve.unlock": ("lock", "expires", "verify_within"),
     "set_param": ("name", "value"),
     "webhook": ("name", "data"),
@@ -162,4 +164,4 @@ def _built(name: str, fields: Mapping[str, Any], duration: Callable[[str], int],
         return Unlock(target, fields["lock"], *timing)
     if fields.get("until", "calendar") != "calendar":
         raise ActionError(f"a lock ends `until: calendar`, not {fields['until']!r}", "until")
-    return Lock(target, fields["lock"], *timing, "until" in fields)
+    return Lock(target, fields["lock"], *timing, "until" in fields, duration("lasts"))

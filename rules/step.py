@@ -2,7 +2,8 @@
 
 Theory of operation. `step` takes a rule, an environment, what the rule remembers about the twin, the time and what
 happened, and gives the new memory with what is to be done. Gates stand in this order, and the first closed one is
-named: where, when, pending (`for`), active, inhibited_by, guard, cooldown.
+named: where, when, pending (`for`), active, inhibited_by, what the platform itself keeps a lock back for (`held_back`:
+a supply guarantee, a warning not delivered, water), guard, cooldown.
 
     normal --when--> pending --for--> [gates] --> fired --clear--> recovering --clear.for--> normal
                         \\--a gate is closed--> deferred --gate opens, when still true--/
@@ -212,6 +213,9 @@ def _closed_gate(rule: Rule, env: Any, state: RuleState | None, now: int) -> str
         return "active"
     if rule.inhibited_by and inhibitor(rule, env):
         return "inhibited_by"
+    promise = env.held_back(rule) if rule.locks else ""
+    if promise:
+        return str(promise)
     if rule.guard is not None and env.guard_used(rule.id) >= rule.guard.max and not _is_approved(state, now):
         return "guard"
     if state is not None and state.cooldown_until > now:

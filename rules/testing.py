@@ -79,6 +79,10 @@ class PlainEnv:
         state = self.states.get(rule_id)
         return state is not None and state.state in (FIRED, RECOVERING)
 
+    def held_back(self, rule: Any) -> str:  # noqa: ARG002 -- a file's tests are about its rules, not about a site
+        """Nothing: what a site has promised is not part of a rule file."""
+        return ""
+
     def guard_used(self, rule_id: str) -> int:
         """How many times the rule has fired inside its guard's window: in this test, and elsewhere at the site."""
         guard = self.ruleset.by_id[rule_id].guard

@@ -124,6 +124,7 @@ def breaker_contract(device: Entry, meters: Iterable[str]) -> BreakerContract:
         remote_close=device.get("remote_close", False),
         meters=tuple(meters),
         gateway=device.get("gateway"),
+        limits=bool(device.get("valve") and device.get("valve_limit")),
     )
 
 

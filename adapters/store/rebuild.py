@@ -22,6 +22,7 @@ from rules.state import RuleState
 from twin.core.accrual import accept
 from twin.core.incidents import OF_BREAKERS
 from twin.core.model import (
+    SHUT,
     BreakerTwin,
     CloseIntent,
     GatewayTwin,
@@ -220,7 +221,7 @@ class _Facts:
         if last is None:
             return breaker
         breaker.fence = last["fence"]
-        waits = last["target"] == "open" or last["state"] != "verified"
+        waits = last["target"] in SHUT or last["state"] != "verified"
         if waits and not breaker.locks and not last["closed_since"]:
             # We opened it, or were about to close it, and no lock is left: the wish to close outlives the store. One
             # that has been closed since is left alone: if it is open now, somebody on site opened it.

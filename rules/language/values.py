@@ -50,6 +50,9 @@ class Env(Protocol):
     def peer_fired(self, rule_id: str) -> bool:
         """Whether the named rule has fired on a twin that shares the inhibitor's `equal` paths."""
 
+    def held_back(self, rule: Any) -> str:
+        """The gate by which the platform itself keeps a rule from locking, whatever its author wrote; empty: none."""
+
     def guard_used(self, rule_id: str) -> int:
         """How many times the named rule has fired inside its guard's window."""
 

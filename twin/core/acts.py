@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core import accrual, meter_life
+from twin.core import accrual, arrears, meter_life
 from twin.core.act_order import ActOutOfOrderError, is_new
-from twin.core.commands import reconcile
+from twin.core.commands import cancel, reconcile
 from twin.core.effects import AlarmCareChanged, ParamChanged
-from twin.core.locks import place, release
+from twin.core.locks import give_way, insist, place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Lock, MeterTwin, Register, TenantTwin, duplicate
 from twin.core.reactions import approve_rule, react_to_credit, release_rule, start_rules
 
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
         AlarmCared,
         ContractsChanged,
         CreditsPosted,
+        EmergencyTaken,
         FiringApproved,
         LockPlaced,
         LockReleased,
+        WarningDelivered,
     )
 
     Params = Mapping[str, str | int | bool]
@@ -44,9 +46,32 @@ def on_credits(draft: Draft, act: CreditsPosted, now: int) -> None:
     tenant = draft.tenant()
     if tenant is None:
         return
+    before_nano = tenant.balance_nano
     tenant.credits_nano = act.credits_nano
     tenant.credits_seq = act.seq
+    arrears.tell_repayment(draft, before_nano, now)
     react_to_credit(draft, act.credited_nano, now)
+
+
+def on_emergency(draft: Draft, act: EmergencyTaken, now: int) -> None:
+    """The tenant takes the emergency credit; where none is offered (any more), nothing happens."""
+    if not is_new(draft.group, act):
+        return
+    draft.group.acts_seq = act.seq
+    if arrears.take_emergency(draft, act.who, now):
+        react_to_credit(draft, 0, now)
+
+
+def on_warned(draft: Draft, message: WarningDelivered, now: int) -> None:
+    """A notice reached the tenant: the first warning since the balance was in order is the one that counts."""
+    known = draft.group.tenant
+    if known is None or known.id != message.tenant or message.template not in arrears.WARNINGS:
+        return
+    if known.state == "NORMAL" or known.warned_at is not None:
+        return
+    tenant = draft.tenant()
+    assert tenant is not None
+    tenant.warned_at = min(message.ts, now)
 
 
 def on_lock_placed(draft: Draft, act: LockPlaced, now: int) -> None:
@@ -54,8 +79,10 @@ def on_lock_placed(draft: Draft, act: LockPlaced, now: int) -> None:
     if not is_new(draft.group, act):
         return
     draft.group.acts_seq = act.seq
-    if act.breaker in draft.group.breakers:
-        place(draft, act.breaker, act.lock, Lock(act.who, act.why, now, act.until), now)
+    if act.breaker not in draft.group.breakers:
+        return
+    if not place(draft, act.breaker, act.lock, Lock(act.who, act.why, now, act.until), now):
+        insist(draft, act.breaker, now)
 
 
 def on_lock_released(draft: Draft, act: LockReleased, now: int) -> None:
@@ -107,6 +134,10 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
         if contract.id in tariffs and tariffs[contract.id] != contract.tariff:
             _post_all(draft, contract.id)
     _give_way(draft, act, now)
+    travelling = {group.meter_contracts[name].breaker for name in act.released if name in group.meter_contracts}
+    for name in sorted(group.breakers.keys() - travelling - {breaker.id for breaker in act.breakers}):
+        cancel(draft, name, now, "the breaker has left this group")
+    before = group.contract
     group.contract = act.contract
     if act.contract is not None and group.tenant is None:
         group.tenant = TenantTwin(act.contract.id, state_since=now)
@@ -123,6 +154,11 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
         group.gateway = GatewayTwin(act.gateway)
     draft.wake_dirty = True
     meter_life.take_over(draft, act, now)
+    if before is not None and act.contract is not None:
+        arrears.note_mode(draft, before.mode, act.contract.mode, now)
+    for breaker_id, rule_id in give_way(draft, now):
+        if rule_id:
+            release_rule(draft, rule_id, breaker_id, now)
     start_rules(draft, now)
     for name in group.breakers:
         reconcile(draft, name, now)

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from twin.core.connection import reachable
 from twin.core.effects import CommandChanged
 from twin.core.incidents import open_incident, resolve_incident
-from twin.core.model import CloseIntent, Command, duplicate
+from twin.core.lock_kinds import ARREARS
+from twin.core.model import SHUT, CloseIntent, Command, duplicate
 
 if TYPE_CHECKING:
     from twin.core.draft import Draft
@@ -55,6 +56,12 @@ def command_id(site: str, device: str, fence: int, now: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def reached(target: Relay, relay: Relay | None) -> bool:
+    """Whether a reported position is what was asked for. A breaker that is closed has gone beyond `armed`: the consumer
+    was quicker than the report, or it never was open."""
+    return relay == target or (target == "armed" and relay == "closed")
+
+
 def in_flight(breaker: BreakerTwin) -> Command | None:
     """The command under way, if any."""
     command = breaker.command
@@ -73,13 +80,14 @@ def reconcile(draft: Draft, device: str, now: int) -> None:
 
 def _reconcile_open(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     command = in_flight(breaker)
+    target = wanted_position(draft, breaker)
     if command is not None:
-        if command.target == "open":
+        if command.target == target or (command.target == "open" and target == "armed"):
             _send_if_queued(draft, breaker, command, now)
             return
         end(draft, breaker, "superseded", now, "a lock was placed")
     elif (
-        breaker.relay == "open"
+        breaker.relay == target
         or (breaker.retry_at is not None and now < breaker.retry_at)
         or breaker.incidents.get("closed_locally_under_lock") is not None
     ):
@@ -88,12 +96,22 @@ def _reconcile_open(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     why: dict[str, Any] = {"locks": sorted(breaker.locks), "who": lock.who, "reason": lock.why}
     if lock.rule:
         why |= {"rule": lock.rule, "ver": lock.rule_version}
-    issue(draft, breaker, "open", why, now, timing=(lock.expires_ms, lock.verify_ms))
+    issue(draft, breaker, target, why, now, timing=(lock.expires_ms, lock.verify_ms))
+
+
+def wanted_position(draft: Draft, breaker: BreakerTwin) -> Relay:
+    """Where the locks want the breaker: open; a valve that can be left with a trickle is only limited for arrears; and
+    one that was opened as a warning is armed, so that whoever is there can confirm and close it."""
+    contract = draft.group.breaker_contracts[breaker.id]
+    if contract.op == "valve.set":
+        return "limited" if contract.limits and breaker.locks.keys() <= set(ARREARS) else "open"
+    warned = breaker.locks.keys() == {"warning"} and breaker.relay in ("open", "armed")
+    return "armed" if warned else "open"
 
 
 def _reconcile_close(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     command = in_flight(breaker)
-    if command is not None and command.target == "open":
+    if command is not None and command.target in SHUT:
         end(draft, breaker, "superseded", now, "the last lock was released")
         breaker.close = breaker.close or CloseIntent({"reason": "the last lock was released"}, now)
     elif command is not None:
@@ -309,6 +327,30 @@ def _expire(draft: Draft, breaker: BreakerTwin, command: Command, now: int) -> N
     end(draft, breaker, "expired", now, "the device is offline")
 
 
+def redecide(draft: Draft, device: str, now: int) -> None:
+    """The device (re)started: what was under way may have been lost with its session, and what was waited for is over.
+
+    A command that was not executed gives way to a new one with a higher fence, so a copy of it that still comes is
+    refused once the new one was executed. Nothing is stored for a device: it is told what is true now.
+    """
+    breaker = draft.breaker(device)
+    breaker.retry_at = None
+    command = in_flight(breaker)
+    if command is None or command.state not in ("sent", "received"):
+        reconcile(draft, device, now)
+        return
+    end(draft, breaker, "superseded", now, "the device has restarted")
+    if not breaker.locks and command.target not in SHUT and breaker.close is None:
+        breaker.close = CloseIntent(command.why, now, command.exp - command.issued, command.verify_within_ms)
+    reconcile(draft, device, now)
+
+
+def cancel(draft: Draft, device: str, now: int, reason: str) -> None:
+    """Nobody waits for the command in flight any more, as when its breaker leaves the group."""
+    if in_flight(draft.group.breakers[device]) is not None:
+        end(draft, draft.breaker(device), "cancelled", now, reason)
+
+
 def _give_up_on_evidence(draft: Draft, breaker: BreakerTwin, command: Command, now: int) -> None:
     detail = f"{command.target} executed, but the relay says {breaker.relay or 'nothing'} or power still flows"
     end(draft, breaker, "unverified", now, detail)
@@ -321,4 +363,6 @@ def _give_up_on_evidence(draft: Draft, breaker: BreakerTwin, command: Command, n
 
 
 def _still_wanted(draft: Draft, breaker: BreakerTwin, target: Relay, now: int) -> bool:
-    return bool(breaker.locks) if target == "open" else may_close(draft, breaker, now)
+    if breaker.locks:
+        return target == wanted_position(draft, breaker)
+    return target not in SHUT and may_close(draft, breaker, now)

@@ -29,6 +29,7 @@ from twin.core.messages import (
     CreditsPosted,
     DeviceEvent,
     DoubtSettled,
+    EmergencyTaken,
     FiringApproved,
     LinkChanged,
     LockPlaced,
@@ -39,6 +40,7 @@ from twin.core.messages import (
     StateReported,
     Telemetry,
     Tick,
+    WarningDelivered,
 )
 from twin.core.model import Group
 from twin.core.reactions import react_to_birth, react_to_event, react_to_link, settle_supply
@@ -184,6 +186,8 @@ HANDLERS: dict[type, Callable[[Draft, Any, int], None]] = {
     LockPlaced: acts.on_lock_placed,
     LockReleased: acts.on_lock_released,
     FiringApproved: acts.on_firing_approved,
+    EmergencyTaken: acts.on_emergency,
+    WarningDelivered: acts.on_warned,
     ContractsChanged: acts.on_contracts,
     ReadingEntered: meter_life.on_reading_entered,
     RegisterReplaced: meter_life.on_register_replaced,

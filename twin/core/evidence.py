@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core.commands import BEFORE_EXECUTION, end, in_flight, move, reconcile, verify_deadline
+from twin.core.commands import BEFORE_EXECUTION, end, in_flight, move, reached, reconcile, verify_deadline
 from twin.core.effects import RelayReported
 from twin.core.incidents import open_incident, resolve_incident
+from twin.core.locks import release
 from twin.core.model import duplicate
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 STILL_W = 5
 """Below this many watts nothing flows: the meter's own consumption and noise."""
+BY_HAND = frozenset({"key", "button", "lever", "manual", "local"})
+"""Causes by which a device says that somebody on site moved it."""
 SETTLE_MS = 2_000
 """A contactor travels and a load decays; power measured sooner after the report proves nothing."""
 
@@ -53,7 +56,7 @@ def on_relay(
     doubted = ts != said_ts
     if (
         known.relay == relay
-        and (command is None or command.target != relay)
+        and (command is None or not reached(command.target, relay))
         and "closed_locally_under_lock" not in known.incidents
     ):
         if known.relay_at is None or ts - known.relay_at > 60_000 or (doubted and sid != known.relay_sid):
@@ -69,6 +72,9 @@ def on_relay(
         draft.supply_dirty = True
         draft.emit(RelayReported(device, relay, ts, cause))
     _hold_against_command(draft, breaker, relay, ts, now, cause, moved=moved and not first_word, answers=answers)
+    if moved and not first_word and relay == "closed" and breaker.locks.keys() == {"warning"}:
+        resolve_incident(draft, breaker, "closed_locally_under_lock", now)
+        release(draft, device, "warning", "on site", "confirmed at the switch", now)
     if first_word or not breaker.locks:
         reconcile(draft, device, now)
 
@@ -100,7 +106,7 @@ def _hold_against_command(
     draft: Draft, breaker: BreakerTwin, relay: Relay, ts: int, now: int, cause: str, *, moved: bool, answers: bool
 ) -> None:
     command = in_flight(breaker)
-    if command is not None and command.target == relay and (answers or ts >= command.issued):
+    if command is not None and reached(command.target, relay) and (answers or ts >= command.issued):
         if command.state in BEFORE_EXECUTION:  # the ack was lost, the report is better than it
             move(draft, breaker, "executed", now, "by the reported relay").executed_at = ts
         if relay != "open" or not _has_metering(draft, breaker):
@@ -109,14 +115,34 @@ def _hold_against_command(
             _await_reading(draft, breaker)
         return
     _contradicted(draft, breaker)
+    if moved and command is not None and command.state == "executed" and cause in BY_HAND:
+        end(draft, breaker, "superseded", now, f"executed, and then moved to {relay} on site")
+        command = None
     if moved and command is None:
         _moved_on_site(draft, breaker, relay, now, cause)
     if relay == "open":
         resolve_incident(draft, breaker, "closed_locally_under_lock", now)
+    if command is None:
+        _healed(draft, breaker, relay, now)
+
+
+def _healed(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int) -> None:
+    """The relay stands where it is wanted after all, long after the command for it was given up. An opening that a
+    meter can prove is believed with its reading."""
+    if relay == "open" and (not breaker.locks or _has_metering(draft, breaker)):
+        return
+    if relay == "closed" and breaker.locks:
+        return
+    _forget_failures(draft, breaker, now)
+
+
+def _forget_failures(draft: Draft, breaker: BreakerTwin, now: int) -> None:
+    for kind in ("command_unverified", "command_failing"):
+        resolve_incident(draft, breaker, kind, now)
 
 
 def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, cause: str) -> None:
-    if relay == "closed" and breaker.locks:
+    if relay == "closed" and breaker.locks and breaker.locks.keys() != {"warning"}:
         detail = f"closed on site ({cause or 'cause not told'}) under {', '.join(breaker.locks)}"
         open_incident(draft, breaker, "closed_locally_under_lock", now, detail)
     elif relay == "open" and not breaker.locks:
@@ -126,16 +152,20 @@ def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, c
         breaker.close = None
 
 
-def on_power(draft: Draft, device: str, power: object, ts: int, now: int, *, still: bool) -> None:
+def on_power(
+    draft: Draft, device: str, power: object, ts: int, now: int, *, still: bool, relay_told: bool = False
+) -> None:
     """A live sample of a meter behind this breaker. `power` is what this very sample says (W), None where it is silent:
-    what an older one said proves nothing. `still`: the register did not move since the sample before.
+    what an older one said proves nothing. `still`: the register did not move since the sample before. `relay_told`: the
+    same sample tells the relay, so the two belong together.
 
     Called for each live sample, so it returns early in the quiet case.
     """
     known = draft.group.breakers[device]
     flowing = isinstance(power, int) and abs(power) >= STILL_W
-    if known.relay != "open":
-        if "open_but_power_flows" in known.incidents:
+    if known.relay != "open" and not (known.relay == "armed" and flowing and relay_told):
+        quiet = known.relay != "armed" or not flowing
+        if quiet and "open_but_power_flows" in known.incidents:
             resolve_incident(draft, draft.breaker(device), "open_but_power_flows", now)
         _wake_close(draft, device, now)
         return
@@ -143,7 +173,7 @@ def on_power(draft: Draft, device: str, power: object, ts: int, now: int, *, sti
     command = in_flight(known)
     if flowing and ts >= opened + SETTLE_MS:
         breaker = draft.breaker(device)
-        detail = f"{power} W at {ts} through a breaker reported open since {opened}"
+        detail = f"{power} W at {ts} through a breaker reported {known.relay} since {opened}"
         open_incident(draft, breaker, "open_but_power_flows", now, detail)
         _contradicted(draft, breaker)
     elif not flowing and (isinstance(power, int) or still):
@@ -151,6 +181,8 @@ def on_power(draft: Draft, device: str, power: object, ts: int, now: int, *, sti
             resolve_incident(draft, draft.breaker(device), "open_but_power_flows", now)
         if command is not None and command.target == "open" and command.state == "executed" and ts >= opened:
             _verified(draft, draft.breaker(device), now)
+        elif known.incidents and command is None and known.locks and ts >= opened:
+            _forget_failures(draft, draft.breaker(device), now)
     _wake_close(draft, device, now)
 
 
@@ -165,8 +197,10 @@ def _verified(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     end(draft, breaker, "verified", now)
     if breaker.command is not None and breaker.command.target != "open":
         breaker.close = None
-    for kind in ("command_unverified", "command_failing", "opened_locally"):
-        resolve_incident(draft, breaker, kind, now)
+    _forget_failures(draft, breaker, now)
+    resolve_incident(draft, breaker, "opened_locally", now)
+    if breaker.locks.keys() == {"warning"}:
+        reconcile(draft, breaker.id, now)  # opened as a warning: now armed, so that it can be confirmed on site
 
 
 def _await_reading(draft: Draft, breaker: BreakerTwin) -> None:

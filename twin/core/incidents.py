@@ -33,6 +33,7 @@ OF_BREAKERS = frozenset(
         "fence_absurd",
         "opened_locally",
         "open_but_power_flows",
+        "unlock_refused",
     }
 )
 """Kinds that belong to the breaker where one device is a meter and its breaker; the others are the meter's."""

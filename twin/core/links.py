@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twin.core import evidence
-from twin.core.commands import learn_fence, reconcile
+from twin.core.commands import learn_fence, reconcile, redecide
 from twin.core.connection import connect
 from twin.core.effects import ConnectionReported
 from twin.core.incidents import resolve_incident
@@ -21,6 +21,7 @@ def on_birth(draft: Draft, message: Birth, now: int) -> None:
     """A device (re)started. Standing locks are asserted again on what its relay really is; a close is decided
     afresh."""
     device = message.device
+    restarted = _connection_of(draft, device).sid != message.sid
     _connected(draft, device, "online", message.sid, message.ts, now, message.versions)
     if device not in draft.group.breakers:
         return
@@ -28,9 +29,13 @@ def on_birth(draft: Draft, message: Birth, now: int) -> None:
     if message.relay is not None:
         evidence.on_relay(draft, device, message.relay, min(message.ts, now), "birth", now, sid=message.sid)
     breaker = draft.breaker(device)
-    breaker.retry_at = None
-    resolve_incident(draft, breaker, "closed_locally_under_lock", now)
-    reconcile(draft, device, now)
+    by_hand = breaker.incidents.get("closed_locally_under_lock")
+    if by_hand is not None and restarted and message.ts > by_hand.since:
+        resolve_incident(draft, breaker, "closed_locally_under_lock", now)
+    if restarted or (breaker.command is not None and message.ts > breaker.command.issued):
+        redecide(draft, device, now)
+    else:  # the broker's copy of an old birth
+        reconcile(draft, device, now)
 
 
 def on_connection(draft: Draft, message: ConnectionChanged, now: int) -> None:

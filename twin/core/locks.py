@@ -1,8 +1,7 @@
 """Locks: the reasons for a breaker to be open. It closes only when none is left.
 
 A top-up takes away the `credit` lock and nothing else; an overload or a person's lock stays until it is released by
-its own rule or by a person. Order of weight when several stand: safety, then a person, then arrears, then a
-schedule.
+its own rule or by a person. Order of weight and who may release which: `lock_kinds`.
 """
 
 from __future__ import annotations
@@ -11,23 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 from twin.core.commands import reconcile
 from twin.core.effects import LockChanged
+from twin.core.incidents import resolve_incident
+from twin.core.lock_kinds import ARREARS, BELOW_GUARANTEE, KINDS, SAFETY, guaranteed, weight
 from twin.core.model import CloseIntent, Lock
 
 if TYPE_CHECKING:
     from twin.core.draft import Draft
 
-SAFETY = ("overload", "malignant", "leakage", "voltage", "temperature")
-KINDS = (*SAFETY, "manual", "maintenance", "credit", "schedule")
-"""All kinds, in order of weight."""
+__all__ = ["KINDS", "SAFETY", "give_way", "insist", "place", "release", "release_ended"]
 
 
 def place(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> bool:
-    """Place a lock and open the breaker; False where the lock stands already."""
+    """Place a lock and open the breaker; False where the lock stands already.
+
+    A new reason is a new decision: it opens also what somebody on site had closed under the old ones.
+    """
     if kind in draft.group.breakers[device].locks:
         return False
     breaker = draft.breaker(device)
+    resolve_incident(draft, breaker, "closed_locally_under_lock", now)
     locks = {**breaker.locks, kind: lock}
-    breaker.locks = {name: locks[name] for name in sorted(locks, key=_weight)}
+    breaker.locks = {name: locks[name] for name in sorted(locks, key=weight)}
     draft.emit(LockChanged(device, kind, True, lock.who, lock.why, now, lock.until, lock.rule, lock.rule_version))
     draft.wake_dirty = draft.supply_dirty = True
     breaker.retry_at = None
@@ -71,5 +74,29 @@ def release(
     return True
 
 
-def _weight(kind: str) -> int:
-    return KINDS.index(kind) if kind in KINDS else len(KINDS)
+def insist(draft: Draft, device: str, now: int) -> None:
+    """A person asks again for what is locked already, as after repairing a relay that did not move: it is tried afresh,
+    also against what somebody on site has closed."""
+    breaker = draft.breaker(device)
+    breaker.retry_at = None
+    resolve_incident(draft, breaker, "closed_locally_under_lock", now)
+    reconcile(draft, device, now)
+
+
+def give_way(draft: Draft, now: int) -> list[tuple[str, str]]:
+    """What the contract no longer lets stand: arrears and schedules under a supply guarantee, arrears of a tenant that
+    pays afterwards. Returns (breaker, rule) of what was released."""
+    contract = draft.group.contract
+    if guaranteed(contract, now):
+        kinds, why = BELOW_GUARANTEE, "the supply is guaranteed"
+    elif contract is not None and contract.mode == "postpaid":
+        kinds, why = frozenset(ARREARS), "the tenant pays afterwards"
+    else:
+        return []
+    gone: list[tuple[str, str]] = []
+    for name, breaker in list(draft.group.breakers.items()):
+        for kind, lock in list(breaker.locks.items()):
+            if kind in kinds:
+                gone.append((name, lock.rule))
+                release(draft, name, kind, "platform", why, now)
+    return gone

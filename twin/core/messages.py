@@ -102,6 +102,15 @@ class CommandSent(msgspec.Struct, frozen=True):
     ts: int
 
 
+class WarningDelivered(msgspec.Struct, frozen=True):
+    """A notice to the tenant was delivered, with proof, at `ts`. Those that warn of the balance make a cutoff lawful
+    where the site asks for that; told twice, or late, it changes nothing."""
+
+    tenant: str
+    template: str
+    ts: int
+
+
 class Tick(msgspec.Struct, frozen=True):
     """Time passed: whatever is due is looked at again."""
 
@@ -155,6 +164,14 @@ class AlarmCared(msgspec.Struct, frozen=True, tag="care", tag_field="t"):
     acknowledged: bool = False
     assignee: str = ""
     shelved_until: int | None = None
+
+
+class EmergencyTaken(msgspec.Struct, frozen=True, tag="emergency", tag_field="t"):
+    """The tenant, or a clerk on its word, takes the emergency credit that is offered."""
+
+    seq: int
+    who: str
+    ts: int
 
 
 class FiringApproved(msgspec.Struct, frozen=True, tag="approval", tag_field="t"):
@@ -248,6 +265,7 @@ Act = (
     | DoubtSettled
     | AlarmCared
     | FiringApproved
+    | EmergencyTaken
 )
 Message = (
     Telemetry
@@ -259,6 +277,7 @@ Message = (
     | CommandAnswered
     | CommandSent
     | Tick
+    | WarningDelivered
     | CreditsPosted
     | LockPlaced
     | LockReleased
@@ -268,4 +287,5 @@ Message = (
     | DoubtSettled
     | AlarmCared
     | FiringApproved
+    | EmergencyTaken
 )

@@ -33,7 +33,10 @@ VACANCY_ACCOUNT = "landlord:vacancy"
 """Who pays at a metering point that nobody rents, by the tariff of its contract."""
 
 MeterKind = Literal["electricity", "water"]
-Relay = Literal["open", "armed", "closed"]
+Relay = Literal["open", "armed", "closed", "limited"]
+"""Positions in switch language. Through `limited`, which only some valves know, a trickle flows."""
+SHUT = ("open", "limited")
+"""Where a lock puts a breaker or a valve."""
 
 
 SHORT_NAMES: dict[str, dict[str, str]] = {
@@ -63,6 +66,7 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "remote_close": "c",
         "meters": "m",
         "gateway": "g",
+        "limits": "l",
     },
     "MeterTwin": {
         "register": "r",
@@ -125,6 +129,7 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "held_told": "i",
         "unseen_charges": "x",
         "unseen_credits": "y",
+        "warned_at": "n",
         "rules": "u",
         "wakes": "w",
         "params": "p",
@@ -181,6 +186,8 @@ class BreakerContract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SH
     meters: tuple[str, ...] = ()
     """Meters that measure what flows through it: the physics that verifies a command."""
     gateway: str | None = None
+    limits: bool = False
+    """A valve that can be left with a trickle: for arrears it is limited, and never closed."""
 
 
 class Suspects(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -393,6 +400,8 @@ class TenantTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["TenantT
     wakes: dict[str, int] = {}
     params: dict[str, str | int | bool] = {}
     """What rules have set (`set_param`): it lies over what the contract says, and outlives an import."""
+    warned_at: int | None = None
+    """When a warning about the balance was proved to have been delivered, since the balance last was in order."""
 
     @property
     def balance_nano(self) -> int:

@@ -17,18 +17,21 @@ from billing.tariff_fields import TariffError
 from rules import actions
 from rules.explain import explain
 from twin.core import accrual, locks, supply
+from twin.core.arrears import GATES, may_lock_for_money
 from twin.core.effects import AlarmChanged, NotificationWanted, ParamChanged, RuleChanged, WebhookWanted
 from twin.core.incidents import open_incident, resolve_incident
+from twin.core.lock_kinds import ARREARS, outranked, rule_may_release
 from twin.core.model import Lock
 from twin.core.sight import stands
 
 if TYPE_CHECKING:
+    from rules.rule import Rule
     from rules.state import RuleState, Step
     from twin.core.draft import Draft
     from twin.core.policy import BoundRule
     from twin.core.sight import RuleOwner, View
 
-HOLDING_GATES = frozenset({"active", "inhibited_by", "guard", "cooldown", "unknown", "error"})
+HOLDING_GATES = frozenset({"active", "inhibited_by", "guard", "cooldown", "unknown", "error", *GATES})
 
 
 def private_owner(draft: Draft, view: View) -> RuleOwner:
@@ -110,11 +113,9 @@ def carry_out(draft: Draft, view: View, bound: BoundRule, outcome: Step, action:
     elif isinstance(action, actions.Lock):
         lock_targets(draft, view, bound, action, now)
     elif isinstance(action, actions.Unlock):
-        for breaker in targets(draft, view, action.target):
+        for breaker in view.switches(action.target):
             timing = {"expires_ms": action.expires_ms, "verify_ms": action.verify_within_ms}
-            why = {"rule": rule.id, "ver": rule.version}
-            locks.release(draft, breaker, action.lock, "rule", rule.id, now, why, timing)
-            draft.supply_dirty = True
+            _unlock(draft, breaker, action.lock, rule, timing, now)
     elif isinstance(action, actions.Notify):
         _notify(draft, view, bound, outcome, action, now)
     elif isinstance(action, actions.Webhook):
@@ -123,6 +124,20 @@ def carry_out(draft: Draft, view: View, bound: BoundRule, outcome: Step, action:
         draft.emit(WebhookWanted(rule.id, view.twin_id, now, action.name, data))
     elif isinstance(action, actions.SetParam):
         _set_param(draft, view, bound, action, now)
+
+
+def _unlock(draft: Draft, breaker: str, kind: str, rule: Rule, timing: dict[str, int], now: int) -> None:
+    """A rule takes a lock off, where it may: money ends `credit` alone, and what stands for safety is left standing."""
+    lock = draft.group.breakers[breaker].locks.get(kind)
+    if lock is None:
+        return
+    if not rule_may_release(kind, lock, rule.id):
+        detail = f"rule {rule.id} may not release {kind}, placed by {lock.rule or lock.who}"
+        open_incident(draft, draft.breaker(breaker), "unlock_refused", now, detail)
+        return
+    why = {"rule": rule.id, "ver": rule.version}
+    locks.release(draft, breaker, kind, "rule", rule.id, now, why, timing)
+    draft.supply_dirty = True
 
 
 def charge(draft: Draft, meter_id: str, now: int) -> None:
@@ -165,18 +180,26 @@ def lock_targets(draft: Draft, view: View, bound: BoundRule, action: actions.Loc
     posted."""
     rule = bound.rule
     ends = rule.active if action.until_calendar else None
+    until = ends.next_change(now, view.zone) if ends is not None else None
+    if action.lasts_ms:
+        until = now + action.lasts_ms
     lock = Lock(
         who="rule",
         why=rule.id,
         since=now,
-        until=ends.next_change(now, view.zone) if ends is not None else None,
+        until=until,
         rule=rule.id,
         rule_version=rule.version,
         expires_ms=action.expires_ms or 60_000,
         verify_ms=action.verify_within_ms or 15_000,
     )
-    for breaker in targets(draft, view, action.target):
+    contract = draft.group.contract
+    for breaker in view.switches(action.target):
         if action.lock in draft.group.breakers[breaker].locks or _inhibited(draft, breaker, bound):
+            continue
+        if outranked(action.lock, contract, now):
+            continue
+        if action.lock in ARREARS and not may_lock_for_money(draft.group.breaker_contracts[breaker]):
             continue
         locks.place(draft, breaker, action.lock, lock, now)
         draft.supply_dirty = True
@@ -191,18 +214,6 @@ def _inhibited(draft: Draft, breaker: str, bound: BoundRule) -> bool:
         if inhibitor.flag is None
         for meter in meters
     )
-
-
-def targets(draft: Draft, view: View, target: str) -> list[str]:
-    """The breakers (or valves) an action means: the twin itself, the meter's own, or all of the tenant's."""
-    op = "breaker.set" if target == "breaker" else "valve.set"
-    contracts = draft.group.breaker_contracts
-    if view.scope == "gateway":
-        return []
-    if view.scope == "tenant":
-        return [name for name, contract in contracts.items() if contract.op == op]
-    one = view.breaker_id if view.breaker_id is not None else view.meter_contract.breaker
-    return [one] if one is not None and contracts[one].op == op else []
 
 
 def _set_param(draft: Draft, view: View, bound: BoundRule, action: actions.SetParam, now: int) -> None:

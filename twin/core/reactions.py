@@ -294,7 +294,8 @@ def evaluate(draft: Draft, view: View, bound: BoundRule, trigger: str, now: int)
     for action in outcome.actions:
         carry_out(draft, view, bound, outcome, action, now)
     for lock in outcome.assert_actions:
-        lock_targets(draft, view, bound, lock, now)
+        if not lock.lasts_ms:
+            lock_targets(draft, view, bound, lock, now)
 
 
 def _look_up_params(draft: Draft, view: View, bound: BoundRule, owner: RuleOwner) -> None:

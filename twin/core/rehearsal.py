@@ -171,7 +171,7 @@ def _group(start: int) -> Group:
     group = Group("test", "tenant", Contract("tenant", account="tenant"), TenantTwin("tenant"))
     for switch, meter in METERS.items():
         op: Any = f"{switch}.set"
-        group.breaker_contracts[switch] = BreakerContract(switch, op, meters=(meter,))
+        group.breaker_contracts[switch] = BreakerContract(switch, op, meters=(meter,), limits=switch == "valve")
         group.breakers[switch] = BreakerTwin(switch, relay="closed", relay_at=start, relay_since=start)
         group.meter_contracts[meter] = MeterContract(meter, tariff="test", breaker=switch)
         register = Register(opened=True, seen_ts=start, head_ts=start, posted_ts=start)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rules.actions import Lock
+from twin.core.arrears import closed_gate
 from twin.core.commands import FRESH_INTERVALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from zoneinfo import ZoneInfo
 
-    from rules.rule import Ruleset
+    from rules.rule import Rule, Ruleset
     from twin.core.draft import Draft
     from twin.core.messages import DeviceEvent, Telemetry
     from twin.core.model import BreakerTwin, GatewayTwin, Group, MeterContract, MeterTwin, TenantTwin
@@ -120,6 +122,28 @@ class View:
         if self.breaker_id is not None:
             return [group.meters[name] for name in group.breaker_contracts[self.breaker_id].meters]
         return list(group.meters.values())
+
+    def held_back(self, rule: Rule) -> str:
+        """The promise of the site that keeps a rule from locking (`twin.core.arrears`); an empty text for none."""
+        group, scope = self.draft.group, self.scope
+        if scope == "gateway":
+            return ""
+        tenant = group.tenant
+        params = self.draft.policy.tenant_params(group.contract, tenant.params if tenant is not None else None)
+        wanted = {plan.action.target for plan in rule.actions if isinstance(plan.action, Lock)}
+        names = [name for target in wanted for name in self.switches(target)]
+        return closed_gate(group, params, rule, names, self.now)
+
+    def switches(self, target: str) -> list[str]:
+        """The breakers (or valves) an action means: the twin itself, the meter's own, or all of the tenant's."""
+        op = "breaker.set" if target == "breaker" else "valve.set"
+        contracts = self.draft.group.breaker_contracts
+        if self.scope == "gateway":
+            return []
+        if self.scope == "tenant":
+            return [name for name, contract in contracts.items() if contract.op == op]
+        one = self.breaker_id if self.breaker_id is not None else self.meter_contract.breaker
+        return [one] if one is not None and contracts[one].op == op else []
 
     def guard_used(self, rule_id: str) -> int:
         """Firings counted inside the rule's guard window."""

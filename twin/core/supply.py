@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from twin.core.commands import in_flight
 from twin.core.disconnect import Facts, settle
 from twin.core.effects import SupplyStateChanged
-from twin.core.locks import SAFETY
+from twin.core.lock_kinds import SAFETY
+from twin.core.model import SHUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,7 @@ def gather(group: Group, params: Mapping[str, Any], held: tuple[str, ...]) -> Fa
         safety_locked=any(kind in kinds for kind in SAFETY),
         manually_locked="manual" in kinds or "maintenance" in kinds,
         open_under_way=any(_opening(breaker) for breaker in watched),
-        reported_open=bool(watched) and all(breaker.relay == "open" for breaker in watched),
+        reported_open=bool(watched) and all(breaker.relay in SHUT for breaker in watched),
         reported_armed=any(breaker.relay == "armed" for breaker in watched),
         reported_closed=all(breaker.relay in ("closed", None) for breaker in watched),
     )
@@ -46,7 +47,7 @@ def gather(group: Group, params: Mapping[str, Any], held: tuple[str, ...]) -> Fa
 
 def _opening(breaker: BreakerTwin) -> bool:
     command = in_flight(breaker)
-    return command is not None and command.target == "open" and command.state != "queued"
+    return command is not None and command.target in SHUT and command.state != "queued"
 
 
 def update(draft: Draft, params: Mapping[str, Any], now: int) -> None:
@@ -62,6 +63,8 @@ def update(draft: Draft, params: Mapping[str, Any], now: int) -> None:
     before = tenant.state
     tenant.state = after
     tenant.held_told = tenant.held
+    if after == "NORMAL":
+        tenant.warned_at = None  # the next decline is another one, and needs a warning of its own
     if after != before:
         tenant.state_since = now
     draft.emit(SupplyStateChanged(tenant.id, before, after, now, tenant.balance_nano, tenant.held))

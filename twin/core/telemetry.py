@@ -65,7 +65,8 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
             evidence.on_relay(draft, meter.id, relay, sample.ts, "telemetry", now, sid=sample.sid, believed_ts=ts)
         opened = group.breakers[contract.breaker].relay_since or 0
         still = delta == 0 and was_seen_at is not None and was_seen_at >= opened
-        evidence.on_power(draft, contract.breaker, sample.d.get("power_w"), ts, now, still=still)
+        told = relay is not None and contract.breaker == meter.id
+        evidence.on_power(draft, contract.breaker, sample.d.get("power_w"), ts, now, still=still, relay_told=told)
 
 
 def _believed_time(draft: Draft, meter: MeterTwin, sample: Telemetry, now: int) -> int:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twin.core.model import Relay
 
-_FROM_VALVE: dict[str, Relay] = {"open": "closed", "closed": "open"}
-_TO_VALVE = {"open": "closed", "closed": "open", "armed": "open"}
+_FROM_VALVE: dict[str, Relay] = {"open": "closed", "closed": "open", "limited": "limited"}
+_TO_VALVE = {"open": "closed", "closed": "open", "armed": "open", "limited": "limited"}
 
 
 def relay_of_valve(valve: str) -> Relay | None:

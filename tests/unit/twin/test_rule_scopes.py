@@ -141,13 +141,13 @@ def test_missing_numbers_and_greatest_current_can_be_read() -> None:
 
 
 def test_rules_that_chase_each_other_come_to_rest() -> None:
-    lock = {"breaker.lock": {"lock": "manual"}}
-    unlock = {"breaker.unlock": {"lock": "manual"}}
+    lock = {"breaker.lock": {"lock": "schedule"}}
+    unlock = {"breaker.unlock": {"lock": "schedule"}}
     scene = scene_of(
         {"id": "on", **BREAKER, "on": ["breaker.locks"], "when": "size(breaker.locks) > 0", "then": [unlock]},
         {"id": "off", **BREAKER, "on": ["breaker.locks"], "when": "size(breaker.locks) == 0", "then": [lock]},
     )
-    scene.lock()
+    scene.lock("schedule")
     assert len(scene.caused(LockChanged)) < 100
 
 

@@ -200,18 +200,18 @@ def test_who_pays_at_night_is_reconnected_when_the_day_begins() -> None:
         "id": "back",
         "scope": {"twin": "tenant"},
         "on": ["account.credited"],
-        "when": 'account.balance > money("0") && "maintenance" in breaker.locks',
+        "when": 'account.balance > money("0") && "credit" in breaker.locks',
         "active": {"in": "day"},
-        "then": [{"breaker.unlock": {"lock": "maintenance"}}],
+        "then": [{"breaker.unlock": {"lock": "credit"}}],
     }
     scene = scene_of(rule, calendars={"day": [{"times": ["08:00-20:00"]}]}, credit="")
-    scene.lock("maintenance")
+    scene.lock("credit")
     scene.credit("10.00")
     assert moves(scene, "back") == ["deferred"]
-    assert list(scene.breaker.locks) == ["maintenance"]
+    assert list(scene.breaker.locks) == ["credit"]
     restart(scene)
     scene.wait(8 * HOUR - 1)
-    assert list(scene.breaker.locks) == ["maintenance"]
+    assert list(scene.breaker.locks) == ["credit"]
     scene.wait(1)
     assert scene.breaker.locks == {}
     assert moves(scene, "back") == ["deferred", "fired"]
