@@ -1,9 +1,10 @@
 """Every JSON Schema of the contract, compiled once, with errors that a person can act on.
 
-jsonschema (draft 2020-12) is the reference implementation here; the telemetry door uses a faster one that a property
-test holds equal to it. Two points are stricter than the library's defaults, because money and registers ride on them:
-`1.0` and `true` are not integers, and `$` in a pattern means the very end of the text, not the place before a last
-line feed (ECMA meaning, which JSON Schema asks for).
+jsonschema (draft 2020-12) is the reference implementation here, and words what is wrong. It is slow, so a faster one
+(`schemas.fast_look`, held equal to it by property tests) says first whether anything is wrong, and where: only there
+the reference implementation looks again. Two points are stricter than the library's defaults, because money and
+registers ride on them: `1.0` and `true` are not integers, and `$` in a pattern means the very end of the text, not the
+place before a last line feed (ECMA meaning, which JSON Schema asks for).
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import jsonschema_rs
 import msgspec
 from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 from jsonschema.protocols import Validator
 from referencing import Registry, Resource
 
+from schemas.fast_look import LOOKING_AT, narrowed, wrong_places
 from schemas.sentences import explain_error
 
 PathTuple = tuple[str | int, ...]
 Locate = Callable[[PathTuple], tuple[int, int]]
 
-PROBLEMS_MAX: Final = 100
+PROBLEMS_MAX: Final = 50
 """So many problems are told at once; more would not be read."""
 
 _FOLDER = Path(__file__).parent
@@ -66,15 +69,25 @@ def problems(
     `locate` gives line and column of the value at a path, `locate_key` those of its key (for fields that should not
     be there). Problems are in the order of the document, and at most `PROBLEMS_MAX`.
     """
+    wrong = wrong_places(_fast(name), document, PROBLEMS_MAX)
+    if not wrong.where:
+        return []
+    token = LOOKING_AT.set(wrong)
+    try:
+        return sorted(_told(_errors(name, document), locate, locate_key))
+    finally:
+        LOOKING_AT.reset(token)
+
+
+def _told(errors: Iterator[ValidationError], locate: Locate | None, locate_key: Locate | None) -> set[Problem]:
     found: set[Problem] = set()
-    findings = (finding for error in _errors(name, document) for finding in explain_error(error))
-    for path, message, at_key in findings:
+    for path, message, at_key in (finding for error in errors for finding in explain_error(error)):
         find = locate_key if at_key and locate_key else locate
         line, column = find(path) if find else (0, 0)
         found.add(Problem(line, column, path_text(path), message))
         if len(found) >= PROBLEMS_MAX:
             break
-    return sorted(found)
+    return found
 
 
 def is_valid(name: str, document: object) -> bool:
@@ -112,7 +125,9 @@ def _is_integer(_checker: object, value: object) -> bool:
 
 
 _StrictValidator = validators.extend(
-    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    Draft202012Validator,
+    validators=narrowed(Draft202012Validator.VALIDATORS),
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 
 
@@ -120,6 +135,16 @@ _StrictValidator = validators.extend(
 def _references() -> Registry[Any]:
     resources = [Resource.from_contents(_ecma_ends(_schema(name))) for name in names()]
     return Registry().with_resources((resource.id() or "", resource) for resource in resources)
+
+
+@cache
+def _fast_references() -> Any:
+    return jsonschema_rs.Registry([(_schema(name)["$id"], _schema(name)) for name in names()])
+
+
+@cache
+def _fast(name: str) -> Any:
+    return jsonschema_rs.validator_for(_schema(name), registry=_fast_references())
 
 
 @cache

@@ -1,8 +1,11 @@
-"""YAML 1.2 as plain data with places, built from parse events.
+"""YAML 1.2 as plain data with places, built from the parse events of libyaml.
 
 Only what the core schema knows: objects, lists, texts, integers, true, false and null. Dates stay text; floats are
 faults, because a price written `0.8523` would already have lost its meaning; tags are refused; merge keys are plain
 keys. An alias is expanded as a copy and counted, so a document cannot grow beyond its bound ("billion laughs").
+
+libyaml only cuts the text into events; what an unquoted word means is decided here, by YAML 1.2. The line separators
+of YAML 1.1 (U+0085, U+2028, U+2029) are refused: 1.2 takes them for text, and a file must not have two readings.
 """
 
 from __future__ import annotations
@@ -12,10 +15,9 @@ import re
 from typing import Any, Final
 
 import msgspec
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
+from yaml._yaml import (
     AliasEvent,
+    CParser,
     DocumentStartEvent,
     MappingEndEvent,
     MappingStartEvent,
@@ -23,8 +25,10 @@ from ruamel.yaml.events import (
     SequenceEndEvent,
     SequenceStartEvent,
 )
+from yaml.error import MarkedYAMLError, YAMLError
+from yaml.reader import ReaderError
 
-from schemas.places import NODES_MAX, Fault, PathTuple, Places, UnreadableError, float_advice
+from schemas.places import DEPTH_MAX, NODES_MAX, Fault, PathTuple, Places, UnreadableError, float_advice
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -32,13 +36,18 @@ _WORDS: Final[dict[str, bool | None]] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
+_NO_TEXT_BEGINS: Final = frozenset("0123456789+-.~ntfNTF")
+"""A word that begins otherwise is a text; most do."""
 _INT_MAX: Final = 2**63 - 1
+_MARKED = re.compile(r"\?\S")
+_UNWANTED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 
 
-class _Open(msgspec.Struct):
+class _Open(msgspec.Struct, gc=False):
     """A list or object whose end has not come yet."""
 
     value: list[Any] | dict[str, Any]
+    is_object: bool
     path: PathTuple
     anchor: str | None
     nodes_before: int
@@ -50,105 +59,153 @@ class _Open(msgspec.Struct):
 class _Builder:
     """Turns events into data; one object a document."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str, nodes_max: int) -> None:
         self.places = Places()
+        self._marked = text if _MARKED.search(text) else ""
+        self.nodes = 0
         self.root: Any = None
-        self.documents = 0
-        self._stack: list[_Open] = []
+        self._nodes_max = nodes_max
+        self._values = self.places.values
+        self._documents = 0
+        self._top: _Open | None = None
+        self._stack: list[_Open | None] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
 
-    def take(self, event: Any) -> None:
-        """Handle one event. Raises UnreadableError when reading cannot go on."""
-        line, column = event.start_mark.line + 1, event.start_mark.column + 1
-        if isinstance(event, MappingEndEvent | SequenceEndEvent):
-            self._close()
-        elif isinstance(event, DocumentStartEvent):
-            self._start_document(line, column)
-        elif isinstance(event, ScalarEvent | AliasEvent | MappingStartEvent | SequenceStartEvent):
-            self._take_node(event, line, column)
+    def read(self, parser: CParser) -> None:
+        """Take all events of a parser. Raises UnreadableError when reading cannot go on."""
+        next_event = parser.get_event
+        while (event := next_event()) is not None:
+            kind = event.__class__
+            if kind is ScalarEvent:
+                self._take_scalar(event)
+            elif kind is MappingEndEvent or kind is SequenceEndEvent:
+                self._close()
+            elif kind is MappingStartEvent or kind is SequenceStartEvent:
+                self._open(event, kind is MappingStartEvent)
+            elif kind is AliasEvent:
+                self._take_alias(event)
+            elif kind is DocumentStartEvent:
+                self._start_document(event)
+        self.places.nodes = self.nodes
 
-    def _start_document(self, line: int, column: int) -> None:
-        self.documents += 1
-        if self.documents > 1:
+    def _start_document(self, event: Any) -> None:
+        self._documents += 1
+        if self._documents > 1:
+            line, column = _place(event)
             raise UnreadableError(Fault((), line, column, "the file holds more than one document; put each in its own"))
 
-    def _take_node(self, event: Any, line: int, column: int) -> None:
-        top = self._stack[-1] if self._stack else None
-        if top is not None and isinstance(top.value, dict) and top.key is None:
-            self._take_key(top, event, line, column)
+    def _take_scalar(self, event: Any) -> None:
+        top = self._top
+        if top is not None and top.key is None and top.is_object:
+            self._take_key(top, event)
             return
-        path = self._path_of_next(top)
-        self.places.add_value(path, line, column)
-        if isinstance(event, AliasEvent):
-            self._put(top, self._expand(event.anchor, path, line, column))
-            return
-        self._refuse_tag(event, path, line, column)
-        if isinstance(event, ScalarEvent):
-            value = self._scalar(event, path, line, column)
-            if event.anchor:
-                self._anchors[event.anchor] = (value, 1)
-            self._put(top, value)
-        else:
-            opened: list[Any] | dict[str, Any] = {} if isinstance(event, MappingStartEvent) else []
-            self._put(top, opened)
-            self._stack.append(_Open(opened, path, event.anchor, self.places.nodes - 1))
+        path = self._place_value(top, event)
+        if event.tag is not None:
+            _refuse_tag(event, path)
+        text: str = event.value
+        value: Any = text
+        if not event.style and (not text or text[0] in _NO_TEXT_BEGINS):
+            value = self._plain_value(text, path, event)
+        if event.anchor:
+            self._anchors[event.anchor] = (value, 1)
+        self._put(top, value)
 
-    def _path_of_next(self, top: _Open | None) -> PathTuple:
+    def _place_value(self, top: _Open | None, event: Any) -> PathTuple:
+        """The path of the value that begins here; its place is noted, and the bounds are held."""
         if top is None:
-            return ()
-        return (*top.path, len(top.value) if isinstance(top.value, list) else top.key or "")
+            path: PathTuple = ()
+        elif top.is_object:
+            path = (*top.path, top.key or "")
+        else:
+            path = (*top.path, len(top.value))
+        mark = event.start_mark
+        self._values[path] = (mark.line + 1, mark.column + 1)
+        self.nodes += 1
+        if self.nodes > self._nodes_max:
+            raise UnreadableError(Fault(path, *_place(event), f"the document has more than {self._nodes_max} values"))
+        if len(path) > DEPTH_MAX:
+            message = f"the document is nested deeper than {DEPTH_MAX} levels"
+            raise UnreadableError(Fault(path, *_place(event), message))
+        return path
 
-    def _take_key(self, top: _Open, event: Any, line: int, column: int) -> None:
-        if not isinstance(event, ScalarEvent):
-            raise UnreadableError(Fault(top.path, line, column, "a field name must be a plain text"))
-        self._refuse_tag(event, top.path, line, column)
-        key = event.value
-        if event.style is None and not isinstance(_plain(key), str):
+    def _take_key(self, top: _Open, event: Any) -> None:
+        if event.tag is not None:
+            _refuse_tag(event, top.path)
+        key: str = event.value
+        mark = event.start_mark
+        line, column = mark.line + 1, mark.column + 1
+        if not event.style and (not key or key[0] in _NO_TEXT_BEGINS) and not isinstance(_plain(key), str):
             self.places.fault(top.path, line, column, f'the field name {key!r} is not a text; quote it: "{key}"')
+        if self._marked and self._marked[mark.index - 1 : mark.index] == "?":
+            # libyaml takes `{?a: 1}` for the key `a`, as YAML 1.1 does; by 1.2 it is `?a`
+            raise UnreadableError(Fault(top.path, line, column - 1, "quote a text that begins with a question mark"))
         top.key = key
         top.skip = not self.places.add_key((*top.path, key), line, column)
+
+    def _open(self, event: Any, is_object: bool) -> None:
+        top = self._top
+        if top is not None and top.key is None and top.is_object:
+            raise UnreadableError(Fault(top.path, *_place(event), "a field name must be a plain text"))
+        path = self._place_value(top, event)
+        if event.tag is not None:
+            _refuse_tag(event, path)
+        opened: list[Any] | dict[str, Any] = {} if is_object else []
+        self._put(top, opened)
+        self._stack.append(top)
+        self._top = _Open(opened, is_object, path, event.anchor, self.nodes - 1)
 
     def _put(self, top: _Open | None, value: Any) -> None:
         if top is None:
             self.root = value
-        elif isinstance(top.value, list):
-            top.value.append(value)
-        else:
-            if not top.skip and top.key is not None:
-                top.value[top.key] = value
+        elif top.is_object:
+            if not top.skip:
+                top.value[top.key] = value  # type: ignore[call-overload, index]
             top.key = None
+        else:
+            top.value.append(value)  # type: ignore[union-attr]
 
     def _close(self) -> None:
-        ended = self._stack.pop()
+        ended = self._top
+        assert ended is not None
         if ended.anchor:
-            self._anchors[ended.anchor] = (ended.value, self.places.nodes - ended.nodes_before)
+            self._anchors[ended.anchor] = (ended.value, self.nodes - ended.nodes_before)
+        self._top = self._stack.pop()
 
-    def _expand(self, anchor: str, path: PathTuple, line: int, column: int) -> Any:
-        if anchor not in self._anchors:
-            raise UnreadableError(Fault(path, line, column, f"the alias *{anchor} stands before or inside its anchor"))
-        value, nodes = self._anchors[anchor]
-        self.places.nodes += nodes
-        if self.places.nodes > NODES_MAX:
-            message = f"the aliases expand to more than {NODES_MAX} values"
+    def _take_alias(self, event: Any) -> None:
+        top = self._top
+        line, column = _place(event)
+        if top is not None and top.key is None and top.is_object:
+            raise UnreadableError(Fault(top.path, line, column, "a field name must be a plain text"))
+        path = self._place_value(top, event)
+        if event.anchor not in self._anchors:
+            message = f"the alias *{event.anchor} stands before or inside its anchor"
             raise UnreadableError(Fault(path, line, column, message))
-        return copy.deepcopy(value)
+        value, nodes = self._anchors[event.anchor]
+        self.nodes += nodes
+        if self.nodes > self._nodes_max:
+            message = f"the aliases expand to more than {self._nodes_max} values"
+            raise UnreadableError(Fault(path, line, column, message))
+        self._put(top, copy.deepcopy(value))
 
-    def _refuse_tag(self, event: Any, path: PathTuple, line: int, column: int) -> None:
-        tag = getattr(event, "tag", None)
-        if tag not in (None, "", "!"):
-            raise UnreadableError(Fault(path, line, column, f"tags are not allowed here; leave out {tag}"))
-
-    def _scalar(self, event: ScalarEvent, path: PathTuple, line: int, column: int) -> Any:
-        if event.style is not None:
-            return event.value
-        value = _plain(event.value)
+    def _plain_value(self, text: str, path: PathTuple, event: Any) -> Any:
+        value = _plain(text)
         if isinstance(value, float):
-            self.places.fault(path, line, column, float_advice(event.value))
-            return event.value
+            self.places.fault(path, *_place(event), float_advice(text))
+            return text
         if isinstance(value, int) and abs(value) > _INT_MAX:
-            self.places.fault(path, line, column, f"{event.value[:40]} is beyond 64 bits; quote it if it is a text")
-            return event.value
+            self.places.fault(path, *_place(event), f"{text[:40]} is beyond 64 bits; quote it if it is a text")
+            return text
         return value
+
+
+def _place(event: Any) -> tuple[int, int]:
+    mark = event.start_mark
+    return mark.line + 1, mark.column + 1
+
+
+def _refuse_tag(event: Any, path: PathTuple) -> None:
+    if event.tag not in ("", "!"):
+        raise UnreadableError(Fault(path, *_place(event), f"tags are not allowed here; leave out {event.tag}"))
 
 
 def _plain(text: str) -> str | int | float | bool | None:
@@ -162,18 +219,26 @@ def _plain(text: str) -> str | int | float | bool | None:
     return 0.0 if _FLOAT.fullmatch(text) else text
 
 
-def read_yaml(text: str) -> tuple[Any, Places]:
-    """Data and places of a YAML text. Raises UnreadableError when it cannot be read; other faults are in the places."""
-    builder = _Builder()
+def read_yaml(text: str, nodes_max: int = NODES_MAX) -> tuple[Any, Places]:
+    """Data and places of a YAML text. Raises UnreadableError when it cannot be read; other faults are in the places.
+
+    `nodes_max` bounds the values, those brought in by aliases included: reading stops there.
+    """
+    unwanted = _UNWANTED.search(text)
+    if unwanted is not None:
+        code = ord(unwanted[0])
+        reason = "half of a character" if code >= 0xD800 and code < 0xE000 else 'a line separator; write it "\\u%04X"'
+        message = f"this is not YAML: the character U+{code:04X} is {reason % code if '%' in reason else reason}"
+        raise UnreadableError(Fault((), *_line_and_column(text, unwanted.start()), message))
+    builder = _Builder(text, nodes_max)
     try:
-        for event in YAML(typ="safe", pure=True).parse(text):
-            builder.take(event)
+        builder.read(CParser(text))
     except MarkedYAMLError as error:
         raise UnreadableError(_syntax_fault(error)) from None
+    except ReaderError as error:
+        raise UnreadableError(_reader_fault(text, error)) from None
     except YAMLError as error:
         raise UnreadableError(Fault((), 1, 1, f"this is not YAML: {error}")) from None
-    except RecursionError:
-        raise UnreadableError(Fault((), 1, 1, "the document is nested too deeply")) from None
     return builder.root, builder.places
 
 
@@ -182,3 +247,15 @@ def _syntax_fault(error: MarkedYAMLError) -> Fault:
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     reason = " ".join(part for part in (error.context, error.problem) if part)
     return Fault((), line, column, f"this is not YAML: {reason}")
+
+
+def _reader_fault(text: str, error: ReaderError) -> Fault:
+    """A character that no YAML may hold; libyaml tells its offset in bytes."""
+    before = text.encode()[: error.position].decode("utf-8", "ignore")
+    line, column = _line_and_column(text, len(before))
+    shown = f"U+{ord(error.character):04X}" if isinstance(error.character, str) else f"U+{error.character:04X}"
+    return Fault((), line, column, f"this is not YAML: the character {shown} is not allowed: {error.reason}")
+
+
+def _line_and_column(text: str, at: int) -> tuple[int, int]:
+    return text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1

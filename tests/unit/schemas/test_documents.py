@@ -93,6 +93,11 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("[" * 200, "nested deeper than 64 levels"),
         (BOMB, "the aliases expand to more than 500000 values"),
         ("a: \x00", "this is not YAML"),
+        ("é: 1\nb: \x07", "file.yaml:2:4: document: this is not YAML: the character U+0007 is not allowed"),
+        ('a: 1\nb: "x\u2028y"', "file.yaml:2:6: document: this is not YAML: the character U+2028 is a line separator"),
+        ("a: \x85", 'write it "\\u0085"'),
+        ("a: x\ud800", "file.yaml:1:5: document: this is not YAML: the character U+D800 is half of a character"),
+        ("{?a: 1}", "file.yaml:1:2: document: quote a text that begins with a question mark"),
     ],
 )
 def test_bad_yaml_is_refused_at_its_place(text: str, expected: str) -> None:
