@@ -12,6 +12,7 @@ import structlog
 
 from adapters.clock.clocks import open_clock
 from adapters.documents.files import SiteDocuments
+from adapters.documents.fonts import open_font
 from adapters.embedded.broker import start_broker
 from adapters.embedded.ports import is_free, who_listens
 from adapters.embedded.processes import EmbeddedServerError
@@ -96,6 +97,7 @@ __all__ = [
     "SiteError",
     "is_free",
     "migration_state",
+    "open_font",
     "open_platform",
     "open_recorded",
     "probe_session",

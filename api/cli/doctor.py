@@ -57,6 +57,7 @@ def examine(settings: Settings) -> list[Check]:
         machine_checks.configuration(settings),
         machine_checks.python(),
         machine_checks.data_folder(settings.data_dir),
+        machine_checks.printing(),
         machine_checks.disk_space(settings.data_dir),
         machine_checks.http_port(settings, running),
         machine_checks.profiles(),

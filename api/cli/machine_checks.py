@@ -57,6 +57,18 @@ def data_folder(folder: Path) -> Check:
     return Check(name, "ok", str(folder.resolve()))
 
 
+def printing() -> Check:
+    """A font with Chinese glyphs, which bills are printed in."""
+    from api.bootstrap import open_font
+    from billing.tables import DocumentError
+
+    name = tell("打印字体", "printing font")
+    try:
+        return Check(name, "ok", open_font().path)
+    except DocumentError as error:
+        return Check(name, "warning", tell("没有，不能打印账单", "none: bills cannot be printed"), str(error))
+
+
 def disk_space(folder: Path) -> Check:
     """Room on the disk of the data folder."""
     name = tell("磁盘空间", "disk space")
