@@ -194,7 +194,8 @@ def _warnings(pages: Pages, bill: Bill) -> None:
 
 
 def _heading(pages: Pages, text: str, size: float = 10.5) -> None:
-    pages.room(70)
+    # A heading stays with the head of its table and a row of three lines.
+    pages.room(120)
     pages.down(8)
     pages.paragraph(text, size, colour=ACCENT, bold=True)
     pages.down(3)

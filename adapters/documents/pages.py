@@ -115,7 +115,8 @@ class Pages:
         line.setFont(self.font.name, size)
         line.setFillColorRGB(*colour)
         if bold:
-            self.canvas.setLineWidth(size * (0.03 if size >= 10 else 0.018))
+            # Small Chinese characters run together under the outline that makes large ones bold.
+            self.canvas.setLineWidth(size * (0.03 if size >= 10 else 0.016 if size >= 8 else 0.005))
             line.setStrokeColorRGB(*colour)
             line.setTextRenderMode(2)
         line.textOut(text)
