@@ -36,8 +36,11 @@ EVENTS = frozenset(
 )
 """What can happen to a twin beside the change of a path; a path of the model, or its beginning, is a trigger too."""
 
-MOST_PARTS = 3_500
-"""Literals, paths and operators of all expressions of a file: bounds how long it takes to load."""
+MOST_PARTS = 1_000
+"""Literals, paths and operators of all expressions of a file: bounds how long it takes to load. The largest of our packs
+has 81."""
+_CHARACTERS_A_PART = 4
+"""What an expression with a mistake counts for, whose parts are not known: reading it has cost time as well."""
 ON_UNKNOWN = ("hold", "reset", "fire")
 
 
@@ -208,13 +211,18 @@ class _RuleCompilation:
         except InvalidExpressionError as invalid:
             for error in invalid.errors:
                 self.expression_problem(where, text, error)
+            self.count(where, len(text) // _CHARACTERS_A_PART)
             return None
         self.paths.update(compiled.paths)
-        self.whole.parts += compiled.size
+        self.count(where, compiled.size)
+        return compiled
+
+    def count(self, where: tuple[Any, ...], parts: int) -> None:
+        """Hold the bound on all expressions of the file together."""
+        self.whole.parts += parts
         if self.whole.parts > MOST_PARTS:
             self.problem(where, f"the expressions of this file have more than {MOST_PARTS} parts together", "split it")
             raise _TooManyProblemsError
-        return compiled
 
     def expression_problem(self, where: tuple[Any, ...], text: str, error: ExpressionError) -> None:
         """An expression on one line is pointed into; in a folded one the file's lines are not known: its start."""

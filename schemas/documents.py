@@ -13,11 +13,14 @@ from typing import Any, Final
 import msgspec
 
 from schemas.json_text import read_json
-from schemas.places import Fault, Places, UnreadableError
-from schemas.registry import PathTuple, Problem, path_text, problems
+from schemas.places import NODES_MAX, Fault, Places, UnreadableError
+from schemas.registry import PROBLEMS_MAX, PathTuple, Problem, path_text, problems
 from schemas.yaml_text import read_yaml
 
 DOCUMENT_BYTES_MAX: Final = 4 * 1024 * 1024
+VALUES_MAX: Final = {"ruleset": 8_000}
+"""Most values in a document of a kind, where that is less than in any other: rule files come from many hands, and one
+is read whenever somebody looks at it."""
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -48,22 +51,23 @@ class DocumentError(Exception):
         super().__init__("\n".join(f"{source}:{problem}" for problem in self.problems))
 
 
-def read_document(document: Path | str, source: str | None = None) -> Document:
+def read_document(document: Path | str, source: str | None = None, kind: str = "") -> Document:
     """Read a file (a Path) or a text (a str); JSON when the source ends with `.json`, otherwise YAML.
 
-    `source` is the name used in errors. Raises DocumentError for everything that is wrong with the text itself,
-    a missing or unreadable file included.
+    `source` is the name used in errors, `kind` the schema that is meant: it bounds the values. Raises DocumentError for
+    everything that is wrong with the text itself, a missing or unreadable file included.
     """
     name = source or (str(document) if isinstance(document, Path) else "document")
     text = _file_text(document, name) if isinstance(document, Path) else document
     if len(text.encode("utf-8", "surrogatepass")) > DOCUMENT_BYTES_MAX:
         raise DocumentError(name, [_whole(f"larger than {DOCUMENT_BYTES_MAX} bytes, the most a document may have")])
     try:
-        data, places = read_json(text) if name.endswith(".json") else read_yaml(text)
+        read = read_json if name.endswith(".json") else read_yaml
+        data, places = read(text, VALUES_MAX.get(kind, NODES_MAX))
     except UnreadableError as error:
         raise DocumentError(name, [_problem(error.fault)]) from None
     if places.faults:
-        raise DocumentError(name, sorted(_problem(fault) for fault in places.faults))
+        raise DocumentError(name, sorted(_problem(fault) for fault in places.faults)[:PROBLEMS_MAX])
     return Document(data, name, places)
 
 
@@ -77,7 +81,7 @@ def check_document(document: Document, name: str) -> Document:
 
 def load_checked(path: Path | str, name: str) -> Document:
     """Read a file and check it against the schema `name`. Raises DocumentError."""
-    return check_document(read_document(Path(path)), name)
+    return check_document(read_document(Path(path), kind=name), name)
 
 
 def _file_text(path: Path, name: str) -> str:

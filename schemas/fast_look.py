@@ -1,6 +1,6 @@
 """Where a document is wrong, found fast, so that the slow and well-spoken validator looks nowhere else.
 
-Theory of operation. `wrong_places` asks jsonschema-rs for the places of its first complaints. Every list and object on
+Theory of operation. `wrong_places` asks jsonschema-rs for the places of its complaints. Every list and object on
 the way to one of them is worth looking at; everything else is right, and the reference implementation passes it over
 (`narrowed`). Passing over is only sound where a keyword holds by all of its parts: inside `oneOf`, `anyOf`, `not` and
 `if` a part that is right by one branch may be wrong by another, so there everything is looked at.
@@ -11,7 +11,7 @@ such values, and what stands around them, are always looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from itertools import islice
 from typing import Any, Final
@@ -22,6 +22,8 @@ from jsonschema.exceptions import ValidationError
 Keyword = Callable[[Any, Any, Any, dict[str, Any]], Iterator[ValidationError] | None]
 
 _INT_MAX: Final = 2**63
+_LONG: Final = 1_001
+"""One more than any schema of ours allows in a list that it bounds."""
 _WHOLE: Final = ("oneOf", "anyOf", "not", "if", "contains", "dependentSchemas", "unevaluatedProperties")
 
 
@@ -42,20 +44,38 @@ def wrong_places(validator: Any, document: Any, most: int) -> Wrong:
     for path in _doubtful(document):
         _add(document, path, where)
     try:
-        if not where and validator.is_valid(document):
-            return Wrong(frozenset())
-        for error in islice(validator.iter_errors(document), most):
-            _add(document, error.instance_path, where)
+        if validator.is_valid(document):
+            return Wrong(frozenset(where))
+        for place in islice(_complaints(validator, document), most):
+            _add(document, place.split("/")[1:], where)
     except (ValueError, TypeError, OverflowError, RecursionError):  # not JSON at all: a lone surrogate, a set, a cycle
         return Wrong(frozenset({id(document)}), everything=True)
+    where.add(id(document))
     return Wrong(frozenset(where))
 
 
-def _add(document: Any, path: Any, where: set[int]) -> None:
+def _complaints(validator: Any, document: Any) -> Iterator[str]:
+    """Places of complaints, as JSON pointers. Very long lists are looked at from their beginning only, so long as
+    something is wrong there: nobody reads ten thousand complaints, and finding them takes its time."""
+    found = validator.evaluate(_beginning(document)).errors() or validator.evaluate(document).errors()
+    return iter(dict.fromkeys(error["instanceLocation"] for error in found))
+
+
+def _beginning(value: Any) -> Any:
+    """The value without what stands behind the first `_LONG` members of a list or an object."""
+    if isinstance(value, dict):
+        return {name: _beginning(member) for name, member in islice(value.items(), _LONG)}
+    return [_beginning(member) for member in value[:_LONG]] if isinstance(value, list) else value
+
+
+def _add(document: Any, path: Iterable[str | int], where: set[int]) -> None:
     value = document
     where.add(id(value))
     for step in path:
-        value = value[step]
+        if isinstance(value, list):
+            value = value[int(step)]
+        else:
+            value = value[step if step in value else str(step).replace("~1", "/").replace("~0", "~")]
         where.add(id(value))
 
 

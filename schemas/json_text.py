@@ -6,7 +6,7 @@ import re
 from json.decoder import JSONDecodeError, scanstring  # type: ignore[attr-defined]
 from typing import Any, Final
 
-from schemas.places import Fault, PathTuple, Places, UnreadableError, float_advice
+from schemas.places import NODES_MAX, Fault, PathTuple, Places, UnreadableError, float_advice
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
@@ -17,9 +17,9 @@ _INT_MAX: Final = 2**63 - 1
 class _Scanner:
     """A recursive reader over one text; `Places` bounds how deep and how much it reads."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, nodes_max: int) -> None:
         self.text = text
-        self.places = Places()
+        self.places = Places(nodes_max=nodes_max)
         self._line_starts = [0, *(match.end() for match in re.finditer("\n", text))]
         self._line = 0
 
@@ -118,7 +118,10 @@ class _Scanner:
         return digits
 
 
-def read_json(text: str) -> tuple[Any, Places]:
-    """Data and places of a JSON text. Raises UnreadableError when it cannot be read; other faults are in the places."""
-    scanner = _Scanner(text)
+def read_json(text: str, nodes_max: int = NODES_MAX) -> tuple[Any, Places]:
+    """Data and places of a JSON text. Raises UnreadableError when it cannot be read; other faults are in the places.
+
+    `nodes_max` bounds the values: reading stops there.
+    """
+    scanner = _Scanner(text, nodes_max)
     return scanner.read(), scanner.places

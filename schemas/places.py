@@ -33,19 +33,20 @@ class UnreadableError(Exception):
 
 
 class Places(msgspec.Struct):
-    """Places of values and of keys, by path, and the faults found while reading."""
+    """Places of values and of keys, by path, and the faults found while reading. `nodes_max` bounds the values."""
 
     values: dict[PathTuple, tuple[int, int]] = {}
     keys: dict[PathTuple, tuple[int, int]] = {}
     faults: list[Fault] = []
     nodes: int = 0
+    nodes_max: int = NODES_MAX
 
     def add_value(self, path: PathTuple, line: int, column: int) -> None:
         """Note where a value begins; raises UnreadableError when there are too many or they are too deep."""
         self.values[path] = (line, column)
         self.nodes += 1
-        if self.nodes > NODES_MAX:
-            raise UnreadableError(Fault(path, line, column, f"the document has more than {NODES_MAX} values"))
+        if self.nodes > self.nodes_max:
+            raise UnreadableError(Fault(path, line, column, f"the document has more than {self.nodes_max} values"))
         if len(path) > DEPTH_MAX:
             raise UnreadableError(Fault(path, line, column, f"the document is nested deeper than {DEPTH_MAX} levels"))
 

@@ -74,9 +74,10 @@ def problems(
         return []
     token = LOOKING_AT.set(wrong)
     try:
-        return sorted(_told(_errors(name, document), locate, locate_key))
+        found = _told(_errors(name, document), locate, locate_key)
     finally:
         LOOKING_AT.reset(token)
+    return sorted(found or _told(_errors(name, document), locate, locate_key))
 
 
 def _told(errors: Iterator[ValidationError], locate: Locate | None, locate_key: Locate | None) -> set[Problem]:

@@ -66,6 +66,7 @@ class _Builder:
         self.root: Any = None
         self._nodes_max = nodes_max
         self._values = self.places.values
+        self._keys = self.places.keys
         self._documents = 0
         self._top: _Open | None = None
         self._stack: list[_Open | None] = []
@@ -95,17 +96,43 @@ class _Builder:
             raise UnreadableError(Fault((), line, column, "the file holds more than one document; put each in its own"))
 
     def _take_scalar(self, event: Any) -> None:
+        """A value or a key. Most events of a file come by here, so what is done for most of them is done in place."""
         top = self._top
+        if top is None or event.tag is not None or event.anchor:
+            self._take_special(top, event)
+            return
+        text: str = event.value
+        plain = not event.style and (not text or text[0] in _NO_TEXT_BEGINS)
+        if top.is_object:
+            if top.key is None:
+                self._take_key(top, event, plain)
+                return
+            path = (*top.path, top.key)
+        else:
+            path = (*top.path, len(top.value))
+        mark = event.start_mark
+        self._values[path] = (mark.line + 1, mark.column + 1)
+        self.nodes = nodes = self.nodes + 1
+        if nodes > self._nodes_max or len(path) > DEPTH_MAX:
+            raise self._too_much(path, event)
+        value = self._plain_value(text, path, event) if plain else text
+        if top.is_object:
+            if not top.skip:
+                top.value[top.key] = value  # type: ignore[call-overload, index]
+            top.key = None
+        else:
+            top.value.append(value)  # type: ignore[union-attr]
+
+    def _take_special(self, top: _Open | None, event: Any) -> None:
+        """A scalar with a tag or an anchor, or one that is the whole document."""
+        plain = not event.style
         if top is not None and top.key is None and top.is_object:
-            self._take_key(top, event)
+            _refuse_tag(event, top.path)
+            self._take_key(top, event, plain)
             return
         path = self._place_value(top, event)
-        if event.tag is not None:
-            _refuse_tag(event, path)
-        text: str = event.value
-        value: Any = text
-        if not event.style and (not text or text[0] in _NO_TEXT_BEGINS):
-            value = self._plain_value(text, path, event)
+        _refuse_tag(event, path)
+        value = self._plain_value(event.value, path, event) if plain else event.value
         if event.anchor:
             self._anchors[event.anchor] = (value, 1)
         self._put(top, value)
@@ -118,37 +145,40 @@ class _Builder:
             path = (*top.path, top.key or "")
         else:
             path = (*top.path, len(top.value))
-        mark = event.start_mark
-        self._values[path] = (mark.line + 1, mark.column + 1)
+        self._values[path] = _place(event)
         self.nodes += 1
-        if self.nodes > self._nodes_max:
-            raise UnreadableError(Fault(path, *_place(event), f"the document has more than {self._nodes_max} values"))
-        if len(path) > DEPTH_MAX:
-            message = f"the document is nested deeper than {DEPTH_MAX} levels"
-            raise UnreadableError(Fault(path, *_place(event), message))
+        if self.nodes > self._nodes_max or len(path) > DEPTH_MAX:
+            raise self._too_much(path, event)
         return path
 
-    def _take_key(self, top: _Open, event: Any) -> None:
-        if event.tag is not None:
-            _refuse_tag(event, top.path)
+    def _too_much(self, path: PathTuple, event: Any) -> UnreadableError:
+        deep = f"is nested deeper than {DEPTH_MAX} levels"
+        message = f"the document {deep if len(path) > DEPTH_MAX else f'has more than {self._nodes_max} values'}"
+        return UnreadableError(Fault(path, *_place(event), message))
+
+    def _take_key(self, top: _Open, event: Any, plain: bool) -> None:
         key: str = event.value
         mark = event.start_mark
         line, column = mark.line + 1, mark.column + 1
-        if not event.style and (not key or key[0] in _NO_TEXT_BEGINS) and not isinstance(_plain(key), str):
+        if plain and not isinstance(_plain(key), str):
             self.places.fault(top.path, line, column, f'the field name {key!r} is not a text; quote it: "{key}"')
         if self._marked and self._marked[mark.index - 1 : mark.index] == "?":
             # libyaml takes `{?a: 1}` for the key `a`, as YAML 1.1 does; by 1.2 it is `?a`
             raise UnreadableError(Fault(top.path, line, column - 1, "quote a text that begins with a question mark"))
         top.key = key
-        top.skip = not self.places.add_key((*top.path, key), line, column)
+        path = (*top.path, key)
+        top.skip = path in self._keys
+        if top.skip:
+            self.places.add_key(path, line, column)
+        else:
+            self._keys[path] = (line, column)
 
     def _open(self, event: Any, is_object: bool) -> None:
         top = self._top
         if top is not None and top.key is None and top.is_object:
             raise UnreadableError(Fault(top.path, *_place(event), "a field name must be a plain text"))
         path = self._place_value(top, event)
-        if event.tag is not None:
-            _refuse_tag(event, path)
+        _refuse_tag(event, path)
         opened: list[Any] | dict[str, Any] = {} if is_object else []
         self._put(top, opened)
         self._stack.append(top)
@@ -204,7 +234,7 @@ def _place(event: Any) -> tuple[int, int]:
 
 
 def _refuse_tag(event: Any, path: PathTuple) -> None:
-    if event.tag not in ("", "!"):
+    if event.tag not in (None, "", "!"):
         raise UnreadableError(Fault(path, *_place(event), f"tags are not allowed here; leave out {event.tag}"))
 
 

@@ -10,13 +10,14 @@ MAX_TEXT = 4096
 MAX_TOKENS = 1024
 
 _TOKEN = re.compile(
-    r"""(?P<space>[ \t\r\n]+)
-      | (?P<decimal>[0-9]+\.[0-9]+)
+    r"""[ \t\r\n]*(?:
+        (?P<decimal>[0-9]+\.[0-9]+)
       | (?P<int>[0-9]+)
       | (?P<path>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)
       | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
       | (?P<op>&&|\|\||[=!<>]=|[-+*/%!<>?:(),\[\]])
-    """,
+      | (?P<end>\Z)
+    )""",
     re.VERBOSE,
 )
 _HINTS = {
@@ -43,14 +44,13 @@ def tokens_of(text: str) -> list[Token]:
         raise ExpressionError(f"the expression is longer than {MAX_TEXT} characters", MAX_TEXT)
     found: list[Token] = []
     at = 0
-    while at < len(text):
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise ExpressionError(f"unexpected character {text[at]!r}", at, _HINTS.get(text[at], ""))
-        if match.lastgroup != "space":
-            found.append(Token(str(match.lastgroup), match[0], at, match.end()))
-        at = match.end()
+    while (match := _TOKEN.match(text, at)) is not None:
+        kind = match.lastgroup or ""
+        start, at = match.span(kind)
+        found.append(Token(kind, match[kind], start, at))
+        if kind == "end":
+            return found
         if len(found) > MAX_TOKENS:
             raise ExpressionError(f"the expression has more than {MAX_TOKENS} tokens", at)
-    found.append(Token("end", "", len(text), len(text)))
-    return found
+    at += len(text[at:]) - len(text[at:].lstrip(" \t\r\n"))
+    raise ExpressionError(f"unexpected character {text[at]!r}", at, _HINTS.get(text[at], ""))

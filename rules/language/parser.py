@@ -83,7 +83,10 @@ class _Parser:
 
     def build(self, node_type: type[Node], start: int, end: int, *parts: Node, **fields: Any) -> Node:
         self.nodes += 1
-        height = 1 + max((part.height for part in parts), default=0)
+        height = 1
+        for part in parts:
+            if part.height >= height:
+                height = part.height + 1
         if self.nodes > MAX_NODES:
             raise ExpressionError(f"the expression has more than {MAX_NODES} parts", start)
         if height > MAX_DEPTH:

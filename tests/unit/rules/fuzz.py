@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
+import yaml
+
 from rules.errors import RuleError
 from rules.language import compile_expression
 from rules.ruleset import compile_ruleset
@@ -173,7 +175,7 @@ def compiled(document: dict[str, Any]) -> object:
 
 
 def big_files() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Files of 100 KB: good ones, and the worst we can think of."""
+    """Files of 100 KB as documents: good ones, and the worst we can think of."""
     for name in NAMES:
         document = pack(name)
         document["tests"] = []
@@ -182,10 +184,11 @@ def big_files() -> Iterator[tuple[str, dict[str, Any]]]:
     rule = {"id": "r", "scope": {"twin": "meter"}, "on": ["clock"], "then": [{"alarm": {"severity": "minor"}}]}
     document["tests"] = []
     worst = {
-        "long sums": " + ".join(["reading.power_w"] * 220) + " > 1",
+        "long sums": " + ".join(["reading.power_w"] * 45) + " > 1",
         "deep": "(" * 20 + "!" * 20 + '(now - reading.at > duration("1s"))' + ")" * 20,
-        "unknown paths": " || ".join(f"reading.powr_{n} > 1" for n in range(150)),
+        "unknown paths": " || ".join(f"reading.powr_{n} > 1" for n in range(45)),
         "lists": "reading.power_w in [" + ", ".join(map(str, range(60))) + "]",
+        "small": "true",
     }
     for name, text in worst.items():
         yield name, _filled(document, [{**rule, "when": text}])
@@ -204,6 +207,77 @@ def _filled(document: dict[str, Any], rules: list[dict[str, Any]]) -> dict[str, 
         found.append(rule)
         size += len(json.dumps(rule))
     return {**document, "rules": found}
+
+
+def big_texts() -> Iterator[tuple[str, str]]:
+    """Files of 100 KB as people, machines and enemies write them, with the name that tells how to read them."""
+    for name in NAMES:
+        yield f"{name}, seven times or more.yaml", _repeated((PACKS / f"{name}.yaml").read_text(encoding="utf-8"))
+    for name, document in big_files():
+        yield f"{name}.yaml", _cut(_as_yaml(document))
+    as_json = _cut_document(dict(big_files())["safety, many times"])
+    yield "safety, many times.json", json.dumps(as_json, ensure_ascii=False)
+    yield "safety, many times, indented.json", json.dumps(as_json, ensure_ascii=False, indent=2)[:100_000]
+    head = "ruleset: x\nversion: 1\nrules:\n"
+    yield "ones.yaml", f"a: [{'1,' * 49_900}1]"
+    yield "ones in a rule.yaml", f"{head}- {{id: r, on: [{'1,' * 6_900}1]}}\n".ljust(100_000)
+    yield "no rules at all.yaml", head + "- x\n" * 7_900
+    yield "empty rules.yaml", head + "- {}\n" * 7_900
+    yield "rules of nonsense.yaml", head + "- {id: 1, on: 2, when: 3, then: 4, x: 5}\n" * 1_300
+    yield "unknown fields.yaml", "".join(f"field_{number}: 1\n" for number in range(6_500))
+    yield "long names.yaml", "".join(f"{'x' * 900}{number}: 1\n" for number in range(110))
+    yield "brackets.yaml", "[" * 100_000
+    yield "dashes.yaml", "- " * 50_000
+    yield "questions.yaml", "? " * 50_000
+    yield "quotes.yaml", '"' + '\\"' * 49_000
+    yield "spaces.yaml", "a:" + " " * 99_990 + "1"
+    yield "comments.yaml", "#\n" * 50_000
+    yield "aliases.yaml", "a: &a [" + "1," * 500 + "1]\nb: [" + "*a," * 5_000 + "*a]\n"
+    yield "floats.yaml", "a: [" + "0.1," * 20_000 + "1]"
+    yield "the same key.yaml", "a: 1\n" * 7_900
+    yield "brackets.json", "[" * 100_000
+    yield "ones.json", f"[{'1,' * 49_900}1]"
+    yield "nonsense.json", json.dumps({"ruleset": "x", "version": 1, "rules": [{"id": 1, "on": 2, "then": 4}] * 1_300})
+
+
+def _as_yaml(document: Any) -> str:
+    """YAML without anchors, as long as people would make its lines."""
+    text: str = yaml.dump(document, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+class _Plain(yaml.CSafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _repeated(text: str) -> str:
+    """A rule file whose rules and tests are there so often that it has 100 KB, each rule under an id of its own."""
+    document = read_document(text).data
+    rules, tests = document["rules"], document["tests"]
+    found: list[Any] = []
+    size = len(text)
+    while size < 100_000:
+        found += [{**rule, "id": f"{rule['id']}-{len(found)}"} for rule in rules]
+        size += len(text)
+    return _as_yaml({**document, "rules": rules + found, "tests": tests * (1 + len(found) // len(rules))})[:110_000]
+
+
+def _cut_document(document: dict[str, Any]) -> dict[str, Any]:
+    while len(json.dumps(document, ensure_ascii=False)) > 100_000:
+        document = {**document, "rules": document["rules"][:-4]}
+    return document
+
+
+def _cut(text: str) -> str:
+    """At most 100 KB, cut where a rule begins."""
+    return text if len(text) <= 100_000 else text[: text.rindex("\n- ", 0, 100_000) + 1]
+
+
+def loaded(name: str, text: str) -> object:
+    """Everything that happens to a rule file before it is used: reading, checking, compiling."""
+    document = check_document(read_document(text, name, "ruleset"), "ruleset")
+    return compile_ruleset(document.data, TWIN_MODEL, document.locate)
 
 
 def fuzz(count: int, seed: int, report: Report) -> None:
@@ -225,23 +299,42 @@ def least_ms(act: Callable[[], object], runs: int = 5) -> float:
     found = []
     for _ in range(runs):
         began = time.process_time()
-        with contextlib.suppress(RuleError):
+        with contextlib.suppress(RuleError, DocumentError):
             act()
         found.append(1_000 * (time.process_time() - began))
     return min(found)
 
 
+def _outcome(name: str, text: str) -> str:
+    try:
+        loaded(name, text)
+    except (RuleError, DocumentError) as error:
+        return f"refused with {len(error.problems)} problems"  # type: ignore[union-attr]
+    return "loaded"
+
+
+def _steps() -> None:
+    for _ in range(1_000_000):
+        pass
+
+
 def main(count: int = 100_000, seed: int = 1) -> float:
-    """Print what was found; returns the time of the slowest big file (ms)."""
+    """Print what was found; returns the CPU time of the slowest big file (ms)."""
     report = Report()
     fuzz(count, seed, report)
     print(f"{count} inputs of seed {seed}: {report.accepted} accepted, {report.refused} refused, no other outcome")
     print(f"slowest: {report.slowest_ms:.1f} ms: {report.slowest[:100]!r}")
+    return big_ones()
+
+
+def big_ones(runs: int = 5) -> float:
+    """Print what each big file takes, and what one million simple steps take meanwhile; returns the slowest (ms)."""
     slowest = 0.0
-    for name, document in big_files():
-        took = least_ms(lambda document=document: compile_ruleset(document, TWIN_MODEL))
+    for name, text in big_texts():
+        took = least_ms(lambda name=name, text=text: loaded(name, text), runs)
         slowest = max(slowest, took)
-        print(f"{len(json.dumps(document)) // 1_000:4d} KB, {len(document['rules']):3d} rules, {took:5.1f} ms: {name}")
+        print(f"{len(text.encode()) // 1_000:4d} KB {took:5.1f} ms, {_outcome(name, text)}: {name}")
+    print(f"slowest {slowest:.1f} ms; 1 000 000 steps of a loop take {least_ms(_steps):.0f} ms of this machine now")
     return slowest
 
 
