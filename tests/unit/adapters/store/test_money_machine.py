@@ -89,6 +89,25 @@ class MoneyMachine(RuleBasedStateMachine):
         self.run(self._burst([self._topped(who, yuan, key) for _ in range(20)]))
         assert sum(1 for name in self.paid if name == key) <= 1
 
+    @rule(who=WHO, parts=st.lists(st.tuples(st.integers(1, 40), st.booleans()), min_size=2, max_size=5))
+    def given_back(self, who: str, parts: list[tuple[int, bool]]) -> None:
+        """A payment is refunded and taken back by several people at once, from a wallet that has more than it."""
+        key = fresh_name("paid")
+        self.run(self._burst([self._topped(who, 50, key), self._manual(who, 20)]))
+        if key in self.paid:
+            payment = self.paid[key][0]
+            acts = [
+                self._refund_of(who, payment, yuan) if back else self._correct_of(who, payment, yuan)
+                for yuan, back in parts
+            ]
+            self.run(self._burst(acts))
+
+    @rule(who=WHO, yuan=AMOUNTS, paid=st.lists(AMOUNTS, min_size=1, max_size=4))
+    def owing(self, who: str, yuan: int, paid: list[int]) -> None:
+        """A debt, and payments at once that pay it off."""
+        self.run(self._burst([self._debt(who, yuan, "deposit")]))
+        self.run(self._burst([self._topped(who, amount, fresh_name("owed")) for amount in paid]))
+
     @invariant()
     def holds(self) -> None:
         if hasattr(self, "till"):
@@ -131,7 +150,9 @@ class MoneyMachine(RuleBasedStateMachine):
 
     async def _refund(self, tenant: str, yuan: int, to_source: bool) -> None:
         payments = sorted(payment for payment, _ in self.paid.values())
-        payment = payments[-1] if to_source and payments else ""
+        await self._refund_of(tenant, payments[-1] if to_source and payments else "", yuan)
+
+    async def _refund_of(self, tenant: str, payment: str, yuan: int) -> None:
         wish = {"tenant": tenant, "payment": payment, "amount_nano": yuan * YUAN, "channel": "cash"}
         outcome = self._asked(await self.till.desk.refund(self.site, wish, self.till.caller()))
         self.refunds[outcome.body["refund"]] = (tenant, yuan)
@@ -173,8 +194,10 @@ class MoneyMachine(RuleBasedStateMachine):
         payments = sorted(payment for payment, _ in self.paid.values())
         if not payments:
             return
+        await self._correct_of(tenant, payments[place % len(payments)], yuan)
+
+    async def _correct_of(self, tenant: str, payment: str, yuan: int | None) -> None:
         amount_nano = None if yuan is None else yuan * YUAN
-        payment = payments[place % len(payments)]
         outcome = await self.till.desk.correct(self.site, tenant, payment, amount_nano, self.till.caller())
         if self._asked(outcome).body["state"] == "done":
             self.cash += outcome.body["amount_nano"] // YUAN
