@@ -22,9 +22,7 @@ from rules.state import RuleState
 from twin.core.accrual import accept
 from twin.core.incidents import OF_BREAKERS
 from twin.core.model import (
-    SHUT,
     BreakerTwin,
-    CloseIntent,
     GatewayTwin,
     Group,
     Incident,
@@ -33,6 +31,7 @@ from twin.core.model import (
     Register,
     TenantTwin,
 )
+from twin.core.revival import LastCommand, revived_breaker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -161,6 +160,7 @@ class _Facts:
         self.points = {row[0]: unpack(bytes(row[1])) for row in await _named(tx, _LAST_POINTS, site, meters)}
         self.accounts = {row[0]: row for row in await _named(tx, _ACCOUNTS, site, accounts)}
         self.act_heads = {row[0]: row[1] for row in await _named(tx, _ACT_HEADS, site, groups)}
+        self.generation = (await tx.fetch("SELECT generation FROM site WHERE id = ?", site))[0][0]
         names, values = in_list(tx, breakers)
         self.commands = {
             row["device"]: row for row in await tx.fetch(_COMMANDS.format(names=names), site, values, site)
@@ -213,19 +213,15 @@ class _Facts:
         return {**unsaid, **self.rules.get((scope, name), {})}
 
     def _breaker(self, name: str, *, combined: bool) -> BreakerTwin:
-        breaker = BreakerTwin(name, locks=self.locks.get(name, {}), rules=self._rules("breaker", name))
+        row = self.commands.get(name)
+        last = None
+        if row is not None:
+            last = LastCommand(row["fence"], row["target"], row["state"], row["ts"], bool(row["closed_since"]))
+        breaker = revived_breaker(name, self.locks.get(name, {}), last, self.generation)
+        breaker.rules = self._rules("breaker", name)
         breaker.params = self.params.get(("breaker", name), {})
         known = self.incidents.get(name, {})
         breaker.incidents = {kind: known[kind] for kind in known if not combined or kind in OF_BREAKERS}
-        last = self.commands.get(name)
-        if last is None:
-            return breaker
-        breaker.fence = last["fence"]
-        waits = last["target"] in SHUT or last["state"] != "verified"
-        if waits and not breaker.locks and not last["closed_since"]:
-            # We opened it, or were about to close it, and no lock is left: the wish to close outlives the store. One
-            # that has been closed since is left alone: if it is open now, somebody on site opened it.
-            breaker.close = CloseIntent({"reason": "the last lock was released"}, last["ts"])
         return breaker
 
     def _meter(self, name: str, modulus: int) -> MeterTwin:

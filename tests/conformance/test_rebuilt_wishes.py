@@ -30,7 +30,8 @@ async def test_a_breaker_that_we_opened_and_nothing_locks_still_wants_to_close(
     await ledger.post(SITE, [entry(1, lock, older), entry(2, newest)])
     groups = {group.id: group async for group in registry.rebuilt_groups(SITE)}
     breaker = groups["t-002"].breakers["br-001"]
-    assert (breaker.fence, breaker.close is not None) == (41, wishes)
+    assert breaker.fence > 41, "commands that SQL never heard of may be on their way"
+    assert (breaker.close is not None) == wishes
 
 
 async def test_a_breaker_closed_since_on_site_is_left_to_whoever_opened_it(

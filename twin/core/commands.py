@@ -113,6 +113,9 @@ def _reconcile_close(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     command = in_flight(breaker)
     if command is not None and command.target in SHUT:
         end(draft, breaker, "superseded", now, "the last lock was released")
+        if command.state == "queued" and breaker.relay == "closed":
+            breaker.close = None  # it never left the house: there is nothing to undo
+            return
         breaker.close = breaker.close or CloseIntent({"reason": "the last lock was released"}, now)
     elif command is not None:
         _send_if_queued(draft, breaker, command, now)

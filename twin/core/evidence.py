@@ -75,6 +75,8 @@ def on_relay(
     if moved and not first_word and relay == "closed" and breaker.locks.keys() == {"warning"}:
         resolve_incident(draft, breaker, "closed_locally_under_lock", now)
         release(draft, device, "warning", "on site", "confirmed at the switch", now)
+    if first_word and relay == "open" and draft.group.tenant and not breaker.locks and breaker.close is None:
+        open_incident(draft, breaker, "opened_locally", now, "found open, and nothing locks it")
     if first_word or not breaker.locks:
         reconcile(draft, device, now)
 
@@ -145,7 +147,8 @@ def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, c
     if relay == "closed" and breaker.locks and breaker.locks.keys() != {"warning"}:
         detail = f"closed on site ({cause or 'cause not told'}) under {', '.join(breaker.locks)}"
         open_incident(draft, breaker, "closed_locally_under_lock", now, detail)
-    elif relay == "open" and not breaker.locks:
+    elif relay == "open" and not breaker.locks and (breaker.close is None or cause in BY_HAND):
+        breaker.close = None  # whoever opened it on site is not fought with an older wish
         open_incident(draft, breaker, "opened_locally", now, cause or "cause not told")
     elif relay == "closed":
         resolve_incident(draft, breaker, "opened_locally", now)

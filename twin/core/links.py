@@ -60,6 +60,22 @@ def on_link(draft: Draft, message: LinkChanged, now: int) -> None:
                 reconcile(draft, name, now)
 
 
+def heard(draft: Draft, device: str, sid: str, ts: int, now: int) -> None:
+    """A live sample was taken after a meter or its gateway was told to be offline: it has come back, and the word of
+    that was lost. Without this a device that reports would wait for its commands for ever."""
+    meter = draft.meter(device)
+    if meter.conn.state == "offline":
+        _connected(draft, device, "online", sid, ts, now)
+    if meter.link is not None and meter.link.state == "offline":
+        meter.link = connect(meter.link, "online", meter.link.sid, ts)
+        react_to_connection(draft, device, now)
+    if device in draft.group.breakers:
+        breaker = draft.breaker(device)
+        if breaker.link is not None and breaker.link.state == "offline":
+            breaker.link = connect(breaker.link, "online", breaker.link.sid, ts)
+        reconcile(draft, device, now)
+
+
 def _connected(
     draft: Draft, device: str, state: str, sid: str, ts: int, now: int, versions: dict[str, str] | None = None
 ) -> None:

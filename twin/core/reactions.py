@@ -224,7 +224,9 @@ def release_rule(draft: Draft, rule_id: str, breaker: str, now: int) -> None:
     for view in (*views, View(draft, now, breaker_id=breaker)):
         state = view.owner.rules.get(rule_id)
         if state is not None:
-            keep_state(private_owner(draft, view), rule_id, released_by_operator(state, now))
+            owner = private_owner(draft, view)
+            keep_state(owner, rule_id, released_by_operator(state, now))
+            _set_wake(draft, owner, rule_id, now)  # it looks at once: its grace runs from here, whatever comes
 
 
 def approve_rule(draft: Draft, scope: str, twin: str, rule_id: str, until: int, now: int) -> bool:
@@ -287,6 +289,10 @@ def evaluate(draft: Draft, view: View, bound: BoundRule, trigger: str, now: int)
         _set_wake(draft, private_owner(draft, view), rule.id, outcome.wake_ms)
     if bound.locks_credit:
         tenant = draft.group.tenant
+        if outcome.gate == "unknown" and tenant is not None and not tenant.unseen_charges:
+            unsure = draft.tenant()
+            assert unsure is not None
+            unsure.unseen_charges = True  # a fresh reading is what it waits for, whether or not that moves the balance
         if outcome.gate in HOLDING_GATES or (tenant is not None and tenant.held):
             show_waiting(draft, rule.id, outcome, before)
     if outcome.changed or (outcome.transition and not bound.charges):

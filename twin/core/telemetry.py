@@ -14,6 +14,7 @@ from twin.core import accrual, evidence
 from twin.core.continuity import Verdict, judge
 from twin.core.effects import LateReading, ReadingQuarantined
 from twin.core.incidents import open_incident, resolve_incident
+from twin.core.links import heard
 from twin.core.model import Suspects, duplicate
 from twin.core.primary import primary, unwrap
 from twin.core.reactions import react_to_reading
@@ -57,6 +58,8 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
         meter.received_at = sample.received_at
         meter.quality = sample.q
         meter.values = {**meter.values, **sample.d}
+        if _said_to_be_away(meter, ts):
+            heard(draft, meter.id, sample.sid, ts, now)
         if "clock_behind" in meter.incidents and _clock_is_right(draft, sample, ts, now):
             resolve_incident(draft, meter, "clock_behind", now)
     react_to_reading(draft, meter.id, sample, delta, ts if live else now, live=live)
@@ -83,6 +86,13 @@ def _believed_time(draft: Draft, meter: MeterTwin, sample: Telemetry, now: int) 
     if "clock_ahead" in meter.incidents and not sample.hist:
         resolve_incident(draft, meter, "clock_ahead", now)
     return sample.ts
+
+
+def _said_to_be_away(meter: MeterTwin, ts: int) -> bool:
+    """Whether a sample of this instant contradicts what is known of the meter's connection."""
+    conn, link = meter.conn, meter.link
+    away = conn.state == "offline" and ts > conn.since
+    return away or (link is not None and link.state == "offline" and ts > link.since)
 
 
 def _clock_is_right(draft: Draft, sample: Telemetry, ts: int, now: int) -> bool:

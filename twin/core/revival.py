@@ -1,0 +1,43 @@
+"""A breaker made anew from what SQL knows of it, after the store was lost or no longer fits the ledger.
+
+Commands may have gone out that SQL never heard of, so the fence leaps: whatever still comes of them is refused once a
+new command was executed. Nothing is taken up in the middle: what was under way is decided afresh from the locks and
+the first word of the device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from twin.core.commands import FENCE_LEAP, MOST_FENCE
+from twin.core.model import SHUT, BreakerTwin, CloseIntent
+
+if TYPE_CHECKING:
+    from twin.core.model import Lock
+
+
+class LastCommand(msgspec.Struct, frozen=True):
+    """The newest command of a breaker on record, by its fence. `closed_since`: it was reported closed after that was
+    issued."""
+
+    fence: int
+    target: str
+    state: str
+    ts: int
+    closed_since: bool = False
+
+
+def revived_breaker(name: str, locks: dict[str, Lock], last: LastCommand | None, generation: int) -> BreakerTwin:
+    """A breaker with its standing locks, a fence beyond all that may be on the way, and the wish to close that outlived
+    the store: we opened it, or were about to close it, and no lock is left. One that was closed since is left alone: if
+    it is open now, somebody on site opened it. `generation` counts the rebuilds: no two of them give the same fence."""
+    breaker = BreakerTwin(name, locks=locks)
+    newest = last.fence if last is not None else 0
+    breaker.fence = min(max(newest, generation * FENCE_LEAP) + FENCE_LEAP, MOST_FENCE)
+    if last is None or locks or last.closed_since:
+        return breaker
+    if last.target in SHUT or last.state != "verified":
+        breaker.close = CloseIntent({"reason": "the last lock was released"}, last.ts)
+    return breaker
