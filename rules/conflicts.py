@@ -5,7 +5,8 @@ Three kinds are looked for among the enabled rules of all loaded rulesets:
 - `fight`: one rule locks and another releases the same lock of a breaker or valve, on the same trigger, with
   conditions that can hold together. The breaker would open and close at every message.
 - `loop`: a rule sets a parameter that its own condition reads, or that of a rule which sets one of the first rule's:
-  the rules can go round for ever.
+  the rules can go round for ever. Locks lead round as well: a rule that releases what another holds, because it reads
+  that the lock is there, while the other locks again.
 - `name`: two rulesets have a rule of the same twin and id. What one remembers about a twin is the other's as well.
 
 Whether two conditions can hold together is judged carefully and simply: each is split at `||` and `&&` into
@@ -112,38 +113,68 @@ def _common_trigger(one: Rule, other: Rule) -> str:
 
 
 def _loops(members: Sequence[_Member]) -> Iterator[Conflict]:
-    """Each set of rules that reach one another by the parameters they set and read, once."""
-    follows = {index: _next_rules(member, members) for index, member in enumerate(members)}
+    """Each set of rules that reach one another by what they set, lock and read, once."""
+    actors = [index for index, member in enumerate(members) if _moves_something(member.rule)]
+    follows = {index: _next_rules(index, actors, members) for index in actors}
     reached = {index: _reachable(index, follows) for index in follows}
     seen: set[int] = set()
-    for index, member in enumerate(members):
+    for index in actors:
         if index in seen or index not in reached[index]:
             continue
         ring = [other for other in sorted(reached[index]) if index in reached[other]]
         seen.update(ring)
-        yield Conflict("loop", _loop_message(member, ring, members), tuple(members[other].place for other in ring))
+        kinds = {type(act) for other in ring for act in _actions(members[other].rule)}
+        if SetParam in kinds or {Lock, Unlock} <= kinds:  # what is only ever locked, or only released, comes to rest
+            yield Conflict("loop", _loop_message(ring, members), tuple(members[other].place for other in ring))
 
 
-def _loop_message(first: _Member, ring: Sequence[int], members: Sequence[_Member]) -> str:
-    set_here = sorted(
-        {act.name for other in ring for act in _actions(members[other].rule) if isinstance(act, SetParam)}
-    )
-    names = ", ".join(f"p.{name}" for name in set_here)
-    if len(ring) == 1:
-        return f"rule {first.rule.id} sets {names}, which its own condition reads: it can set itself off for ever"
+def _loop_message(ring: Sequence[int], members: Sequence[_Member]) -> str:
+    acts = [act for other in ring for act in _actions(members[other].rule)]
+    names = sorted({f"p.{act.name}" for act in acts if isinstance(act, SetParam)})
+    locks = sorted({f"{act.lock} lock of the {act.target}" for act in acts if isinstance(act, (Lock, Unlock))})
     rules = ", ".join(members[other].rule.id for other in ring)
-    return f"rules {rules} set {names} and read them from each other: they can set each other off for ever"
+    if len(ring) == 1:
+        return f"rule {rules} sets {', '.join(names)}, which its own condition reads: it can set itself off for ever"
+    if not locks:
+        return (
+            f"rules {rules} set {', '.join(names)} and read them from each other: they can set each other off for ever"
+        )
+    what = " and ".join([*(f"set {name}" for name in names), *(f"move the {lock}" for lock in locks)])
+    return f"rules {rules} {what}, each because of what the other does: they can set each other off for ever"
 
 
-def _next_rules(member: _Member, members: Sequence[_Member]) -> set[int]:
-    """The rules that read a parameter which this rule sets. A tenant's parameter reaches its meters, not reversely."""
-    written = {f"p.{act.name}" for act in _actions(member.rule) if isinstance(act, SetParam)}
-    scope = member.rule.scope_twin
+def _moves_something(rule: Rule) -> bool:
+    return any(isinstance(act, (SetParam, Lock, Unlock)) for act in _actions(rule))
+
+
+def _next_rules(index: int, actors: Sequence[int], members: Sequence[_Member]) -> set[int]:
+    """The rules that look at what this rule does."""
+    member = members[index]
     return {
-        index
-        for index, other in enumerate(members)
-        if written & other.rule.paths and (scope == other.rule.scope_twin or scope == "tenant")
+        other
+        for other in actors
+        if _sets_for(member.rule, members[other].rule)
+        or (other != index and (_shows_to(member.rule, members[other].rule) or _undoes(member, members[other])))
     }
+
+
+def _sets_for(one: Rule, other: Rule) -> bool:
+    """Whether a rule sets a parameter that another reads. A tenant's parameter reaches its meters, not reversely."""
+    written = {f"p.{act.name}" for act in _actions(one) if isinstance(act, SetParam)}
+    return bool(written & other.paths) and one.scope_twin in (other.scope_twin, "tenant")
+
+
+def _shows_to(one: Rule, other: Rule) -> bool:
+    """Whether a rule moves a lock where another one looks: at the locks, or at the position that follows them."""
+    moved = {act.target for act in _actions(one) if isinstance(act, (Lock, Unlock))}
+    return any(f"{target}.{part}" in other.paths for target in moved for part in ("locks", "relay", "position"))
+
+
+def _undoes(one: _Member, other: _Member) -> bool:
+    """Whether a rule releases what another one holds, and so locks again, while both their conditions hold."""
+    released = {(act.target, act.lock) for act in _actions(one.rule) if isinstance(act, Unlock)}
+    held = {(act.target, act.lock) for act in _actions(other.rule) if isinstance(act, Lock)}
+    return bool(released & held) and _can_hold_together(one, other)
 
 
 def _reachable(start: int, follows: dict[int, set[int]]) -> set[int]:

@@ -37,10 +37,17 @@ EVENTS = frozenset(
 """What can happen to a twin beside the change of a path; a path of the model, or its beginning, is a trigger too."""
 
 MOST_PARTS = 1_000
-"""Literals, paths and operators of all expressions of a file: bounds how long it takes to load. The largest of our packs
+"""Literals, paths and operators of all expressions of a file: bounds how long it takes to load. Our largest pack
 has 81."""
 _CHARACTERS_A_PART = 4
 """What an expression with a mistake counts for, whose parts are not known: reading it has cost time as well."""
+SEEN_FROM = {
+    "meter": ("meter", "tenant"),
+    "breaker": ("breaker", "tenant", "meter"),
+    "tenant": ("tenant", "meter"),
+    "gateway": ("gateway",),
+}
+"""Rules of which twins `inhibited_by` can see, by the twin of the rule that asks: a gateway is in no tenant's group."""
 ON_UNKNOWN = ("hold", "reset", "fire")
 
 
@@ -295,9 +302,18 @@ class _RuleCompilation:
             if name not in self.whole.first_index:
                 place = ("inhibited_by", index, "rule")
                 self.problem(place, f"unknown rule {name!r}", did_you_mean(name, self.whole.rule_ids))
+            else:
+                self.check_seen(("inhibited_by", index, "rule"), name)
             equal = self.known_paths(("inhibited_by", index, "equal"), written.get("equal", ()))
             found.append(Inhibitor(name, None, equal))
         return tuple(found)
+
+    def check_seen(self, place: tuple[Any, ...], name: str) -> None:
+        """A rule that can never be seen from here would never inhibit: better to say so at once."""
+        other = self.whole.document["rules"][self.whole.first_index[name]]["scope"]["twin"]
+        if other not in SEEN_FROM.get(self.scope, ()):
+            hint = """ask the connection itself: `flag: gateway.state == "offline"`""" if other == "gateway" else ""
+            self.problem(place, f"a rule of scope {self.scope} never sees rule {name!r} of scope {other}", hint)
 
     def known_path(self, where: tuple[Any, ...], path: str) -> str:
         """A path that names something for the caller: it must exist, in whatever scope."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from twin.core.policy import BoundRule
     from twin.core.sight import RuleOwner
 
-CONNECTION = ("conn", "conn.state", "conn.since")
+CONNECTION = ("conn", "conn.state", "conn.since", "gateway", "gateway.state")
 BIRTH = ("birth",)
 _WAITING = ("pending", "deferred")
 

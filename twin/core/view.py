@@ -144,6 +144,15 @@ def _gateway(view: View) -> Any:
     return view.meter_contract.gateway or ""
 
 
+def _gateway_state(view: View) -> Any:
+    """What was last told of the gateway in front: a rule can tell its outage from one of the device alone. A gateway of
+    which nothing was told counts as online; without a gateway it is an empty text."""
+    if not _gateway(view):
+        return ""
+    link = _connections(view)[1]
+    return "offline" if link is not None and link.state == "offline" else "online"
+
+
 def _installed(view: View) -> BreakerContract:
     assert view.breaker_id is not None
     return view.draft.group.breaker_contracts[view.breaker_id]
@@ -270,6 +279,7 @@ TWIN_MODEL: dict[str, PathSpec] = {
     "meter.imax_ma": PathSpec(Type("int", "mA"), "mA", _imax(1000), METER),
     "meter.incidents": PathSpec(STRINGS, None, _incidents, METER),
     "gateway.id": PathSpec(STRING, None, _gateway, CONNECTED),
+    "gateway.state": PathSpec(STRING, None, _gateway_state, SWITCHED),
     "gateway.incidents": PathSpec(STRINGS, None, _incidents, frozenset({"gateway"})),
     "conn.state": PathSpec(STRING, None, _connection, CONNECTED),
     "conn.since": PathSpec(TIMESTAMP, None, _connected_since, CONNECTED),

@@ -96,6 +96,35 @@ def test_a_rule_that_sets_what_it_reads_is_a_loop():
     assert "rule self sets p.one, which its own condition reads" in found.message
 
 
+def test_a_rule_that_releases_because_another_holds_is_a_loop():
+    cut = rule("cut", 'account.balance < money("1")', LOCK)
+    back = rule("back", '"credit" in breaker.locks', UNLOCK, on=["breaker.locks"])
+    (found,) = [one for one in conflicts(cut, back) if one.kind == "loop"]
+    assert [place.rule for place in found.places] == ["cut", "back"]
+    assert "move the credit lock of the breaker, each because of what the other does" in found.message
+    parted = rule("back", '"credit" in breaker.locks && account.balance >= money("1")', UNLOCK, on=["breaker.locks"])
+    assert conflicts(cut, parted) == [], "both conditions never hold at once"
+
+
+def test_rules_that_lock_and_unlock_by_each_others_locks_are_a_loop():
+    load = [{"breaker.lock": {"lock": "schedule"}}]
+    ring = [
+        rule("one", '"schedule" in breaker.locks', LOCK, on=["breaker.locks"]),
+        rule("two", '"credit" in breaker.locks', load, on=["breaker.locks"]),
+    ]
+    assert conflicts(*ring) == [], "what is only ever locked comes to rest"
+    release = rule("off", '"schedule" in breaker.locks', UNLOCK, on=["breaker.locks"])
+    assert [one.kind for one in conflicts(*ring, release) if one.kind == "loop"] == ["loop"]
+
+
+def test_a_lock_that_sets_a_parameter_that_locks_is_a_loop():
+    writes = rule("writes", '"credit" in breaker.locks', [{"set_param": {"name": "one", "value": "1.00"}}])
+    locks = rule("locks", 'p.one > money("0")', LOCK)
+    (found,) = conflicts(writes, locks, params=PARAMS)
+    assert (found.kind, [place.rule for place in found.places]) == ("loop", ["writes", "locks"])
+    assert "set p.one and move the credit lock of the breaker" in found.message
+
+
 def test_rules_that_set_each_other_off_are_one_loop():
     ring = (sets("a", "one", "two"), sets("b", "two", "three"), sets("c", "three", "one"))
     (found,) = conflicts(*ring, params=PARAMS)

@@ -179,3 +179,28 @@ def test_the_fingerprint_follows_when_and_for_only():
     assert base == fingerprint(**{"for": "30s", "clear": {"for": "1m"}, "when": "reading.power_w  >\n 6000"})
     assert base != fingerprint(**{"for": "31s"})
     assert base != fingerprint(**{"for": "30s", "when": "reading.power_w > 6001"})
+
+
+@pytest.mark.parametrize(
+    ("asking", "named", "seen"),
+    [
+        ("meter", "meter", True), ("meter", "tenant", True), ("tenant", "meter", True), ("tenant", "tenant", True),
+        ("meter", "gateway", False), ("tenant", "gateway", False), ("gateway", "meter", False),
+        ("gateway", "gateway", True), ("meter", "breaker", False), ("breaker", "meter", True),
+    ],
+)  # fmt: skip
+def test_a_rule_that_can_never_be_seen_inhibits_nothing(asking, named, seen):
+    document = one_rule()
+    plain = {"on": ["clock"], "when": "true", "then": [{"alarm": {"severity": "minor"}}]}
+    document["rules"] = [
+        {"id": "other", "scope": {"twin": named}, **plain},
+        {"id": "asks", "scope": {"twin": asking}, **plain, "inhibited_by": [{"rule": "other"}]},
+    ]
+    if seen:
+        assert compile_ruleset(document, MODEL).by_id["asks"].inhibited_by
+        return
+    found = problems(document)
+    ((place, message, hint),) = found
+    assert place == "rules[1].inhibited_by[0].rule"
+    assert message == f"a rule of scope {asking} never sees rule 'other' of scope {named}"
+    assert ('gateway.state == "offline"' in hint) is (named == "gateway")

@@ -86,6 +86,28 @@ def test_a_link_that_fails_reaches_rules_about_breakers() -> None:
     assert moves(scene, "cut-off") == ["fired"]
 
 
+def test_an_outage_of_the_gateway_keeps_back_the_alarms_of_what_is_behind_it() -> None:
+    alone = {
+        "id": "alone",
+        "on": ["conn", "clock"],
+        "when": 'conn.state == "offline"',
+        "for": "5m",
+        "inhibited_by": [{"flag": 'gateway.state == "offline"'}],
+    }
+    behind = {"id": "behind", "on": ["gateway.state"], "when": 'gateway.state == "offline"'}
+    scene = scene_of(alone, behind)
+    scene.play(LinkChanged("gw-01", "online", "g1", scene.now))
+    scene.play(LinkChanged("gw-01", "offline", "g1", scene.now))
+    assert moves(scene, "behind") == ["fired"]
+    scene.wait(10 * MINUTE)
+    assert moves(scene, "alone") == ["pending", "deferred"], "the gateway tells for its meters"
+    scene.play(LinkChanged("gw-01", "online", "g1", scene.now))
+    assert moves(scene, "alone")[-1] == "normal"
+    scene.play(ConnectionChanged("em-001", "offline", "s1", scene.now))
+    scene.wait(5 * MINUTE)
+    assert moves(scene, "alone")[-2:] == ["pending", "fired"], "the device alone"
+
+
 def test_a_gateway_has_rules_of_its_own() -> None:
     policy = policy_of(
         {"id": "gone", **GATEWAY, "on": ["conn", "clock"], "when": 'conn.state == "offline"', "for": "2m"}
