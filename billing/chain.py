@@ -11,6 +11,8 @@ import hashlib
 import msgspec
 
 _DOMAIN = b"twinmeter.journal/v1"
+_PREFIX = b"%d:%b" % (len(_DOMAIN), _DOMAIN)
+_DIGEST_SIZE = hashlib.sha256().digest_size
 
 GENESIS = hashlib.sha256(_DOMAIN).digest()
 """What stands in place of the previous hash before the first journal."""
@@ -53,22 +55,24 @@ def canonical(journal: JournalRecord) -> bytes:
 
 def journal_hash(prev_hash: bytes, journal: JournalRecord) -> bytes:
     """The 32-byte hash of a journal that follows `prev_hash` (GENESIS for the first)."""
-    if len(prev_hash) != hashlib.sha256().digest_size:
+    if len(prev_hash) != _DIGEST_SIZE:
         raise ValueError(f"the previous hash must have 32 bytes, found {len(prev_hash)}")
-    return hashlib.sha256(_field(_DOMAIN) + _field(prev_hash) + canonical(journal)).digest()
+    return hashlib.sha256(_PREFIX + _field(prev_hash) + canonical(journal)).digest()
 
 
 def _text(value: str) -> bytes:
     if type(value) is not str:
         raise TypeError(f"a journal's text field holds {value!r}")
-    return _field(value.encode())
+    encoded = value.encode()
+    return b"%d:%b" % (len(encoded), encoded)
 
 
 def _integer(value: int) -> bytes:
     # bool is an int to Python and a float can equal one; neither has a single decimal text.
     if type(value) is not int:
         raise TypeError(f"a journal's integer field holds {value!r}")
-    return _field(b"%d" % value)
+    digits = b"%d" % value
+    return b"%d:%b" % (len(digits), digits)
 
 
 def _field(value: bytes) -> bytes:

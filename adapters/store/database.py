@@ -64,6 +64,8 @@ _PRAGMAS = {
     "journal_size_limit": str(64 * 1024 * 1024),
 }
 _POOL_SIZE = 8
+_STREAMED = 1_000
+"""Rows fetched at a time while streaming."""
 _PROBE_CHARACTERS = 256 * 1024
 """More than any act of a person takes up."""
 
@@ -79,6 +81,10 @@ class Transaction(Protocol):
 
     async def fetch(self, sql: str, *values: Any) -> Sequence[Row]:
         """All rows of a query."""
+        ...
+
+    def stream(self, sql: str, *values: Any) -> AsyncIterator[Row]:
+        """The rows of a query one by one, however many there are: never more than a page of them is held."""
         ...
 
     async def execute(self, sql: str, *values: Any) -> None:
@@ -102,6 +108,14 @@ class SQLiteTransaction:
         """All rows of a query."""
         require_exact(values)
         return list(await self._connection.execute_fetchall(sql, values))
+
+    async def stream(self, sql: str, *values: Any) -> AsyncIterator[Row]:
+        """The rows of a query one by one."""
+        require_exact(values)
+        async with self._connection.execute(sql, values) as cursor:
+            while page := await cursor.fetchmany(_STREAMED):
+                for row in page:
+                    yield row
 
     async def execute(self, sql: str, *values: Any) -> None:
         """Run one statement."""
@@ -129,6 +143,12 @@ class PostgresTransaction:
         require_exact(values)
         rows: Sequence[Row] = await self._connection.fetch(numbered(sql), *values)
         return rows
+
+    async def stream(self, sql: str, *values: Any) -> AsyncIterator[Row]:
+        """The rows of a query one by one, by a cursor of the server."""
+        require_exact(values)
+        async for row in self._connection.cursor(numbered(sql), *values, prefetch=_STREAMED):
+            yield row
 
     async def execute(self, sql: str, *values: Any) -> None:
         """Run one statement."""

@@ -13,8 +13,9 @@ posted for good are what the anchors of past days sealed.
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -29,7 +30,7 @@ from adapters.store.verify_journals import check_journals
 from adapters.store.verify_totals import check_outbox, check_payments, check_projections, check_refused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from adapters.store.database import Database
 
@@ -76,8 +77,11 @@ async def verify_sql(
             yield error("unknown_site", f"site {site}", "the database has no such site")
             return
         for name, check in _CHECKS:
-            async for finding in check(tx, site, partial(progress or _silent, name)):
-                yield finding
+            # Closed before the transaction is, where nobody wants the rest: a statement may be under way.
+            found = cast("AsyncGenerator[Finding, None]", check(tx, site, partial(progress or _silent, name)))
+            async with aclosing(found) as findings:
+                async for finding in findings:
+                    yield finding
         if deep is not None:
             told = partial(progress or _silent, "history")
             async for finding in check_history(tx, site, told, sample=deep or None):

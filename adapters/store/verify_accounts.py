@@ -141,7 +141,7 @@ def _wrong_fact(row: Row) -> str:
 async def check_account_facts(tx: Transaction, site: str, seen: Seen) -> AsyncIterator[Finding]:
     """Corrections, refunds, debts and states of accounts agree with their journals, both ways."""
     for place, (code, sql) in enumerate(_FACTS, 1):
-        for where, kind, booked, expected in await tx.fetch(sql, site):
+        async for where, kind, booked, expected in tx.stream(sql, site):
             detail = f"{expected} is expected, {booked or 0} is booked ({kind or 'no journal'})"
             yield error(f"{code}_edited", str(where), detail)
         seen(place)
@@ -150,13 +150,13 @@ async def check_account_facts(tx: Transaction, site: str, seen: Seen) -> AsyncIt
             f"SELECT j.seq, j.reference FROM journal j WHERE j.site = ? AND j.kind = '{kind}' AND NOT EXISTS"
             f" (SELECT 1 FROM {table} p WHERE p.site = j.site AND {column} = j.seq) ORDER BY j.seq"
         )
-        for seq, reference in await tx.fetch(sql, site):
+        async for seq, reference in tx.stream(sql, site):
             if kind != "topup":
                 yield error(f"{table}_missing", f"journal {seq} ({reference})", f"its row of {table} is gone")
-    for payment, amount_nano, back in await tx.fetch(_BEYOND, site):
+    async for payment, amount_nano, back in tx.stream(_BEYOND, site):
         if int(back) > amount_nano:
             yield error("refunded_beyond", f"payment {payment}", f"{back} of {amount_nano} were given back")
-    for tenant, count, last in await tx.fetch(_STATES, site):
+    async for tenant, count, last in tx.stream(_STATES, site):
         yield error("account_state_missing", f"tenant {tenant}", f"{count} states, the last numbered {last}")
-    for approval, who in await tx.fetch(_OWN_APPROVAL, site):
+    async for approval, who in tx.stream(_OWN_APPROVAL, site):
         yield error("own_approval", f"approval {approval}", f"{who} agreed to his own request")

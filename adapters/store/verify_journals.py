@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +14,7 @@ from adapters.store.verify_finding import PAGE, Finding, Seen, error
 from billing.chain import GENESIS, JournalRecord, journal_hash
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
     from adapters.store.charge_digest import ChargeRow
     from adapters.store.database import Row, Transaction
@@ -23,11 +25,15 @@ _JOURNALS = (
 )
 _LEGS = "SELECT seq, account, amount_nano FROM leg WHERE site = ? AND seq > ? AND seq <= ? ORDER BY seq, place"
 _CHARGES = (
-    "SELECT r.journal_seq, r.meter, r.epoch, r.from_qty, r.to_qty, e.from_ts, e.to_ts, e.tenant, r.tariff, r.version,"
-    " r.month, r.period, r.tier, r.price_micro, r.amount_nano, e.estimated, r.account FROM rating r"
+    "SELECT r.meter, r.epoch, r.from_qty, r.to_qty, e.from_ts, e.to_ts, e.tenant, r.tariff, r.version,"
+    " r.month, r.period, r.tier, r.price_micro, r.amount_nano, e.estimated, r.account, r.journal_seq FROM rating r"
     " JOIN energy e ON e.site = r.site AND e.meter = r.meter AND e.epoch = r.epoch AND e.from_qty = r.from_qty"
     " WHERE r.site = ? AND r.journal_seq > ? AND r.journal_seq <= ?"
 )
+_AMOUNT, _ESTIMATED, _ACCOUNT, _SEQ = 13, 14, 15, 16
+"""Places of columns in `_CHARGES`, whose first are those of a `ChargeRow`. By place, for speed: there are millions."""
+_BREATH = 100
+"""Journals that are hashed before the connection is looked after again."""
 _ORPHAN_LEGS = (
     "SELECT l.seq, count(*) FROM leg l WHERE l.site = ? AND NOT EXISTS"
     " (SELECT 1 FROM journal j WHERE j.site = l.site AND j.seq = l.seq) GROUP BY l.seq ORDER BY l.seq"
@@ -64,23 +70,51 @@ class _Tape(msgspec.Struct):
         self.seq, self.head = row["seq"], bytes(row["hash"])
 
 
-async def check_journals(tx: Transaction, site: str, seen: Seen) -> AsyncIterator[Finding]:
+class _Page(msgspec.Struct, frozen=True):
+    """Journals by rising number, with the legs and the intervals of each."""
+
+    journals: Sequence[Row]
+    legs: defaultdict[int, list[tuple[str, int]]]
+    charges: defaultdict[int, list[Row]]
+
+
+async def _page(tx: Transaction, site: str, after: int) -> _Page:
+    page = _Page(await tx.fetch(_JOURNALS, site, after, PAGE), defaultdict(list), defaultdict(list))
+    if page.journals:
+        span = (site, after, page.journals[-1]["seq"])
+        for seq, account, amount_nano in await tx.fetch(_LEGS, *span):
+            page.legs[seq].append((account, amount_nano))
+        async for charge in tx.stream(_CHARGES, *span):
+            page.charges[charge[_SEQ]].append(charge)
+    return page
+
+
+async def _pages(tx: Transaction, site: str) -> AsyncGenerator[_Page, None]:
+    """The journal page by page; the database looks for the next one while this one is being hashed."""
+    ahead = asyncio.create_task(_page(tx, site, 0))
+    try:
+        while (page := await ahead).journals:
+            ahead = asyncio.create_task(_page(tx, site, page.journals[-1]["seq"]))
+            yield page
+    finally:
+        ahead.cancel()
+        with suppress(asyncio.CancelledError):
+            await ahead
+
+
+async def check_journals(tx: Transaction, site: str, seen: Seen) -> AsyncGenerator[Finding, None]:
     """The whole journal from its genesis to the head that the site remembers."""
     tape = _Tape(site)
-    while rows := await tx.fetch(_JOURNALS, site, tape.seq, PAGE):
-        span = (site, tape.seq, rows[-1]["seq"])
-        legs: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
-        for seq, account, amount_nano in await tx.fetch(_LEGS, *span):
-            legs[seq].append((account, amount_nano))
-        charges: defaultdict[int, list[Row]] = defaultdict(list)
-        for charge in await tx.fetch(_CHARGES, *span):
-            charges[charge["journal_seq"]].append(charge)
-        for row in rows:
-            for finding in tape.journal(row, legs[row["seq"]]):
-                yield finding
-            for finding in _check_charges(row, legs[row["seq"]], charges[row["seq"]]):
-                yield finding
-        seen(tape.seq)
+    async with aclosing(_pages(tx, site)) as pages:
+        async for page in pages:
+            for place, row in enumerate(page.journals):
+                if place % _BREATH == 0:
+                    await asyncio.sleep(0)
+                for finding in tape.journal(row, page.legs[row["seq"]]):
+                    yield finding
+                for finding in _check_charges(row, page.legs[row["seq"]], page.charges[row["seq"]]):
+                    yield finding
+            seen(tape.seq)
     head = await tx.fetch("SELECT journal_seq, journal_hash FROM site WHERE id = ?", site)
     if (head[0][0], bytes(head[0][1])) != (tape.seq, tape.head):
         detail = f"the journal ends at {tape.seq}, the site remembers {head[0][0]}: its tail was cut or replaced"
@@ -96,7 +130,7 @@ def _check_charges(journal: Row, legs: list[tuple[str, int]], charges: list[Row]
     where = f"journal {journal['seq']} ({journal['reference']})"
     owed: defaultdict[str, int] = defaultdict(int)
     for charge in charges:
-        owed[charge["account"]] += charge["amount_nano"]
+        owed[charge[_ACCOUNT]] += charge[_AMOUNT]
     for account, amount_nano in owed.items():
         booked = -sum(leg for name, leg in legs if name == account)
         if booked != amount_nano:
@@ -106,15 +140,14 @@ def _check_charges(journal: Row, legs: list[tuple[str, int]], charges: list[Row]
 
 
 def _digest_row(row: Row) -> ChargeRow:
-    values: tuple[Any, ...] = tuple(row)
-    meter, epoch, from_qty, to_qty, from_ts, to_ts, tenant = values[1:8]
-    priced = values[8:15]
-    return (meter, epoch, from_qty, to_qty, from_ts, to_ts, tenant, *priced, bool(values[15]))
+    """The columns as they were digested: SQLite keeps a boolean as 0 or 1."""
+    values: Any = (*row[:_ESTIMATED], bool(row[_ESTIMATED]))
+    return values  # type: ignore[no-any-return]
 
 
 async def _check_loose_ends(tx: Transaction, site: str) -> AsyncIterator[Finding]:
-    for seq, count in await tx.fetch(_ORPHAN_LEGS, site):
+    async for seq, count in tx.stream(_ORPHAN_LEGS, site):
         yield error("missing_journal", f"journal {seq}", f"it is gone, {count} legs of it are left")
-    for meter, epoch, from_qty, seq in await tx.fetch(_FREE_CHARGES, site):
+    async for meter, epoch, from_qty, seq in tx.stream(_FREE_CHARGES, site):
         where = f"meter {meter} epoch {epoch} interval from {from_qty}"
         yield error("uncharged", where, f"it has a price, but its journal {seq} does not exist")

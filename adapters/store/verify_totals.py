@@ -76,7 +76,7 @@ async def check_projections(tx: Transaction, site: str, seen: Seen) -> AsyncIter
         after = rows[-1][0]
         done += len(rows)
         seen(done)
-    for (account,) in await tx.fetch(_LOST_ACCOUNTS, site):
+    async for (account,) in tx.stream(_LOST_ACCOUNTS, site):
         yield error("no_account", account, "it has legs but no totals")
 
 
@@ -93,7 +93,7 @@ async def check_payments(tx: Transaction, site: str, seen: Seen) -> AsyncIterato
         after = rows[-1][5]
         done += len(rows)
         seen(done)
-    for seq, reference in await tx.fetch(_UNPAID_TOPUPS, site):
+    async for seq, reference in tx.stream(_UNPAID_TOPUPS, site):
         yield error("topup_without_payment", f"journal {seq} ({reference})", "no payment belongs to it")
 
 
@@ -111,7 +111,7 @@ async def check_outbox(tx: Transaction, site: str, seen: Seen) -> AsyncIterator[
         after = rows[-1][0]
         done += len(rows)
         seen(done)
-    for (group,) in await tx.fetch(_LOST_ACTS, site):
+    async for (group,) in tx.stream(_LOST_ACTS, site):
         yield error("outbox", f"group {group}", "it has acts but no counter")
 
 
