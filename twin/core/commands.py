@@ -111,12 +111,15 @@ def wanted_position(draft: Draft, breaker: BreakerTwin) -> Relay:
 
 def _reconcile_close(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     command = in_flight(breaker)
+    remote = draft.group.breaker_contracts[breaker.id].remote_close
     if command is not None and command.target in SHUT:
         end(draft, breaker, "superseded", now, "the last lock was released")
         if command.state == "queued" and breaker.relay == "closed":
             breaker.close = None  # it never left the house: there is nothing to undo
             return
         breaker.close = breaker.close or CloseIntent({"reason": "the last lock was released"}, now)
+    elif command is not None and command.target == "armed" and remote and breaker.close is not None:
+        end(draft, breaker, "superseded", now, "the warning is over")
     elif command is not None:
         _send_if_queued(draft, breaker, command, now)
         return
@@ -127,7 +130,6 @@ def _reconcile_close(draft: Draft, breaker: BreakerTwin, now: int) -> None:
         return
     if breaker.retry_at is not None and now < breaker.retry_at:
         return
-    remote = draft.group.breaker_contracts[breaker.id].remote_close
     wish = breaker.close
     timing = (wish.expires_ms, wish.verify_ms)
     issue(draft, breaker, "closed" if remote else "armed", wish.why, now, timing=timing)

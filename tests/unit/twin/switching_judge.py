@@ -31,6 +31,7 @@ class Judge:
     told_by_hand: dict[str, int]
     reason_to_move: dict[str, int]
     executed_open_fence: int
+    done: set[str]
 
     def _judge(self, effect, before: Group) -> None:
         if isinstance(effect, fx.CommandChanged) and effect.state in ("created", "queued"):
@@ -97,6 +98,9 @@ class Judge:
             command = self.issued.get(message.body["cmd"])
             if command is None:
                 raise Violation("the device executed a command that was never issued")
+            if command.cmd in self.done:
+                continue  # a repeat, answered from memory
+            self.done.add(command.cmd)
             if command.target == "open":
                 self.executed_open_fence = max(self.executed_open_fence, command.fence)
                 continue

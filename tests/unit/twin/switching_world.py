@@ -73,6 +73,7 @@ class World(Judge):
         self.group = Group("park-1", TENANT)
         self.issued: dict[str, fx.CommandChanged] = {}
         self.executed_open_fence = 0
+        self.done: set[str] = set()
         self.told_by_hand: dict[str, int] = {}
         self.reason_to_move: dict[str, int] = {"open": START, "closed": START}
         self.standing: set[str] = set()
