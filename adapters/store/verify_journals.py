@@ -84,7 +84,7 @@ async def _page(tx: Transaction, site: str, after: int) -> _Page:
         span = (site, after, page.journals[-1]["seq"])
         for seq, account, amount_nano in await tx.fetch(_LEGS, *span):
             page.legs[seq].append((account, amount_nano))
-        async for charge in tx.stream(_CHARGES, *span):
+        for charge in await tx.fetch(_CHARGES, *span):
             page.charges[charge[_SEQ]].append(charge)
     return page
 
