@@ -12,10 +12,11 @@ from rules.step import approved_by_operator, released_by_operator, step
 from twin.core import supply
 from twin.core.outcomes import (
     HOLDING_GATES,
+    assert_locks,
     carry_out,
     charge,
     keep_state,
-    lock_targets,
+    look_again,
     private_owner,
     record,
     show_waiting,
@@ -284,24 +285,20 @@ def evaluate(draft: Draft, view: View, bound: BoundRule, trigger: str, now: int)
     before: RuleState | None = owner.rules.get(rule.id)
     outcome = step(rule, view, before, now, trigger)
     if draft.traces is not None:
-        draft.traces.append(traced(view, bound, outcome, now))
+        draft.traces.append(traced(view, view.twin_id, bound, outcome, now))
     if outcome.wake_ms != owner.wakes.get(rule.id):
         _set_wake(draft, private_owner(draft, view), rule.id, outcome.wake_ms)
     if bound.locks_credit:
         tenant = draft.group.tenant
-        if outcome.gate == "unknown" and tenant is not None and not tenant.unseen_charges:
-            unsure = draft.tenant()
-            assert unsure is not None
-            unsure.unseen_charges = True  # a fresh reading is what it waits for, whether or not that moves the balance
+        if outcome.gate == "unknown":
+            look_again(draft)  # a fresh reading is what it waits for
         if outcome.gate in HOLDING_GATES or (tenant is not None and tenant.held):
             show_waiting(draft, rule.id, outcome, before)
     if outcome.changed or (outcome.transition and not bound.charges):
         record(draft, view, bound, before, outcome, now)
     for action in outcome.actions:
         carry_out(draft, view, bound, outcome, action, now)
-    for lock in outcome.assert_actions:
-        if not lock.lasts_ms:
-            lock_targets(draft, view, bound, lock, now)
+    assert_locks(draft, view, bound, outcome.assert_actions, now)
 
 
 def _look_up_params(draft: Draft, view: View, bound: BoundRule, owner: RuleOwner) -> None:

@@ -8,9 +8,9 @@ import msgspec
 
 if TYPE_CHECKING:
     from rules.language.tracer import Clause
+    from rules.language.values import Env
     from rules.state import Step
     from twin.core.policy import BoundRule
-    from twin.core.sight import View
 
 
 class Traced(msgspec.Struct, frozen=True, eq=False):
@@ -37,12 +37,12 @@ class Traced(msgspec.Struct, frozen=True, eq=False):
         return found
 
 
-def traced(view: View, bound: BoundRule, outcome: Step, now: int) -> Traced:
-    """Put one evaluation aside."""
+def traced(env: Env, twin: str, bound: BoundRule, outcome: Step, now: int) -> Traced:
+    """Put one evaluation of a twin aside."""
     rule = bound.rule
     raw: list[Any] = []
     if rule.where is not None:
-        rule.where.record(view, raw)
+        rule.where.record(env, raw)
     for level in rule.levels:
-        level.when.record(view, raw)
-    return Traced(bound, view.twin_id, now, outcome.gate, raw)
+        level.when.record(env, raw)
+    return Traced(bound, twin, now, outcome.gate, raw)
