@@ -8,7 +8,6 @@ import msgspec
 
 if TYPE_CHECKING:
     from rules.language.tracer import Clause
-    from rules.language.values import Env
     from rules.state import Step
     from twin.core.policy import BoundRule
 
@@ -37,8 +36,8 @@ class Traced(msgspec.Struct, frozen=True, eq=False):
         return found
 
 
-def traced(env: Env, twin: str, bound: BoundRule, outcome: Step, now: int) -> Traced:
-    """Put one evaluation of a twin aside."""
+def traced(env: Any, twin: str, bound: BoundRule, outcome: Step, now: int) -> Traced:
+    """Put one evaluation of a twin aside; `env` is what its expressions read."""
     rule = bound.rule
     raw: list[Any] = []
     if rule.where is not None:
