@@ -30,6 +30,7 @@ from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
 from adapters.store.bill_reads import SqlBills
 from adapters.store.books import SqlBooks
+from adapters.store.contacts import SqlContacts
 from adapters.store.database import Database, DatabaseURLError, open_database
 from adapters.store.explained_lines import SqlExplanations
 from adapters.store.gauges import SqlGauges
@@ -298,7 +299,9 @@ class Platform:
         fresh = RedisTwinStore(self.redis, cache_groups=0)
         commands = CommandDispatcher(self.stream, fresh, self.applier, self.publisher, self.clock)
         book = SqlNoticeBook(self.database, self.clock.now)
-        notices = NoticeSender(self.stream, self.notifier, book, AlarmGroups(fresh, self.policies))
+        notices = NoticeSender(
+            self.stream, self.notifier, book, AlarmGroups(fresh, self.policies), SqlContacts(self.database)
+        )
         return {
             "ledger": ConsumerLoop(self.stream, ledger, worker),
             "commands": ConsumerLoop(self.stream, commands, worker),

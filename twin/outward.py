@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from twin.contacts import Addressees
 from twin.core.effects import NotificationWanted
 
 if TYPE_CHECKING:
@@ -52,10 +53,10 @@ class Publisher(Protocol):
 
 
 class NoticeBook(Protocol):
-    """Which notices were delivered, with proof."""
+    """Which notices were delivered, with proof. Each has one recipient (`NotificationWanted.by_recipient`)."""
 
     async def was_told(self, site: str, notice: NotificationWanted) -> bool:
-        """Whether this very notice (tenant, template, ts) was delivered before."""
+        """Whether this very notice (tenant, template, ts, twin, to) was delivered before."""
         ...
 
     async def told(self, site: str, notice: NotificationWanted, proof: str) -> None:
@@ -81,8 +82,11 @@ class NoticeBook(Protocol):
 class Notifier(Protocol):
     """Tells people: log, mail, SMS, WeChat."""
 
-    async def notify(self, site: str, tenant: str, template: str, data: Mapping[str, Any]) -> str:
-        """Deliver one notice; returns the channel's own id for it as proof. Raises when it was not delivered."""
+    async def notify(
+        self, site: str, tenant: str, template: str, data: Mapping[str, Any], addressees: Addressees = ...
+    ) -> str:
+        """Deliver one notice about a tenant to whom it is for (left out: to the tenant); returns the channel's own id
+        for it as proof. Raises when it was not delivered."""
         ...
 
 

@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from twin.contacts import OPERATOR as OPERATOR
+from twin.contacts import TENANT as TENANT
+from twin.contacts import Addressees as Addressees
+from twin.contacts import Contacts as Contacts
+from twin.contacts import Person as Person
 from twin.core.effects import AnyEffect
 from twin.core.messages import Act
 from twin.core.model import BreakerContract, Contract, Group, MeterContract

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from twin.core.effects import NotificationWanted
 
 _SETTLE = (
-    "INSERT INTO notification (site, tenant, template, ts, data, state, attempts, proof, settled_ts)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (site, tenant, template, ts) DO UPDATE SET"
+    "INSERT INTO notification (site, tenant, template, ts, twin, recipient, channels, data, state, attempts, proof,"
+    " settled_ts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (site, tenant, template, ts, twin, recipient) DO UPDATE SET"
     " state = excluded.state, attempts = notification.attempts + excluded.attempts, proof = excluded.proof,"
     " settled_ts = excluded.settled_ts"
 )
@@ -27,24 +28,21 @@ _SHELF = (
     "SELECT severity, until_ts, who, reason FROM alarm_shelf WHERE site = ? AND rule = ? AND twin = ?"
     " AND until_ts > ? AND (ended_ts IS NULL OR ended_ts > ?)"
 )
-_LEADER = "SELECT tenant, template, ts FROM notice_group WHERE site = ? AND together = ?"
+_LEADER = "SELECT tenant, template, ts, twin, recipient FROM notice_group WHERE site = ? AND together = ?"
 _LEAD = (
-    "INSERT INTO notice_group (site, together, tenant, template, ts) VALUES (?, ?, ?, ?, ?)"
+    "INSERT INTO notice_group (site, together, tenant, template, ts, twin, recipient) VALUES (?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (site, together) DO UPDATE SET tenant = excluded.tenant, template = excluded.template,"
-    " ts = excluded.ts"
+    " ts = excluded.ts, twin = excluded.twin, recipient = excluded.recipient"
+)
+_TOLD = (
+    "SELECT 1 FROM notification WHERE site = ? AND tenant = ? AND template = ? AND ts = ? AND twin = ?"
+    " AND recipient = ? AND state = 'delivered'"
 )
 
 
 async def was_told(database: Database, site: str, notice: NotificationWanted) -> bool:
-    """Whether this very notice (tenant, template, ts) was delivered before."""
-    rows = await database.fetch(
-        "SELECT 1 FROM notification WHERE site = ? AND tenant = ? AND template = ? AND ts = ? AND state = 'delivered'",
-        site,
-        notice.tenant,
-        notice.template,
-        notice.ts,
-    )
-    return bool(rows)
+    """Whether this very notice (tenant, template, ts, twin, recipient) was delivered before."""
+    return bool(await database.fetch(_TOLD, site, *_identity(notice)))
 
 
 async def told(database: Database, site: str, notice: NotificationWanted, proof: str, now: int) -> None:
@@ -73,7 +71,7 @@ async def shelf_of(database: Database, site: str, twin: str, notice: Notificatio
 
 async def leader_of(database: Database, site: str, notice: NotificationWanted, together: str, *, within_ms: int) -> str:
     """Which notice tells for the group of this one; an empty text where this one does, which is recorded at once."""
-    mine = (notice.tenant, notice.template, notice.ts)
+    mine = _identity(notice)
     async with database.write() as tx:
         rows = await tx.fetch(_LEADER, site, together)
         leader = tuple(rows[0]) if rows else None
@@ -88,6 +86,10 @@ async def leader_of(database: Database, site: str, notice: NotificationWanted, t
 async def _settle(
     database: Database, site: str, notice: NotificationWanted, state: str, attempts: int, proof: str, now: int
 ) -> None:
-    key = (site, notice.tenant, notice.template, notice.ts)
+    key = (site, *_identity(notice), as_json(notice.channels) if notice.channels else "")
     async with database.write() as tx:
         await tx.execute(_SETTLE, *key, as_json(notice.data), state, attempts, proof, now)
+
+
+def _identity(notice: NotificationWanted) -> tuple[str, str, int, str, str]:
+    return (notice.tenant, notice.template, notice.ts, notice.twin, notice.to)

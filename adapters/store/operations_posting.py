@@ -72,7 +72,7 @@ TABLES: dict[str, BulkInsert] = {
     ),
     "notification": BulkInsert(
         "notification",
-        "site tenant template ts:bigint data state attempts:bigint proof settled_ts:bigint",
+        "site tenant template ts:bigint twin recipient channels data state attempts:bigint proof settled_ts:bigint",
         _ONCE,
     ),
     "webhook_call": BulkInsert(
@@ -178,8 +178,10 @@ class OperationsPosting:
 
     def notification(self, effect: fx.NotificationWanted) -> None:
         """Somebody is to be told."""
-        key = (effect.tenant, effect.template, effect.ts)
-        self.put("notification", key, *key, as_json(effect.data), "wanted", 0, "", None)
+        for notice in effect.by_recipient():
+            key = (notice.tenant, notice.template, notice.ts, notice.twin, notice.to)
+            channels = as_json(notice.channels) if notice.channels else ""
+            self.put("notification", key, *key, channels, as_json(notice.data), "wanted", 0, "", None)
 
     def webhook(self, effect: fx.WebhookWanted) -> None:
         """An outside system is to be called."""

@@ -74,7 +74,7 @@ class CreateTable(CreateModel):
 
 
 class AddColumn(AddField):
-    """Add a column to a table that exists: one that may be null, or an integer with a default."""
+    """Add a column to a table that exists: one that may be null, or an integer or a plain text with a default."""
 
     def __init__(self, model_name: str, table: str, name: str, field: Any) -> None:
         super().__init__(model_name, name, field)
@@ -100,7 +100,9 @@ class AddColumn(AddField):
         field = cast("Any", self.field)
         column = _column(engine, self.name, field)
         if not field.null:
-            column += f" DEFAULT {int(field.default)}"
+            text = isinstance(field.default, str)
+            assert not text or "'" not in field.default
+            column += f" DEFAULT '{field.default}'" if text else f" DEFAULT {int(field.default)}"
         unless = " IF NOT EXISTS" if engine == "postgres" else ""
         return f"ALTER TABLE {self.table} ADD COLUMN{unless} {column}"
 

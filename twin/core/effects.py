@@ -229,7 +229,7 @@ class SupplyStateChanged(Effect, frozen=True, omit_defaults=True, tag="supply", 
 
 
 class NotificationWanted(Effect, frozen=True, omit_defaults=True, tag="notify", tag_field="t"):
-    """Somebody is to be told. Identity: (tenant, template, ts)."""
+    """Somebody is to be told. Identity: (tenant, template, ts, twin, to)."""
 
     tenant: str
     """Of a device that nobody pays for its group, `@` and its id: only the operator can be told."""
@@ -237,10 +237,16 @@ class NotificationWanted(Effect, frozen=True, omit_defaults=True, tag="notify", 
     ts: int
     data: dict[str, Any] = {}
     to: str = "tenant"
-    """`tenant`, `operator` or `both`."""
+    """`tenant`, `operator`, `both` of them, or a group of the site's contacts."""
     channels: tuple[str, ...] = ()
     """Ways to tell; empty: all that the recipient has."""
     twin: str = ""
+
+    def by_recipient(self) -> tuple[NotificationWanted, ...]:
+        """One notice for each recipient: they are told, and proved to have been told, apart."""
+        if self.to != "both":
+            return (self,)
+        return (msgspec.structs.replace(self, to="tenant"), msgspec.structs.replace(self, to="operator"))
 
 
 class ParamChanged(Effect, frozen=True, omit_defaults=True, tag="param", tag_field="t"):

@@ -172,7 +172,8 @@ def _notify(draft: Draft, view: View, bound: BoundRule, outcome: Step, action: a
     if view.scope != "tenant":
         data[view.scope] = view.twin_id
     whose = tenant.id if tenant is not None else draft.group.id
-    draft.emit(NotificationWanted(whose, action.template, now, data, action.to, action.channels, twin=view.twin_id))
+    to = "operator" if tenant is None and action.to == "both" else action.to
+    draft.emit(NotificationWanted(whose, action.template, now, data, to, action.channels, twin=view.twin_id))
 
 
 def lock_targets(draft: Draft, view: View, bound: BoundRule, action: actions.Lock, now: int) -> None:

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from rules.actions import Notify
 from twin.core.draft import Draft
 from twin.core.view import View
 
 if TYPE_CHECKING:
     from twin.core.effects import NotificationWanted
-    from twin.core.policy import BoundRule
     from twin.ports import Entry, Policies, TwinStore
 
 TOGETHER_MS: Final = 15 * 60_000
@@ -46,12 +44,10 @@ class AlarmGroups:
             return ""
         view = View(Draft(group, policy, {}), notice.ts, meter)
         values = [str(bound.ruleset.model[path].get(view)) for path in bound.rule.group_by]
-        parts = [_recipient(bound, notice), bound.rule.id, notice.template, notice.data.get("severity", ""), *values]
+        parts = [_recipient(notice), bound.rule.id, notice.template, notice.data.get("severity", ""), *values]
         return msgspec.json.encode(parts).decode()
 
 
-def _recipient(bound: BoundRule, notice: NotificationWanted) -> str:
-    """Who is told: a tenant by its id, or a role such as `operator`."""
-    wanted = [plan.action for plan in bound.rule.actions if isinstance(plan.action, Notify)]
-    to = next((action.to for action in wanted if action.template == notice.template), "tenant")
-    return f"tenant:{notice.tenant}" if to == "tenant" else to
+def _recipient(notice: NotificationWanted) -> str:
+    """Who is told: a tenant by its id, or a role or group such as `operator`."""
+    return f"tenant:{notice.tenant}" if notice.to == "tenant" else notice.to

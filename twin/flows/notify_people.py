@@ -1,7 +1,9 @@
 """Notices: what the rules want people to know goes out through the notifier; the ledger keeps the proof of delivery.
 
-Two kinds are not told, and the record says why: those of an alarm that somebody has shelved, and those of an alarm that
-belongs to a group (`group_by`) for which another notice has told already.
+A notice goes to whom it is for and to nobody else: what the operator is to know is not sent to the tenant, also where
+it is about one. A notice to both is two, told and proved apart. Two kinds are not told, and the record says why: those
+of an alarm that somebody has shelved, and those of an alarm that belongs to a group (`group_by`) for which another
+notice has told already.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from twin.contacts import Addressees
 from twin.core.effects import NotificationWanted
 from twin.flows.group_notices import TOGETHER_MS
 
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twin.flows.group_notices import AlarmGroups
-    from twin.ports import EffectStream, Entry, NoticeBook, Notifier
+    from twin.ports import Contacts, EffectStream, Entry, NoticeBook, Notifier
 
 SUPPRESSED, GROUPED = "suppressed", "grouped"
 
@@ -26,8 +29,11 @@ class NoticeSender:
 
     name = "notices"
 
-    def __init__(self, stream: EffectStream, notifier: Notifier, book: NoticeBook, groups: AlarmGroups) -> None:
+    def __init__(
+        self, stream: EffectStream, notifier: Notifier, book: NoticeBook, groups: AlarmGroups, contacts: Contacts
+    ) -> None:
         self._stream = stream
+        self._contacts = contacts
         self._notifier = notifier
         self._book = book
         self._groups = groups
@@ -40,9 +46,10 @@ class NoticeSender:
 
     async def consume(self, site: str, entries: Sequence[Entry]) -> None:
         """Deliver each notice and record the proof; one that was told already is not told again."""
-        notices = [
+        wanted = [
             (entry, effect) for entry in entries for effect in entry.effects if isinstance(effect, NotificationWanted)
         ]
+        notices = [(entry, notice) for entry, effect in wanted for notice in effect.by_recipient()]
         names = [await self._groups.name(site, entry, notice) for entry, notice in notices]
         members = Counter(names)
         for (entry, notice), together in zip(notices, names, strict=True):
@@ -54,7 +61,9 @@ class NoticeSender:
                 self.withheld[state] += 1
                 continue
             data: dict[str, Any] = {**notice.data, "alarms": members[together]} if together else notice.data
-            proof = await self._notifier.notify(site, notice.tenant, notice.template, data)
+            people = await self._contacts.people(site, notice.tenant, notice.to)
+            addressees = Addressees(notice.to, people, notice.channels)
+            proof = await self._notifier.notify(site, notice.tenant, notice.template, data, addressees)
             await self._book.told(site, notice, proof)
             self.sent += 1
 
@@ -62,7 +71,7 @@ class NoticeSender:
         self, site: str, entry: Entry, notice: NotificationWanted, together: str
     ) -> tuple[str, str]:
         """(state, why) of a notice that is not to be told; two empty texts for one that is."""
-        twin = str(notice.data.get("meter") or entry.group)
+        twin = notice.twin or str(notice.data.get("meter") or entry.group)
         shelved = await self._book.shelf_of(site, twin, notice)
         if shelved:
             return SUPPRESSED, shelved

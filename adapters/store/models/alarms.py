@@ -63,7 +63,7 @@ class AlarmNote(Model):
 
 
 class NoticeGroup(Model):
-    """Alarms that are told together, and the newest notice (tenant, template, ts) that told for them."""
+    """Alarms that are told together, and the newest notice that told for them."""
 
     id = fields.BigIntField(primary_key=True)
     site = fields.CharField(max_length=64)
@@ -71,6 +71,8 @@ class NoticeGroup(Model):
     tenant = fields.CharField(max_length=64)
     template = fields.CharField(max_length=64)
     ts = fields.BigIntField()
+    twin = fields.CharField(max_length=72, default="")
+    recipient = fields.CharField(max_length=64, default="")
 
     class Meta:
         table = "notice_group"

@@ -23,7 +23,10 @@ class RuleChange(Model):
 
 
 class Notification(Model):
-    """Somebody is to be told; `state` is `wanted`, `delivered` or `failed`, `proof` the channel's own id for it."""
+    """Somebody is to be told; `state` is `wanted`, `delivered` or `failed`, `proof` the channel's own id for it.
+
+    `recipient` is `tenant`, `operator` or a group of contacts; `channels` as JSON, empty for all of them.
+    """
 
     id = fields.BigIntField(primary_key=True)
     site = fields.CharField(max_length=64)
@@ -35,10 +38,13 @@ class Notification(Model):
     attempts = fields.BigIntField()
     proof = fields.TextField()
     settled_ts = fields.BigIntField(null=True)
+    twin = fields.CharField(max_length=72, default="")
+    recipient = fields.CharField(max_length=64, default="")
+    channels = fields.TextField(default="")
 
     class Meta:
         table = "notification"
-        unique_together = (("site", "tenant", "template", "ts"),)
+        unique_together = (("site", "tenant", "template", "ts", "twin", "recipient"),)
         indexes = (("site", "state"),)
 
 

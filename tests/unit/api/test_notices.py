@@ -8,8 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 from ruamel.yaml import YAML
 
+from adapters.notify.log_notifier import LogNotifier
+from adapters.store.contacts import SqlContacts
 from adapters.store.ledger import SqlNoticeBook
 from tests.unit.api import parks
 from tests.unit.api.parks import SITE
@@ -19,7 +22,7 @@ from twin.core.messages import ConnectionChanged, Tick
 from twin.flows.group_notices import AlarmGroups
 from twin.flows.import_site import import_site
 from twin.flows.notify_people import NoticeSender
-from twin.ports import SiteDocument
+from twin.ports import Addressees, Entry, Person, SiteDocument
 
 PACK = Path(__file__).parents[3] / "rules" / "packs" / "device-health.yaml"
 METERS = 200
@@ -31,12 +34,14 @@ class Told:
 
     def __init__(self) -> None:
         self.notices: list[tuple[str, str, dict[str, Any]]] = []
+        self.addressees: list[Addressees] = []
         self.fails = False
 
-    async def notify(self, site: str, tenant: str, template: str, data: Any) -> str:
+    async def notify(self, site: str, tenant: str, template: str, data: Any, addressees: Addressees) -> str:
         if self.fails:
             raise ConnectionError("the channel is away")
         self.notices.append((tenant, template, dict(data)))
+        self.addressees.append(addressees)
         return f"told:{len(self.notices)}"
 
 
@@ -74,7 +79,7 @@ async def outage(stage: Stage) -> Stage:
 
 def sender(stage: Stage, told: Told) -> NoticeSender:
     book = SqlNoticeBook(stage.database, stage.clock.now)
-    return NoticeSender(stage.stream, told, book, AlarmGroups(stage.store, stage.policies))
+    return NoticeSender(stage.stream, told, book, AlarmGroups(stage.store, stage.policies), SqlContacts(stage.database))
 
 
 async def consume(stage: Stage, by: NoticeSender, *, count: int = 500) -> int:
@@ -141,3 +146,69 @@ async def test_a_shelved_alarm_is_not_told_and_the_record_says_why(outage: Stage
     rows = await outage.database.fetch("SELECT tenant, proof FROM notification WHERE state = 'suppressed'")
     assert [row[0] for row in rows] == [f"t-m-{METERS:03d}"]
     assert "by lin: gateway is replaced" in rows[0][1]
+
+
+OFFICE = Person("Office", "+86 21 5555 0100")
+NIGHT = Person("Night watch", email="night@example.com", language="zh")
+
+
+async def with_people(stage: Stage) -> SqlContacts:
+    document = parks.document()
+    contacts = {
+        "operator": [{"person": OFFICE.person, "phone": OFFICE.phone}],
+        "night-watch": [{"person": NIGHT.person, "email": NIGHT.email, "language": "zh"}],
+    }
+    tenants = [dict(entry) for entry in document.site["tenants"]]
+    tenants[0] |= {"contact": {"person": "Wang", "phone": "+86 139 0000 0000"}, "language": "zh"}
+    body = {**document.site, "contacts": contacts, "tenants": tenants}
+    await import_site(stage, msgspec.structs.replace(document, site=body), who="test")  # type: ignore[arg-type]
+    return SqlContacts(stage.database)
+
+
+async def test_a_notice_reaches_whom_it_is_for_and_nobody_else(stage: Stage) -> None:
+    contacts = await with_people(stage)
+    tenant = parks.document().site["tenants"][0]["id"]
+    wang = Person("Wang", "+86 139 0000 0000", language="zh")
+    assert await contacts.people(SITE, tenant, "tenant") == (wang,)
+    assert await contacts.people(SITE, tenant, "operator") == (OFFICE,)
+    assert await contacts.people(SITE, tenant, "night-watch") == (NIGHT,)
+    assert await contacts.people(SITE, tenant, "nobody-knows") == (OFFICE,), "an unknown group falls to the operator"
+    assert await contacts.people(SITE, "t-nobody", "tenant") == ()
+    told = Told()
+    both = NotificationWanted(tenant, "overload", START, {"rule": "r"}, "both", ("sms",), twin="em-001")
+    watch = NotificationWanted(tenant, "overload", START, {"rule": "r"}, "night-watch", twin="em-001")
+    by = sender(stage, told)
+    for _ in range(2):
+        await by.consume(SITE, [Entry("1-1", tenant, (both, watch))])
+    assert told.addressees == [
+        Addressees("tenant", (wang,), ("sms",)),
+        Addressees("operator", (OFFICE,), ("sms",)),
+        Addressees("night-watch", (NIGHT,)),
+    ], "once each, though the entry came twice"
+    rows = await stage.database.fetch("SELECT recipient, twin, channels FROM notification ORDER BY id")
+    assert [tuple(row) for row in rows] == [
+        ("tenant", "em-001", '["sms"]'), ("operator", "em-001", '["sms"]'), ("night-watch", "em-001", "")
+    ]  # fmt: skip
+
+
+async def test_two_meters_of_a_tenant_at_one_instant_are_two_notices(stage: Stage) -> None:
+    told = Told()
+    one = NotificationWanted("t-001", "overload", START, {"rule": "r", "meter": "em-001"}, twin="em-001")
+    other = NotificationWanted("t-001", "overload", START, {"rule": "r", "meter": "em-002"}, twin="em-002")
+    for entry in (Entry("1-1", "t-001", (one, other)), Entry("1-2", "t-001", (other,))):
+        await sender(stage, told).consume(SITE, [entry])
+    assert [data["meter"] for _, _, data in told.notices] == ["em-001", "em-002"]
+
+
+async def test_the_log_shows_who_is_told() -> None:
+    notifier = LogNotifier()
+    with structlog.testing.capture_logs() as lines:
+        proof = await notifier.notify(
+            SITE, "t-001", "overload", {"rule": "r"}, Addressees("operator", (OFFICE,), ("sms",))
+        )
+        other = await notifier.notify(SITE, "t-001", "overload", {"rule": "r"})
+    assert lines[0]["to"] == "operator"
+    assert lines[0]["people"] == [{"person": "Office", "phone": "+86 21 5555 0100"}]
+    assert lines[0]["channels"] == ["sms"]
+    assert (lines[1]["to"], lines[1]["people"]) == ("tenant", [])
+    assert proof != other
