@@ -30,6 +30,7 @@ from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
 from adapters.store.bill_reads import SqlBills
 from adapters.store.books import SqlBooks
+from adapters.store.consents import SqlConsents
 from adapters.store.contacts import SqlContacts
 from adapters.store.database import Database, DatabaseURLError, open_database
 from adapters.store.explained_lines import SqlExplanations
@@ -67,6 +68,7 @@ from twin.flows.ingest_batch import Ingest
 from twin.flows.keep_books import BookKeeper
 from twin.flows.notify_people import NoticeSender
 from twin.flows.policies import CompiledPolicies
+from twin.flows.prove_warnings import ProvingBook
 from twin.flows.pump_timers import TimerPump
 from twin.flows.rebuild_twins import rebuild_where_needed
 from twin.flows.record_history import RECORDED_VERBS, Recorder
@@ -181,6 +183,7 @@ class Platform:
         self.meters = SqlMeters(database)
         self.alarms = SqlAlarms(database)
         self.held_firings = SqlHeldFirings(database)
+        self.consents = SqlConsents(database)
         self.tokens = SqlTokens(database)
         self.books = SqlBooks(database)
         self.gauges = SqlGauges(database)
@@ -298,7 +301,7 @@ class Platform:
         # The effect is in the stream before whoever committed it has taken note, so a remembered twin may be too old.
         fresh = RedisTwinStore(self.redis, cache_groups=0)
         commands = CommandDispatcher(self.stream, fresh, self.applier, self.publisher, self.clock)
-        book = SqlNoticeBook(self.database, self.clock.now)
+        book = ProvingBook(SqlNoticeBook(self.database, self.clock.now), self.applier, self.clock)
         notices = NoticeSender(
             self.stream, self.notifier, book, AlarmGroups(fresh, self.policies), SqlContacts(self.database)
         )

@@ -13,9 +13,9 @@ import msgspec
 
 from api.settings import ENVIRONMENT, SECRETS, Settings
 from docs import http_page, schema_pages
+from docs.disconnect_page import disconnect_page
 from rules.language.kinds import Type
 from rules.language.values import PathSpec
-from twin.core.disconnect import STATES, TABLE, diagram
 from twin.core.view import TWIN_MODEL
 
 FOLDER = Path(__file__).parent
@@ -44,7 +44,7 @@ SETTINGS = {
 def pages() -> dict[str, str]:
     """Path below docs/ -> text of every generated page."""
     made = {
-        "disconnect.md": _disconnect(),
+        "disconnect.md": disconnect_page(),
         "twin-model.md": _twin_model(),
         "settings.md": _settings(),
         "http.md": http_page.page(),
@@ -59,28 +59,6 @@ def stale() -> list[str]:
     wrong = [name for name, text in made.items() if not (FOLDER / name).exists() or (FOLDER / name).read_text() != text]
     there = {str(path.relative_to(FOLDER)) for path in (FOLDER / "contract").glob("*.md")}
     return sorted({*wrong, *(there - made.keys())})
-
-
-def _disconnect() -> str:
-    words = [f"| `{state}` | {meaning} |" for state, meaning in STATES.items()]
-    rows = [f"| {n} | {'any' if row.state == '*' else f'`{row.state}`'} | {row.when.replace('_', ' ')} | `{row.then}` |"
-            for n, row in enumerate(TABLE, 1)]  # fmt: skip
-    return "\n".join([
-        "# Where a tenant stands: the disconnect state machine",
-        "",
-        "The table in `twin/core/disconnect.py` derives one word from the facts about a prepaid tenant: balance bands, locks,",
-        "commands under way and what the relay reports. It switches nothing itself: rules place and release locks, locks cause",
-        "commands, devices report relays. Each move is recorded with the balance at that instant.",
-        "",
-        "| state | meaning |", "|---|---|", *words, "",
-        "```mermaid", diagram().rstrip(), "```", "",
-        "## The table",
-        "",
-        "Rows are tried from the top; the first whose state and fact match moves the machine, until none does. Their order is",
-        "the priority of the reasons: safety before a person before arrears.",
-        "",
-        "| | from | when | to |", "|---|---|---|---|", *rows, "",
-    ])  # fmt: skip
 
 
 def _twin_model() -> str:

@@ -77,6 +77,14 @@ _INCIDENTS = (
 )
 """Open incidents of devices; those of the ledger are no twin's to heal."""
 _PARAMS = "SELECT scope, twin, name, value FROM rule_param WHERE site = ? AND twin {names} AND value IS NOT NULL"
+_WARNED = (
+    "SELECT n.tenant, min(n.settled_ts) FROM notification n WHERE n.site = ? AND n.tenant {names}"
+    " AND n.state = 'delivered' AND n.recipient = 'tenant'"
+    " AND n.template IN ('arrears_warning', 'low_balance', 'warning_cut')"
+    " AND n.settled_ts > COALESCE((SELECT max(c.ts) FROM supply_change c WHERE c.site = n.site AND c.tenant = n.tenant"
+    " AND c.state_after = 'NORMAL'), 0) GROUP BY n.tenant"
+)
+"""The first warning that was delivered since the balance last was in order."""
 _RULES = (
     "SELECT r.rule, r.twin, r.record FROM rule_change r JOIN"
     " (SELECT rule, twin, max(id) AS id FROM rule_change WHERE site = ? AND twin {names} GROUP BY rule, twin) newest"
@@ -159,6 +167,8 @@ class _Facts:
         self.chains = {row[0]: row for row in await _named(tx, _CHAINS, site, meters)}
         self.points = {row[0]: unpack(bytes(row[1])) for row in await _named(tx, _LAST_POINTS, site, meters)}
         self.accounts = {row[0]: row for row in await _named(tx, _ACCOUNTS, site, accounts)}
+        tenants = [item.contract.id for item in contracts if item.contract]
+        self.warned = {row[0]: row[1] for row in await _named(tx, _WARNED, site, tenants)}
         self.act_heads = {row[0]: row[1] for row in await _named(tx, _ACT_HEADS, site, groups)}
         self.generation = (await tx.fetch("SELECT generation FROM site WHERE id = ?", site))[0][0]
         names, values = in_list(tx, breakers)
@@ -244,6 +254,7 @@ class _Facts:
     def _tenant(self, name: str, state: tuple[str, int]) -> TenantTwin:
         twin = TenantTwin(name, state=state[0], state_since=state[1], rules=self._rules("tenant", name))
         twin.params = self.params.get(("tenant", name), {})
+        twin.warned_at = self.warned.get(name) if state[0] != "NORMAL" else None
         if wallet(name) in self.accounts:
             _, twin.credits_nano, twin.credits_seq, twin.charges_nano = self.accounts[wallet(name)]
         return twin

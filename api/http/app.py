@@ -22,6 +22,7 @@ from api.http.routes import (
     alarms,
     approvals,
     books,
+    consents,
     devices,
     events,
     explaining,
@@ -101,6 +102,7 @@ TAGS: Final = {
         meters.hand_over_meters,
         meters.list_handovers,
     ),
+    "consents": (consents.get_supply, consents.take_emergency_credit, consents.confirm_warning),
     "switching": (switching.command_device, switching.place_lock, switching.release_lock),
     "watching": (
         alarms.list_alarms,

@@ -239,6 +239,14 @@ class HeldFirings(Protocol):
         ...
 
 
+class Consents(Protocol):
+    """What tenants agree to by themselves."""
+
+    async def take_emergency(self, site: str, tenant: str, *, who: str, ts: int, key: str) -> PendingAct:
+        """Record that a tenant takes the emergency credit; idempotent by (who, key)."""
+        ...
+
+
 class Meters(Protocol):
     """What people do to meters. Acts raise LookupError for an unknown site and MoneyRefusedError with a stable code."""
 
@@ -396,6 +404,8 @@ class Backend(RuleBackend, Protocol):
     def explanations(self) -> Explanations: ...
     @property
     def held_firings(self) -> HeldFirings: ...
+    @property
+    def consents(self) -> Consents: ...
     @property
     def tokens(self) -> Tokens: ...
     @property

@@ -15,6 +15,7 @@ from twin.core.commands import cancel, reconcile
 from twin.core.effects import AlarmCareChanged, ParamChanged
 from twin.core.locks import give_way, insist, place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Lock, MeterTwin, Register, TenantTwin, duplicate
+from twin.core.policy import EMERGENCY_TAKEN
 from twin.core.reactions import approve_rule, react_to_credit, release_rule, start_rules
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def on_emergency(draft: Draft, act: EmergencyTaken, now: int) -> None:
     draft.group.acts_seq = act.seq
     if arrears.take_emergency(draft, act.who, now):
         react_to_credit(draft, 0, now)
+    elif draft.group.tenant is not None and EMERGENCY_TAKEN not in draft.group.tenant.params:
+        draft.emit(ParamChanged("tenant", draft.group.tenant.id, EMERGENCY_TAKEN, now, None, who="not offered"))
 
 
 def on_warned(draft: Draft, message: WarningDelivered, now: int) -> None:

@@ -39,6 +39,8 @@ WARNINGS = frozenset({"low_balance", "arrears_warning", "warning_cut"})
 """Templates of notices whose delivery proves that a tenant was warned."""
 PREPAID_SINCE = "prepaid_since"
 """Parameter that the platform sets on a tenant that was postpaid before: the instant of the change (Unix ms)."""
+PLATFORM_PARAMS = frozenset({"notice_time", "conversion_grace", "emergency_opt_in"})
+"""Parameters that a rule file declares for its sites, and that the platform reads."""
 CONVERSION_MS = 24 * 3_600_000
 """So long after a change to prepayment nothing is cut for arrears, unless the site says otherwise."""
 

@@ -25,6 +25,8 @@ from twin.core.model import Lock
 from twin.core.sight import stands
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rules.rule import Rule
     from rules.state import RuleState, Step
     from twin.core.draft import Draft
@@ -199,11 +201,28 @@ def lock_targets(draft: Draft, view: View, bound: BoundRule, action: actions.Loc
         if action.lock in draft.group.breakers[breaker].locks or _inhibited(draft, breaker, bound):
             continue
         if outranked(action.lock, contract, now):
+            look_again(draft)  # the guarantee ends some day, whether or not the balance moves then
             continue
         if action.lock in ARREARS and not may_lock_for_money(draft.group.breaker_contracts[breaker]):
             continue
         locks.place(draft, breaker, action.lock, lock, now)
         draft.supply_dirty = True
+
+
+def assert_locks(draft: Draft, view: View, bound: BoundRule, wanted: Iterable[actions.Lock], now: int) -> None:
+    """The locks of a rule that stays fired and true must stand; one that lasts for a while has had its time."""
+    for lock in wanted:
+        if not lock.lasts_ms:
+            lock_targets(draft, view, bound, lock, now)
+
+
+def look_again(draft: Draft) -> None:
+    """Let the rules on the balance look with the next live reading, whether or not that moves the balance."""
+    tenant = draft.group.tenant
+    if tenant is not None and not tenant.unseen_charges:
+        private = draft.tenant()
+        assert private is not None
+        private.unseen_charges = True
 
 
 def _inhibited(draft: Draft, breaker: str, bound: BoundRule) -> bool:

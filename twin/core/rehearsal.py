@@ -30,7 +30,7 @@ from twin.core.model import (
     TenantTwin,
     duplicate,
 )
-from twin.core.outcomes import carry_out, lock_targets, record
+from twin.core.outcomes import assert_locks, carry_out, record
 from twin.core.policy import SitePolicy, bind
 from twin.core.sight import View
 from twin.core.valves import wire_target
@@ -88,8 +88,7 @@ class Rehearsal:
         record(draft, view, bound, before, outcome, now)
         for action in outcome.actions:
             carry_out(draft, view, bound, outcome, action, now)
-        for lock in outcome.assert_actions:
-            lock_targets(draft, view, bound, lock, now)
+        assert_locks(draft, view, bound, outcome.assert_actions, now)
         charged = _charged(self._group, draft.group) if bound.charges and outcome.actions else None
         self._group = draft.group
         found += draft.effects

@@ -25,6 +25,7 @@ from adapters.store.books import SqlBooks
 from adapters.store.database import Database, open_database
 from adapters.store.explained_lines import SqlExplanations
 from adapters.store.gauges import SqlGauges
+from adapters.store.consents import SqlConsents
 from adapters.store.held_firings import SqlHeldFirings
 from adapters.store.history import SqlHistory
 from adapters.store.ledger import SqlLedger
@@ -107,6 +108,7 @@ class Stage:
         self.meters = SqlMeters(database)
         self.alarms = SqlAlarms(database)
         self.held_firings = SqlHeldFirings(database)
+        self.consents = SqlConsents(database)
         self.tokens = SqlTokens(database)
         self.gauges = SqlGauges(database)
         self.answers = SqlAnswers(database)

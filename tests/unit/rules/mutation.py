@@ -4,8 +4,8 @@ Each mutant is the pack with one thing changed: an operator or a constant of an 
 the `for`, `clear.for`, `cooldown` and `retry` of a rule, the bound of its guard, one of its actions left out, or what
 an action carries: the severity of an alarm, the template and cooldown of a notice, the name of a lock, the value of a
 parameter. A mutant that does not compile is no mutant. One that passes every test of the pack survives and is a hole in
-them. Not mutated, because an expectation cannot see them: how soon a command expires, whom a notice goes to, and
-calendars.
+them. Not mutated, because an expectation cannot see them: how soon a command expires, whom a notice goes to, calendars, and
+parameters that no rule reads because the platform does.
 
 `python -m tests.unit.rules.mutation [PACK ...]` prints the score of each pack and its survivors.
 """
@@ -26,6 +26,7 @@ from rules.literals import is_duration, print_duration, print_money, read_durati
 from rules.ruleset import compile_ruleset
 from rules.testing import plain_model, run_test
 from tests.unit.rules.twin_model import PACKS, pack
+from twin.core.arrears import PLATFORM_PARAMS
 from twin.core.rehearsal import rehearse
 from twin.core.view import TWIN_MODEL
 
@@ -109,6 +110,8 @@ def is_caught(document: Mapping[str, Any], rule: str = "") -> bool | None:
 def mutants(document: dict[str, Any]) -> Iterator[Mutant]:
     """Every mutant of a pack."""
     for name, declared in document.get("params", {}).items():
+        if name in PLATFORM_PARAMS:
+            continue
         for value in mutated_default(declared):
             yield changed(document, ("params", name, "default"), value)
     for index, rule in enumerate(document["rules"]):

@@ -257,3 +257,16 @@ def test_the_params_of_a_policy_without_consent_are_as_they_were():
     scene = running(policy=make_policy(params={"emergency_credit": "3.00"}))
     assert state_of(scene).limit_nano == parse_money("3.00")
     assert not state_of(scene).opt_in
+
+
+def test_a_guarantee_that_ends_lets_a_fired_rule_lock_though_nothing_flows():
+    scene = cut_off()
+    scene.obey()
+    scene.lock("leakage")
+    change(scene, protected_until=scene.now + HOUR)
+    fired = scene.tenant.rules.get("arrears-cutoff")
+    assert fired is None or fired.state != "fired"
+    for _ in range(9):
+        scene.now += 10 * MINUTE
+        scene.sample(0, power_w=0)
+    assert set(scene.breaker.locks) == {"leakage", "credit"}
