@@ -27,6 +27,7 @@ _WIRE_NAMES = {
     "gate": "g",
     "fingerprint": "fp",
     "approved_until": "ap",
+    "told": "nt",
 }
 
 
@@ -35,8 +36,9 @@ class RuleState(msgspec.Struct, frozen=True, omit_defaults=True, rename=_WIRE_NA
 
     Instants are Unix ms, 0 for none. `level` is the rung of the severity ladder while fired. `retries` counts the
     automatic releases of the local day `retry_day` (an ordinal). `notified` is the highest rung told since
-    `notified_at`. `gate` says why a deferred rule waits. `fingerprint` ties a running `for` to its condition. Until
-    `approved_until` a person lets the waiting rule pass its guard.
+    `notified_at`; for a rule that notifies by several actions `told` holds (action, rung, instant) of each, since each
+    has a cooldown of its own. `gate` says why a deferred rule waits. `fingerprint` ties a running `for` to its
+    condition. Until `approved_until` a person lets the waiting rule pass its guard.
     """
 
     state: str = NORMAL
@@ -54,6 +56,7 @@ class RuleState(msgspec.Struct, frozen=True, omit_defaults=True, rename=_WIRE_NA
     gate: str = ""
     fingerprint: str = ""
     approved_until: int = 0
+    told: tuple[tuple[int, int, int], ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -89,4 +92,6 @@ def remembered(state: RuleState | None, now: int) -> RuleState | None:
         kept.update(retries=state.retries, retry_day=state.retry_day)
     if state.notified_at:
         kept.update(notified=state.notified, notified_at=state.notified_at)
+    if state.told:
+        kept["told"] = state.told
     return RuleState(**kept) if kept else None

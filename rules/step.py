@@ -261,32 +261,47 @@ def _repeat(rule: Rule, env: Any, state: RuleState | None, now: int, level: int)
 
 def _edge_actions(
     rule: Rule, env: Any, state: RuleState | None, now: int, level: int
-) -> tuple[tuple[Action, ...], bool]:
-    """The actions of entering a rung, and whether a notification with a cooldown is among them."""
+) -> tuple[tuple[Action, ...], tuple[int, ...]]:
+    """The actions of entering a rung, and which of the rule's actions are notifications with a cooldown among them."""
     given: list[Action] = []
-    notified = False
-    for plan in rule.actions:
+    notified: list[int] = []
+    for number, plan in enumerate(rule.actions):
         action = plan.given(env)
         if isinstance(action, Alarm) and rule.levels[level].severity:
             action = Alarm(rule.levels[level].severity, action.text)
         if isinstance(action, Notify) and action.cooldown_ms:
-            if state is not None and _already_told(state, action, now, level):
+            if state is not None and _already_told(state, number, action, now, level):
                 continue
-            notified = True
+            notified.append(number)
         given.append(action)
-    return tuple(given), notified
+    return tuple(given), tuple(notified)
 
 
-def _already_told(state: RuleState, action: Notify, now: int, level: int) -> bool:
-    return state.notified >= level and 0 < state.notified_at <= now < state.notified_at + action.cooldown_ms
+def _already_told(state: RuleState, number: int, action: Notify, now: int, level: int) -> bool:
+    highest, at = state.notified, state.notified_at
+    for other, rung, instant in state.told:
+        if other == number:
+            highest, at = rung, instant
+    return highest >= level and 0 < at <= now < at + action.cooldown_ms
 
 
-def _after_acting(rule: Rule, env: Any, state: RuleState | None, now: int, level: int, notified: bool) -> RuleState:
+def _noted(rule: Rule, state: RuleState | None, now: int, level: int, notified: tuple[int, ...]) -> dict[str, Any]:
+    """What is remembered of notifications just given out; each action of several has a cooldown of its own."""
+    if not notified:
+        return {}
+    notifying = [plan for plan in rule.actions if isinstance(plan.action, Notify)]
+    if len(notifying) == 1:
+        return {"notified": level, "notified_at": now}
+    others = () if state is None else tuple(one for one in state.told if one[0] not in notified)
+    return {"told": (*others, *((number, level, now) for number in notified))}
+
+
+def _after_acting(
+    rule: Rule, env: Any, state: RuleState | None, now: int, level: int, notified: tuple[int, ...]
+) -> RuleState:
     """What is remembered of an action: cooldowns and who was told."""
     kept = remembered(state, now) or RuleState()
-    changes: dict[str, Any] = {}
-    if notified:
-        changes.update(notified=level, notified_at=now)
+    changes: dict[str, Any] = _noted(rule, state, now, level, notified)
     if rule.cooldown is not None:
         cooldown_ms = rule.cooldown(env)
         if isinstance(cooldown_ms, int):
@@ -392,12 +407,10 @@ class _Fired:
         rises = rung > state.level
         actions, notified = _edge_actions(rule, env, state, now, rung)
         if not rises:
-            actions, notified = tuple(action for action in actions if isinstance(action, Alarm)), False
+            actions, notified = tuple(action for action in actions if isinstance(action, Alarm)), ()
         else:
             actions = tuple(action for action in actions if isinstance(action, (Alarm, Notify)))
-        moved = msgspec.structs.replace(state, level=rung)
-        if notified:
-            moved = msgspec.structs.replace(moved, notified=rung, notified_at=now)
+        moved = msgspec.structs.replace(state, level=rung, **_noted(rule, state, now, rung, notified))
         return Step(moved, True, "level_up" if rises else "level_down", actions, (), self.wake(moved))
 
     def wake(self, state: RuleState) -> int | None:

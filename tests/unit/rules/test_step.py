@@ -288,3 +288,33 @@ def test_a_notification_without_cooldown_is_sent_at_every_firing():
         assert bench.at(at, POWER, reading__power_w=7000).actions == (Notify("t"),)
         bench.at(at + 1, POWER, reading__power_w=1)
         assert bench.state is None
+
+
+def told(step):
+    return [(action.template, action.to) for action in step.actions if isinstance(action, Notify)]
+
+
+def test_inside_its_cooldown_a_notification_is_not_repeated_and_afterwards_it_is():
+    bench = Bench(one_rule(then=[{"notify": {"template": "t", "cooldown": "1h"}}]), "hot")
+    sent = []
+    for minute in (0, 20, 59, 60, 100, 125):
+        sent.append(bool(told(bench.at(minute * 60, POWER, reading__power_w=7000))))
+        bench.at(minute * 60 + 1, POWER, reading__power_w=1)
+    assert sent == [True, False, False, True, False, True]
+
+
+def test_each_of_several_notifications_has_a_cooldown_of_its_own():
+    then = [
+        {"notify": {"template": "t", "cooldown": "12h"}},
+        {"notify": {"template": "t", "to": "operator", "cooldown": "1h"}},
+    ]
+    bench = Bench(one_rule(then=then), "hot")
+    sent = {}
+    for hour in range(14):
+        sent[hour] = [to for _, to in told(bench.at(hour * 3600, POWER, reading__power_w=7000))]
+        bench.at(hour * 3600 + 1, POWER, reading__power_w=1)
+    assert sent.pop(0) == ["tenant", "operator"]
+    assert sent.pop(12) == ["tenant", "operator"], "the hourly one does not keep the daily one back"
+    assert set(map(tuple, sent.values())) == {("operator",)}
+    wire = msgspec.json.encode(bench.state)
+    assert msgspec.json.decode(wire, type=RuleState) == bench.state
