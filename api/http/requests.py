@@ -9,8 +9,16 @@ import msgspec
 Role = Literal["owner", "manager", "finance", "om", "tenant"]
 Target = Literal["open", "closed"]
 LockKind = Literal[
-    "manual", "maintenance", "credit", "warning", "schedule",
-    "overload", "malignant", "leakage", "voltage", "temperature"
+    "manual",
+    "maintenance",
+    "credit",
+    "warning",
+    "schedule",
+    "overload",
+    "malignant",
+    "leakage",
+    "voltage",
+    "temperature",
 ]
 PersonsLock = Literal["manual", "maintenance", "credit", "schedule"]
 Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=200, examples=["rewiring of the kitchen"])]

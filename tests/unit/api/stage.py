@@ -22,10 +22,10 @@ from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
 from adapters.store.bill_reads import SqlBills
 from adapters.store.books import SqlBooks
+from adapters.store.consents import SqlConsents
 from adapters.store.database import Database, open_database
 from adapters.store.explained_lines import SqlExplanations
 from adapters.store.gauges import SqlGauges
-from adapters.store.consents import SqlConsents
 from adapters.store.held_firings import SqlHeldFirings
 from adapters.store.history import SqlHistory
 from adapters.store.ledger import SqlLedger

@@ -4,7 +4,8 @@ Each mutant is the pack with one thing changed: an operator or a constant of an 
 the `for`, `clear.for`, `cooldown` and `retry` of a rule, the bound of its guard, one of its actions left out, or what
 an action carries: the severity of an alarm, the template and cooldown of a notice, the name of a lock, the value of a
 parameter. A mutant that does not compile is no mutant. One that passes every test of the pack survives and is a hole in
-them. Not mutated, because an expectation cannot see them: how soon a command expires, whom a notice goes to, calendars, and
+them. Not mutated, because an expectation cannot see them: how soon a command expires, whom a notice goes to,
+calendars, and
 parameters that no rule reads because the platform does.
 
 `python -m tests.unit.rules.mutation [PACK ...]` prints the score of each pack and its survivors.

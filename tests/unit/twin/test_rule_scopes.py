@@ -178,7 +178,8 @@ def test_rules_that_chase_each_other_come_to_rest() -> None:
     [
         ({"scope": {"twin": "tenant"}, "then": [{"charge": {"account": "tenant.account", "tariff": "meter.tariff"}}]},
          "only a rule of scope meter can charge"),
-        ({**GATEWAY, "when": "has(gateway.id)", "then": [{"valve.lock": {"lock": "credit"}}]}, "gateway has no breaker"),
+        ({**GATEWAY, "when": "has(gateway.id)", "then": [{"valve.lock": {"lock": "credit"}}]},
+         "gateway has no breaker"),
         ({**GATEWAY, "when": "account.balance < money(\"0\")"}, "cannot be read by a rule whose scope is gateway"),
         ({"then": [{"breaker.lock": {"lock": "schedule", "until": "calendar"}}]}, "needs `active`"),
     ],
