@@ -138,6 +138,15 @@ def render(record: Record, language: str, zone: tzinfo = UTC) -> str:
     return "".join(part for part in parts if part) + words["stop"]
 
 
+GATE_PASSED = {"zh": "通过", "en": "passed"}
+"""What is said where no gate stopped a rule."""
+
+
+def clause_text(clause: Clause, language: str) -> str:
+    """One clause with its values and what it gave; `language` is `zh` or `en`."""
+    return _clause(clause, _WORDS[language])
+
+
 def _clause(clause: Clause, words: dict[str, str]) -> str:
     verdict = {True: "true", False: "false", None: "unknown"}[clause.result]
     values = f"{clause.left} {clause.op} {clause.right}" if clause.op else clause.left

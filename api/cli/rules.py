@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from api.cli import rule_history, rule_versions
+from api.cli import rule_history, rule_trace, rule_versions
 from api.cli.errors import FAILED, CommandError
 from api.cli.options import InputFile, InputFiles, TimeZone
 from api.cli.rule_files import load_rules
@@ -24,6 +24,7 @@ _MORE: tuple[Callable[..., None], ...] = (
     rule_history.replay,
     rule_history.explain,
     rule_history.why,
+    rule_trace.trace,
     rule_versions.add,
     rule_versions.versions,
     rule_versions.activate,

@@ -112,30 +112,49 @@ async def _group_name(parts: Parts, site: str, twin: str) -> str:
 
 
 async def _past_moment(parts: Parts, site: str, twin: str, at: int) -> Moment:
+    past = await rewind(parts, site, twin, at, at + 1)
+    async for window in parts.history.windows(site, past.lead_ts, at + 1, past.devices):
+        await asyncio.to_thread(past.replay.feed, window.messages)
+    past.replay.finish(at)
+    group = past.side.groups.get(past.name)
+    if group is None:
+        raise UnknownTwinError(f"{twin!r} was not known at site {site} at that instant")
+    return Moment(group, past.side.policy, past.side.guards_used(at), at)
+
+
+class Rewound(msgspec.Struct, frozen=True):
+    """One group as it was a while before an instant, ready to be led up to it by the recorded messages of `devices`."""
+
+    replay: Replay
+    side: SideState
+    name: str
+    lead_ts: int
+    devices: set[str]
+
+
+async def rewind(parts: Parts, site: str, twin: str, at: int, to_ts: int, *, trace: bool = False) -> Rewound:
+    """The group of a tenant or device a day before `at`, or where the history begins; `trace` puts evaluations aside.
+
+    Raises UnknownTwinError, and HistoryMissingError unless some of `[at, to_ts)` is recorded.
+    """
     sources = await parts.registry.policy_sources(site)
     extent = await parts.history.extent(site)
     silent = extent is not None and extent.to_ts < at <= extent.to_ts + LEAD_MS
     asked = extent.to_ts if silent and extent is not None else at  # nothing came since, which is no gap
-    within(extent, asked, asked + 1, zone_of(sources))
+    within(extent, asked, max(to_ts, asked + 1), zone_of(sources))
     assert extent is not None
     lead_ts = max(at - LEAD_MS, min(extent.from_ts - 1, at))
     name = await _past_group_name(parts, site, twin, at)
-    plan = ReplayPlan(site, lead_ts, at, at + 1, sources, {}, parts.skew_ms)
+    plan = ReplayPlan(site, lead_ts, at, to_ts, sources, {}, parts.skew_ms)
     groups, acts = await load_groups(parts.past, plan, [name])
     timeline = [
         (since, compile_policy(document, skew_ms=parts.skew_ms))
-        for since, document in await parts.past.sources_between(site, lead_ts, at + 1)
+        for since, document in await parts.past.sources_between(site, lead_ts, to_ts)
     ]
+    for _, policy in timeline:
+        policy.trace = trace
     side = SideState(timeline, groups)
-    replay = Replay(site, side, groups, acts)
-    devices = devices_of_span(groups.values(), acts)
-    async for window in parts.history.windows(site, lead_ts, at + 1, devices):
-        await asyncio.to_thread(replay.feed, window.messages)
-    replay.finish(at)
-    group = side.groups.get(name)
-    if group is None:
-        raise UnknownTwinError(f"{twin!r} was not known at site {site} at that instant")
-    return Moment(group, side.policy, side.guards_used(at), at)
+    return Rewound(Replay(site, side, groups, acts), side, name, lead_ts, devices_of_span(groups.values(), acts))
 
 
 async def _past_group_name(parts: Parts, site: str, twin: str, at: int) -> str:

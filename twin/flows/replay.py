@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from twin.core.effects import AnyEffect
     from twin.core.messages import Message
     from twin.core.policy import SitePolicy
+    from twin.core.traces import Traced
     from twin.ports import PendingAct
     from twin.recorded import Recorded
 
@@ -57,6 +58,8 @@ class SideState:
         self.findings: list[Finding] = []
         self.guards: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         """Rule -> (instant, cutoffs) that were counted against its guard."""
+        self.traces: list[Traced] = []
+        """Evaluations put aside under a policy that traces; whoever wants them takes them away."""
         self.failures: list[str] = []
         self.failed = 0
         self._wakes: list[tuple[int, str]] = []
@@ -111,6 +114,8 @@ class SideState:
             return None
         after = decision.group
         self.groups[after.id] = after
+        if decision.traces:
+            self.traces += decision.traces
         if decision.effects:
             self.findings += findings_of(group, decision.effects)
             _let_commands_wait(after, decision.effects)

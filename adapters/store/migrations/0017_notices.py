@@ -38,7 +38,9 @@ class Migration(BaseMigration):
             "Notification",
             {"table": "notification", "unique_together": (_KEY,), "indexes": (("site", "state"),), "pk_attr": "id"},
         ),
-        RunStatements(sqlite=SQLITE, postgres=POSTGRES),
+        RunStatements(
+            sqlite=SQLITE, postgres=POSTGRES, both=["UPDATE notification SET recipient = 'tenant' WHERE recipient = ''"]
+        ),
         AddColumn("NoticeGroup", "notice_group", "twin", fields.CharField(max_length=72, default="")),
         AddColumn("NoticeGroup", "notice_group", "recipient", fields.CharField(max_length=64, default="")),
     ]

@@ -21,6 +21,8 @@ from twin.flows.replay_rules import HistoryMissingError, groups_of_span, prepare
 from twin.flows.replay_text import render_replay
 from twin.flows.shadow_rules import ShadowRunner
 from twin.flows.tenant_why import tenant_why
+from twin.flows.trace_rules import looks
+from twin.flows.trace_rules import render as render_looks
 from twin.ports import TopUp
 
 NAME = "residential-prepaid"
@@ -143,6 +145,28 @@ async def test_an_instant_is_asked_for_inside_what_is_known(stage: Stage, day: D
         await explain(stage, SITE, "overload", "t-001", stage.clock.now() + 1)
     with pytest.raises(HistoryMissingError, match="history of this site goes from 2026-01-05T01:00"):
         await explain(stage, SITE, "overload", "t-001", MONDAY - HOUR)
+
+
+async def test_every_look_of_a_rule_over_a_span_is_told(stage: Stage, day: Day):
+    end = stage.clock.now() + 1
+    found = await looks(stage, SITE, "overload", "em-001", MONDAY, end)
+    assert sum(look.times for look in found) == 140, "one look a reading"
+    states = [(look.gate, [clause.result for clause in look.clauses if "power_w" in clause.text]) for look in found]
+    assert ("when", [False]) in states
+    assert ("", [True]) in states
+    heavy = next(look for look in found if look.gate == "")
+    assert heavy.at in {MONDAY + number * 15 * MINUTE for number in (45, 46)}
+    assert [look.twin for look in await looks(stage, SITE, "overload", "t-001", MONDAY, end)] == ["em-001"] * len(found)
+    part = await looks(stage, SITE, "overload", "em-001", heavy.at, heavy.at + 1)
+    assert [(look.at, look.times) for look in part] == [(heavy.at, 1)]
+    text = render_looks(found, "en", stage_zone()).splitlines()
+    assert len(text) == len(found)
+    assert any("[passed]" in line and "7000 W" in line for line in text)
+    assert "[通过]" in render_looks(found, "zh", stage_zone())
+    with pytest.raises(LookupError, match="no rule 'nothing'"):
+        await looks(stage, SITE, "nothing", "em-001", MONDAY, end)
+    with pytest.raises(HistoryMissingError):
+        await looks(stage, SITE, "overload", "em-001", MONDAY - HOUR, MONDAY - MINUTE)
 
 
 async def test_a_replay_of_the_active_version_is_what_happened(stage: Stage, day: Day):
