@@ -31,7 +31,7 @@ from twin.core.model import (
     Register,
     TenantTwin,
 )
-from twin.core.revival import LastCommand, revived_breaker
+from twin.core.revival import LastCommand, look_at_everything, revived_breaker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -210,10 +210,7 @@ class _Facts:
             group.gateway.params = self.params.get(("gateway", name), {})
         if contracts.contract is not None:
             group.tenant = self._tenant(contracts.contract.id, state or ("NORMAL", 0))
-            # Money may have come in while there was no twin, and what the twin made of it may be lost: look again.
-            group.tenant.unseen_credits = any(
-                lock.rule for one in group.breakers.values() for kind, lock in one.locks.items() if kind == "credit"
-            )
+            look_at_everything(group)
         return group
 
     def _rules(self, scope: str, name: str) -> dict[str, RuleState]:

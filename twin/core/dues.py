@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from twin.core import accrual
 from twin.core.commands import next_due, on_due
-from twin.core.locks import release_ended
+from twin.core.locks import give_way, release_ended
 from twin.core.model import duplicate
-from twin.core.reactions import react_to_clock, react_to_credit
+from twin.core.reactions import react_to_clock, react_to_credit, release_rule
 
 if TYPE_CHECKING:
     from twin.core.draft import Draft
@@ -37,6 +37,9 @@ def run_due(draft: Draft, now: int) -> None:
         tenant = draft.tenant()
         assert tenant is not None
         tenant.unseen_credits = False
+        for breaker, rule_id in give_way(draft, now):
+            if rule_id:
+                release_rule(draft, rule_id, breaker, now)
         react_to_credit(draft, 0, now)
 
 

@@ -26,7 +26,9 @@ def on_birth(draft: Draft, message: Birth, now: int) -> None:
     if device not in draft.group.breakers:
         return
     learn_fence(draft, device, message.fence, now)
-    if message.relay is not None:
+    wish = draft.group.breakers[device].close
+    old = wish is not None and draft.group.breakers[device].relay is None and message.ts < wish.since
+    if message.relay is not None and not old:  # a retained birth from before a wish says nothing about it
         evidence.on_relay(draft, device, message.relay, min(message.ts, now), "birth", now, sid=message.sid)
     breaker = draft.breaker(device)
     by_hand = breaker.incidents.get("closed_locally_under_lock")

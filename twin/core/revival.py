@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from twin.core.commands import FENCE_LEAP, MOST_FENCE
+from twin.core.lock_kinds import BELOW_GUARANTEE
 from twin.core.model import SHUT, BreakerTwin, CloseIntent
 
 if TYPE_CHECKING:
-    from twin.core.model import Lock
+    from twin.core.model import Group, Lock
 
 
 class LastCommand(msgspec.Struct, frozen=True):
@@ -41,3 +42,15 @@ def revived_breaker(name: str, locks: dict[str, Lock], last: LastCommand | None,
     if last.target in SHUT or last.state != "verified":
         breaker.close = CloseIntent({"reason": "the last lock was released"}, last.ts)
     return breaker
+
+
+def look_at_everything(group: Group) -> None:
+    """What a rebuilt tenant must be asked again: money and contracts may have changed while there was no twin, and what
+    the twin made of them may be lost. At the first wake its arrears locks are looked at, and with its first live
+    reading every rule on its balance."""
+    tenant = group.tenant
+    if tenant is None:
+        return
+    tenant.unseen_charges = True
+    locks = [(kind, lock) for breaker in group.breakers.values() for kind, lock in breaker.locks.items()]
+    tenant.unseen_credits = any(lock.rule and kind in BELOW_GUARANTEE for kind, lock in locks)

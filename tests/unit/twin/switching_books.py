@@ -9,7 +9,7 @@ from twin.core import effects as fx
 from twin.core.incidents import OF_BREAKERS
 from twin.core.messages import LockPlaced, LockReleased
 from twin.core.model import Group, Incident, Lock, MeterTwin, Register, TenantTwin
-from twin.core.revival import LastCommand, revived_breaker
+from twin.core.revival import LastCommand, look_at_everything, revived_breaker
 
 BREAKER, METER, TENANT = "em-001", "em-001", "t-001"
 
@@ -82,7 +82,7 @@ class Books:
         group.tenant = TenantTwin(TENANT, self.credits_nano, self.credits_seq, self.charges_nano, *self.state)
         group.tenant.rules = self._memory("tenant")
         group.tenant.params = {name: value for name, value in self.params.items() if value is not None}
-        group.tenant.unseen_credits = any(lock.rule for kind, lock in breaker.locks.items() if kind == "credit")
+        look_at_everything(group)
         return group
 
     def standing(self) -> dict[str, Lock]:

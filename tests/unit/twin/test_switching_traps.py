@@ -234,3 +234,32 @@ def test_an_answer_to_a_command_that_gave_way_changes_nothing():
     scene.play(Birth("em-001", "s2", scene.now + 1, "closed"))
     scene.play(CommandAnswered("em-001", lost.id, "failed", scene.now + 2, reason="restarted"))
     assert scene.breaker.command.state == "created"
+
+
+def test_what_a_rebuild_lost_of_a_contract_gives_way_all_the_same():
+    scene, books = cut_off(), Books(0, 1_000)
+    for effect in scene.effects:
+        books.post(effect)
+    scene.contracts["contract"] = msgspec.structs.replace(scene.contracts["contract"], mode="postpaid")
+    scene.group = books.rebuilt(scene.contracts)
+    assert list(scene.breaker.locks) == ["credit"]
+    scene.group.wake = scene.now
+    scene.wait(1_000)
+    assert scene.breaker.locks == {}
+
+
+def test_an_old_birth_does_not_end_a_wish_that_outlived_the_store():
+    scene, books = running(), Books(0, 1_000)
+    scene.lock()
+    scene.obey()
+    for effect in scene.effects:
+        books.post(effect)
+    books.locks.clear()
+    scene.group = books.rebuilt(scene.contracts)
+    born = scene.now - HOUR
+    scene.play(Birth("em-001", scene.sid, born, "closed"))
+    assert scene.breaker.close is not None
+    scene.play(StateReported("em-001", "open", scene.now, scene.sid, "command"))
+    scene.now += 1_000
+    scene.sample(0, power_w=0)
+    assert scene.breaker.command.target == "closed"
