@@ -42,6 +42,11 @@ COMPARED = {
 }
 LOCKS = {
     "credit": ("余额不足", "the credit is used up", "充值后自动恢复。", "A top-up brings it back by itself."),
+    "warning": (
+        "余额偏低的提醒断电", "a warning that the credit is low",
+        "请在开关处按键或在手机上确认，随即恢复；稍后也会自动恢复。",
+        "Confirm at the switch or on your phone and it returns at once; it also returns by itself after a while.",
+    ),
     "overload": (
         "用电超过限额", "the load was above its limit",
         "请减少同时使用的电器；负荷正常后，请联系物业恢复。",
