@@ -1,13 +1,13 @@
 """Is one service of the platform at work? Used as the health check of its container: exit 0 or 1, with one sentence.
 
-    python deploy/healthcheck.py ingest|ledger|commands|scheduler|api
+    python deploy/healthcheck.py ingest|ledger|commands|recorder|scheduler|api
 
 Only what can be seen from outside the process is asked, so a process that hangs is found as well as one that fails:
 
 - `api`: its `/health/ready` answers;
 - `ledger`, `commands`: their consumer asked the effect stream of every site for entries within the last half minute;
 - `scheduler`: no timer of any site is overdue by more than two minutes (under a clock that is not scaled);
-- `ingest`: this container holds a connection to the broker.
+- `ingest`, `recorder`: this container holds a connection to the broker.
 
 Settings come from the environment that the service has (`TWINMETER_REDIS_URL`, `TWINMETER_MQTT_URL`, each also as
 `..._FILE`, `TWINMETER_HTTP`, `TWINMETER_CLOCK`). Key names are those of `adapters/twins/keys.py`.
@@ -96,7 +96,7 @@ def check(service: str) -> str:
     """What was seen of a healthy service. Raises UnhealthyError, RedisError, OSError or LookupError."""
     if service == "api":
         return check_api()
-    if service == "ingest":
+    if service in ("ingest", "recorder"):
         tables = (Path("/proc/net") / name for name in ("tcp", "tcp6"))
         return check_ingest("\n".join(table.read_text() for table in tables if table.exists()))
     with Redis.from_url(setting("TWINMETER_REDIS_URL"), socket_timeout=5) as redis:
@@ -104,7 +104,7 @@ def check(service: str) -> str:
             return check_scheduler(redis, time.time_ns() // 1_000_000)
         if service in ("ledger", "commands"):
             return check_consumer(redis, service)
-    raise LookupError(f"no service {service!r}: ingest, ledger, commands, scheduler or api")
+    raise LookupError(f"no service {service!r}: ingest, ledger, commands, recorder, scheduler or api")
 
 
 def main() -> int:

@@ -110,12 +110,16 @@ def _strategy(info: mi.Type) -> st.SearchStrategy[Any]:
             return INT64
         case mi.StrType():
             return st.text(max_size=12)
+        case mi.BytesType():
+            return st.binary(max_size=12)
         case mi.LiteralType(values=values):
             return st.sampled_from(values)
         case mi.UnionType(types=types):
             return st.one_of(*map(_strategy, types))
         case mi.DictType(key_type=key, value_type=value):
             return st.dictionaries(_strategy(key), _strategy(value), max_size=2)
+        case mi.TupleType(item_types=items):
+            return st.tuples(*map(_strategy, items))
         case mi.VarTupleType(item_type=item):
             return st.lists(_strategy(item), max_size=3).map(tuple)
         case mi.StructType(cls=cls, fields=fields):
