@@ -14,7 +14,7 @@ import msgspec
 
 from schemas.json_text import read_json
 from schemas.places import NODES_MAX, Fault, Places, UnreadableError
-from schemas.registry import PROBLEMS_MAX, PathTuple, Problem, path_text, problems
+from schemas.registry import PathTuple, Problem, path_text, problems
 from schemas.yaml_text import read_yaml
 
 DOCUMENT_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -67,7 +67,7 @@ def read_document(document: Path | str, source: str | None = None, kind: str = "
     except UnreadableError as error:
         raise DocumentError(name, [_problem(error.fault)]) from None
     if places.faults:
-        raise DocumentError(name, sorted(_problem(fault) for fault in places.faults)[:PROBLEMS_MAX])
+        raise DocumentError(name, sorted(_problem(fault) for fault in places.faults))
     return Document(data, name, places)
 
 

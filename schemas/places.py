@@ -10,6 +10,8 @@ PathTuple = tuple[str | int, ...]
 
 NODES_MAX: Final = 500_000
 """Most values in one document, those brought in by aliases included."""
+FAULTS_MAX: Final = 50
+"""So many faults of one text are told; more would not be read."""
 DEPTH_MAX: Final = 64
 """Deepest nesting of lists and objects."""
 
@@ -60,8 +62,9 @@ class Places(msgspec.Struct):
         return True
 
     def fault(self, path: PathTuple, line: int, column: int, message: str) -> None:
-        """Note a fault after which reading can go on."""
-        self.faults.append(Fault(path, line, column, message))
+        """Note a fault after which reading can go on; of very many the first are enough."""
+        if len(self.faults) < FAULTS_MAX:
+            self.faults.append(Fault(path, line, column, message))
 
 
 def float_advice(text: str) -> str:

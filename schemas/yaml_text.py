@@ -242,6 +242,10 @@ def _plain(text: str) -> str | int | float | bool | None:
     """The value of an unquoted scalar by the YAML 1.2 core schema; a float comes back as 0.0, nobody may use it."""
     if text in _WORDS:
         return _WORDS[text]
+    if text[0].isalpha():
+        return text
+    if len(text) < 19 and text.isascii() and text.isdigit():
+        return int(text)
     if _INT.fullmatch(text):
         if len(text) > 40:
             return _INT_MAX + 1

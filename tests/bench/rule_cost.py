@@ -45,17 +45,25 @@ TOUCHING: tuple[dict[str, Any], ...] = (
 ELSEWHERE: dict[str, Any] = {"on": ["reading.frequency_mhz"], "when": "reading.frequency_mhz < 49500"}
 
 
+RULES_A_FILE = 250
+"""More rules than a file may hold are several files."""
+
+
 def policy_of(loaded: int, *, trace: bool = False) -> SitePolicy:
     """A policy with so many rules, of which at most seven touch the readings of this module."""
     alarm = {"scope": {"twin": "meter"}, "then": [{"alarm": {"severity": "major"}}]}
     chosen = [*TOUCHING[:loaded], *[ELSEWHERE] * max(0, loaded - TOUCHED)]
-    document = {
-        "apiVersion": "twinmeter.rules/v1",
-        "ruleset": "bench",
-        "version": 1,
-        "params": {"limit_w": {"type": "int", "unit": "W", "default": 6000}},
-        "rules": [{**alarm, **rule, "id": f"rule-{number}"} for number, rule in enumerate(chosen)],
-    }
+    rules = [{**alarm, **rule, "id": f"rule-{number}"} for number, rule in enumerate(chosen)]
+    documents = [
+        {
+            "apiVersion": "twinmeter.rules/v1",
+            "ruleset": f"bench-{at}",
+            "version": 1,
+            "params": {"limit_w": {"type": "int", "unit": "W", "default": 6000}},
+            "rules": rules[at : at + RULES_A_FILE],
+        }
+        for at in range(0, len(rules), RULES_A_FILE)
+    ]
     tariff = {
         "apiVersion": "twinmeter.tariff/v1",
         "tariff": "flat",
@@ -68,7 +76,7 @@ def policy_of(loaded: int, *, trace: bool = False) -> SitePolicy:
         currency="CNY",
         interval_ms=900_000,
         tariffs={"flat": compile_tariff(tariff, str(ZONE))},
-        rulesets=[compile_ruleset(document, TWIN_MODEL)] if loaded else [],
+        rulesets=[compile_ruleset(document, TWIN_MODEL) for document in documents],
         trace=trace,
     )
 
