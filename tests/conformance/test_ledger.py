@@ -20,7 +20,6 @@ from twin.core.effects import (
     IncidentResolved,
     LockChanged,
     NotificationWanted,
-    ParamChanged,
     RuleChanged,
     SupplyStateChanged,
 )
@@ -348,33 +347,6 @@ async def test_notices_are_told_once(park: Database, ledger: SqlLedger) -> None:
 
 
 # --- rebuilding -------------------------------------------------------------------------------------------------
-
-
-async def test_parameters_that_rules_have_set_come_back(
-    park: Database, ledger: SqlLedger, registry: SqlRegistry
-) -> None:
-    def said(scope: str, twin: str, name: str, value: str | int | bool | None, ts: int = NOW) -> ParamChanged:
-        return ParamChanged(scope, twin, name, ts, value, None, "hot", 7, "hot")
-
-    await ledger.post(
-        SITE,
-        [
-            entry(1, said("meter", "em-002", "limit_w", 3_000), said("tenant", "t-002", "grace", "2h")),
-            entry(2, said("breaker", "br-001", "armed", True), said("gateway", "gw-01", "quiet", False)),
-            entry(3, said("meter", "em-002", "limit_w", 2_500, NOW + 5), said("tenant", "t-002", "low", "5.00")),
-            entry(4, said("tenant", "t-002", "low", None, NOW + 9)),
-        ],
-    )
-    await ledger.post(SITE, [entry(5, said("meter", "em-002", "limit_w", 9, NOW - 5))])
-    groups = {group.id: group async for group in registry.rebuilt_groups(SITE)}
-    group = groups["t-002"]
-    assert group.meters["em-002"].params == {"limit_w": 2_500}, "the newest, whole numbers stay whole numbers"
-    assert group.tenant is not None
-    assert group.tenant.params == {"grace": "2h"}, "what gave way is gone"
-    assert group.breakers["br-001"].params == {"armed": True}
-    assert groups["@gw-01"].gateway is not None
-    assert groups["@gw-01"].gateway.params == {"quiet": False}
-    assert groups["t-001"].meters["em-001"].params == {}, "and nobody else's"
 
 
 async def test_groups_are_rebuilt_as_sql_knows_them(park: Database, ledger: SqlLedger, registry: SqlRegistry) -> None:

@@ -1,4 +1,4 @@
-"""A rebuild keeps what a tenant or a person is waiting for: a closing, an incident's end."""
+"""A rebuild keeps what a tenant or a person is waiting for (a closing, an incident's end), and what rules have set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adapters.store.ledger import SqlLedger
 from adapters.store.registry import SqlRegistry
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE, entry
-from twin.core.effects import CommandChanged, IncidentOpened, LockChanged, RelayReported
+from twin.core.effects import CommandChanged, IncidentOpened, LockChanged, ParamChanged, RelayReported
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,30 @@ async def test_incidents_of_a_meter_with_a_relay_go_where_they_heal(
     group = {group.id: group async for group in registry.rebuilt_groups(SITE)}["t-001"]
     assert list(group.breakers["em-001"].incidents) == ["command_unverified"]
     assert list(group.meters["em-001"].incidents) == ["clock_ahead"]
+
+
+async def test_parameters_that_rules_have_set_come_back(
+    park: Database, ledger: SqlLedger, registry: SqlRegistry
+) -> None:
+    def said(scope: str, twin: str, name: str, value: str | int | bool | None, ts: int = NOW) -> ParamChanged:
+        return ParamChanged(scope, twin, name, ts, value, None, "hot", 7, "hot")
+
+    await ledger.post(
+        SITE,
+        [
+            entry(1, said("meter", "em-002", "limit_w", 3_000), said("tenant", "t-002", "grace", "2h")),
+            entry(2, said("breaker", "br-001", "armed", True), said("gateway", "gw-01", "quiet", False)),
+            entry(3, said("meter", "em-002", "limit_w", 2_500, NOW + 5), said("tenant", "t-002", "low", "5.00")),
+            entry(4, said("tenant", "t-002", "low", None, NOW + 9)),
+        ],
+    )
+    await ledger.post(SITE, [entry(5, said("meter", "em-002", "limit_w", 9, NOW - 5))])
+    groups = {group.id: group async for group in registry.rebuilt_groups(SITE)}
+    group = groups["t-002"]
+    assert group.meters["em-002"].params == {"limit_w": 2_500}, "the newest, whole numbers stay whole numbers"
+    assert group.tenant is not None
+    assert group.tenant.params == {"grace": "2h"}, "what gave way is gone"
+    assert group.breakers["br-001"].params == {"armed": True}
+    assert groups["@gw-01"].gateway is not None
+    assert groups["@gw-01"].gateway.params == {"quiet": False}
+    assert groups["t-001"].meters["em-001"].params == {}, "and nobody else's"

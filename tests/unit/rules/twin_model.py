@@ -48,9 +48,10 @@ MODEL = plain_model(
 
 
 def example() -> dict[str, Any]:
-    """The document of the example pack without its own tests but the first, fresh at every call."""
+    """The seven rules of the contract's example, of the residential pack, with its first test, fresh at every call."""
     document = pack("residential-prepaid")
-    return {**document, "tests": document["tests"][:1]}
+    rules = [rule for rule in document["rules"] if rule["id"] != "warning-cut"]
+    return {**document, "rules": rules, "tests": document["tests"][:1]}
 
 
 def pack(name: str) -> dict[str, Any]:
