@@ -9,7 +9,7 @@ import msgspec
 from api.http.bodies import Ms
 
 if TYPE_CHECKING:
-    from api.http.backend import Alarm, AlarmNote
+    from api.http.alarm_backend import Alarm, AlarmNote
 
 Severity = Literal["info", "warning", "minor", "major", "critical"]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1000, pattern=r"\S", examples=["called the electrician"])]

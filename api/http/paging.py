@@ -10,7 +10,7 @@ from litestar.params import Parameter
 from api.http.problems import invalid
 
 if TYPE_CHECKING:
-    from api.http.backend import Page
+    from api.http.alarm_backend import Page
 
 DEFAULT_LIMIT: Final = 50
 MOST: Final = 500

@@ -8,6 +8,7 @@ from litestar import Response, get, post
 from litestar.params import Parameter
 
 from api.http.acts import deliver
+from api.http.alarm_backend import Alarm
 from api.http.alarm_bodies import (
     AckRequest,
     AlarmNotePage,
@@ -20,7 +21,7 @@ from api.http.alarm_bodies import (
     alarm_row,
     note_row,
 )
-from api.http.backend import Alarm, Platform
+from api.http.backend import Platform
 from api.http.identity import Person, require
 from api.http.paging import DEFAULT_LIMIT, Cursor, Limit, page_of
 from api.http.params import IdempotencyKey, Site
