@@ -48,7 +48,7 @@ class Conditions:
         self.delay_s = 0.0
         self.jitter_s = 0.0
         self.bytes_per_s: int | None = None
-        self.held: set[Way] = set()
+        self.held: frozenset[Way] = frozenset()
         self.swallowing = False
         self.refusing = False
 
@@ -105,23 +105,23 @@ class Link:
 
     def slow(self, delay_s: float, *, jitter_s: float = 0.0) -> None:
         """Every chunk arrives so much later, and up to `jitter_s` more; 0 is as fast as ever."""
-        self._change(lambda now: (setattr(now, "delay_s", delay_s), setattr(now, "jitter_s", jitter_s)))
+        self._change(delay_s=delay_s, jitter_s=jitter_s)
 
     def throttle(self, bytes_per_s: int | None) -> None:
         """At most so many bytes a second, on each connection and way; None is as many as come."""
-        self._change(lambda now: setattr(now, "bytes_per_s", bytes_per_s))
+        self._change(bytes_per_s=bytes_per_s)
 
     def partition(self, *ways: Way) -> None:
         """Nothing passes, one way or (without a way named) both; also no farewell of either end."""
-        self._change(lambda now: now.held.update(ways or BOTH))
+        self._change(held=self._now.held | set(ways or BOTH))
 
     def swallow(self) -> None:
         """The server's machine is gone: whatever is sent to it is lost, connections are accepted and never answered."""
-        self._change(lambda now: setattr(now, "swallowing", True))
+        self._change(swallowing=True)
 
     def refuse(self) -> None:
         """Connections are reset as soon as they come; those that stand are left alone."""
-        self._change(lambda now: setattr(now, "refusing", True))
+        self._change(refusing=True)
 
     def reset(self) -> None:
         """Reset every connection that stands, towards both ends."""
@@ -131,9 +131,10 @@ class Link:
         """All is well again. Whatever was swallowed from is reset, with `reset` every other connection, too."""
         self._call(lambda: self._heal(reset))
 
-    def _change(self, change: Callable[[Conditions], object]) -> None:
+    def _change(self, **conditions: Any) -> None:
         async def apply() -> None:
-            change(self._now)
+            for name, value in conditions.items():
+                setattr(self._now, name, value)
             self._tell()
 
         self._call(apply)
