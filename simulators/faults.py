@@ -1,10 +1,12 @@
 """What goes wrong on the way from a device to the broker, by name and by seed.
 
-Three families (the names are those of the fleet scenario):
+Four families (the names are those of the fleet scenario):
 
 - `duplicate`, `reorder`, `drop`, `late`, `spike` change messages that a device sends. Each is a function from one
   message to the messages that come out, so that they compose in the order of the scenario. Births, connections and
   states are spared: their topics hold the last word, and no broker brings an older one back.
+- `lost_acks`, `lost_states` lose the answers to commands, or what a device says of its position beside them;
+  `lost_commands`, `late_commands`, `repeated_commands` change commands on their way to a device.
 - `offline`, `flapping` take a device's or a gateway's connection away during spans of time.
 - `clock_skew`, `reset`, `rollover`, `stuck_relay` change the device itself; `happenings` carries them out.
 
@@ -24,6 +26,8 @@ import msgspec
 from simulators.wire import Message
 
 WIRE_FAULTS = ("duplicate", "reorder", "drop", "late", "spike")
+COMMAND_FAULTS = ("lost_commands", "late_commands", "repeated_commands")
+LOST_VERBS = {"lost_acks": "ack", "lost_states": "state"}
 LINK_FAULTS = ("offline", "flapping")
 DEVICE_FAULTS = ("clock_skew", "reset", "rollover", "stuck_relay")
 
@@ -63,9 +67,32 @@ class WireFault(msgspec.Struct):
 
     def apply(self, message: Message) -> list[Message]:
         """What becomes of one message: none, one or several."""
+        if self.name in LOST_VERBS:
+            return [] if message.verb == LOST_VERBS[self.name] and self._befalls(message.due_ms) else [message]
         if message.retained or not self.span.holds(message.due_ms) or self.rng.random() >= self.probability:
             return [message]
         return _EFFECTS[self.name](self, message)
+
+    def arrivals(self, now_ms: int) -> list[int]:
+        """When a command that should arrive now does (ms): never, later, or more than once."""
+        if not self._befalls(now_ms):
+            return [now_ms]
+        if self.name == "lost_commands":
+            return []
+        if self.name == "late_commands":
+            return [now_ms + self.delay.draw(self.rng)]
+        return [now_ms, *(now_ms + self.delay.draw(self.rng) for _ in range(self.copies))]
+
+    def _befalls(self, now_ms: int) -> bool:
+        return self.span.holds(now_ms) and self.rng.random() < self.probability
+
+
+def arrivals(faults: Sequence[WireFault], now_ms: int) -> list[int]:
+    """When a command that is at the door of a device's link now arrives there, through faults one after another."""
+    times = [now_ms]
+    for fault in faults:
+        times = [late for at_ms in times for late in fault.arrivals(at_ms)]
+    return sorted(times)
 
 
 def apply_all(faults: Sequence[WireFault], messages: Sequence[Message]) -> list[Message]:

@@ -13,7 +13,7 @@ from simulators.devices.electricity_meter import ElectricityMeter
 from simulators.devices.gateway import Gateway
 from simulators.devices.register import RateRegisters
 from simulators.devices.water_meter import WaterMeter
-from simulators.faults import DEVICE_FAULTS, LINK_FAULTS, DelayRange, Outage, WireFault
+from simulators.faults import COMMAND_FAULTS, DEVICE_FAULTS, LINK_FAULTS, DelayRange, Outage, WireFault
 from simulators.happenings import FOREVER_MS, Meter, TimedAct, event_acts, fault_acts
 from simulators.profiles import UNITS_PER_WH, Load, load_profiles, year_begin_ms
 from simulators.scenario import Scenario, ScenarioError, duration_range, ids_of, skew_of, span_of, whole_number
@@ -134,7 +134,8 @@ class Fleet:
         if not (group["kind"] == "breaker" or group.get("relay") or group.get("valve")):
             return None
         travel_ms = duration_range(group.get("travel"), DelayRange(200, 200)).draw(rng)
-        contactor = Contactor("open" if group["kind"] == "water_meter" else "closed", travel_ms)
+        valve = group["kind"] == "water_meter"
+        contactor = Contactor("open" if valve else "closed", travel_ms, limits=bool(group.get("valve_limit")))
         contactor.position = group.get("position", contactor.flowing)
         return contactor
 
@@ -175,7 +176,7 @@ class Fleet:
         return self._rng("share", *what).sample(among, count)
 
     def _build_stations(self) -> list[Station]:
-        wire, outages, acts = self._faults()
+        wire, down, outages, acts = self._faults()
         acts += self._events()
         known = {*self._behind, *(key for key, device in self.devices.items() if isinstance(device, Gateway))}
         stations = []
@@ -194,6 +195,7 @@ class Fleet:
                     devices=behind,
                     rng=self._rng("station", key),
                     wire_faults={device: wire[device] for device in mine if device in wire},
+                    command_faults={device: down[device] for device in mine if device in down},
                     outages={device: outages[device] for device in mine if device in outages},
                     acts=[act for act in acts if act.device in mine],
                     jitter=self._jitters(behind),
@@ -210,8 +212,12 @@ class Fleet:
             device.id: spans[device.id] if spans[device.id] >= 0 else device.interval_ms // 10 for device in devices
         }
 
-    def _faults(self) -> tuple[dict[str, list[WireFault]], dict[str, list[Outage]], list[TimedAct]]:
+    def _faults(
+        self,
+    ) -> tuple[dict[str, list[WireFault]], dict[str, list[WireFault]], dict[str, list[Outage]], list[TimedAct]]:
+        """By device: faults on its way up, on its way down, its outages; and what befalls devices themselves."""
         wire: dict[str, list[WireFault]] = {}
+        down: dict[str, list[WireFault]] = {}
         outages: dict[str, list[Outage]] = {}
         acts: list[TimedAct] = []
         for index, fault in enumerate(self.scenario.faults):
@@ -226,8 +232,9 @@ class Fleet:
                     skew_ms = skew_of(fault.get("skew", "0s"))
                     acts += fault_acts(device, fault, span_of(fault, self.begin_ms), skew_ms)
                 else:
-                    wire.setdefault(device_id, []).append(self._wire_fault(fault, rng))
-        return wire, outages, acts
+                    way = down if fault["fault"] in COMMAND_FAULTS else wire
+                    way.setdefault(device_id, []).append(self._wire_fault(fault, rng))
+        return wire, down, outages, acts
 
     def _wire_fault(self, fault: dict[str, Any], rng: Random) -> WireFault:
         return WireFault(

@@ -57,6 +57,8 @@ def event_acts(device: Device, event: dict[str, Any], at_ms: int, lasts_ms: int 
     if name == "power_loss":
         span = Span(at_ms, None if lasts_ms is None else end_ms)
         return _during(device, span, device.lose_power, device.regain_power)
+    if name == "reboot":
+        return [TimedAct(at_ms, device.id, device.boot)]
     if name in ("key_open", "key_close"):
         return [TimedAct(at_ms, device.id, lambda now_ms: _press(device, name == "key_close", now_ms))]
     if name == "tamper":
@@ -88,6 +90,7 @@ def _stick(device: Device, fault: dict[str, Any], now_ms: int) -> list[Message]:
         device.contactor.set_position(position, now_ms)
         messages = device.state(now_ms, "fault")
     device.contactor.stuck = True
+    device.contactor.lying = bool(fault.get("claims"))
     if fault.get("welded"):
         device.contactor.weld(now_ms)
     return messages

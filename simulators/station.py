@@ -22,7 +22,7 @@ from typing import Any
 
 from simulators.devices.device import Device
 from simulators.devices.gateway import Gateway
-from simulators.faults import Outage, WireFault, any_down, apply_all
+from simulators.faults import Outage, WireFault, any_down, apply_all, arrivals
 from simulators.happenings import TimedAct
 from simulators.wire import Message
 
@@ -43,6 +43,7 @@ class Station:
         outages: dict[str, list[Outage]],
         acts: Sequence[TimedAct],
         jitter: dict[str, int],
+        command_faults: dict[str, list[WireFault]] | None = None,
     ) -> None:
         self.site = site
         self.devices = {device.id: device for device in devices}
@@ -51,6 +52,7 @@ class Station:
         self.modem = gateway if gateway is not None else Gateway(f"modem-{rng.getrandbits(32):08x}", rng)
         self._rng = rng
         self._faults = wire_faults
+        self._command_faults = command_faults or {}
         self._outages = outages
         self._acts = acts
         self._jitter = jitter
@@ -93,11 +95,20 @@ class Station:
 
     def receive(self, device_id: str, command: Any, now_ms: int) -> list[Message]:
         """A command document arrived for a device; returns what is to be published now."""
-        device = self.devices.get(device_id)
-        if device is not None and not any_down(self._outages.get(device_id, ()), now_ms):
-            self._emit(device_id, device.receive(command, now_ms), now_ms)
+        if device_id in self.devices:
+            for at_ms in arrivals(self._command_faults.get(device_id, ()), now_ms):
+                if at_ms > now_ms:
+                    self._plan(at_ms, device_id, lambda due_ms: self._obey(device_id, command, due_ms))
+                else:
+                    self._emit(device_id, self._obey(device_id, command, now_ms), now_ms)
             self._expect_settle(device_id, now_ms)
         return self.advance(now_ms)
+
+    def _obey(self, device_id: str, command: Any, now_ms: int) -> list[Message]:
+        """A command reaches its device, unless the device itself is out of reach."""
+        if any_down(self._outages.get(device_id, ()), now_ms):
+            return []
+        return self.devices[device_id].receive(command, now_ms)
 
     def hear_host(self, host: str, status: Any, now_ms: int) -> list[Message]:
         """A platform host said whether it listens; None withdraws it. Returns what is to be published now."""

@@ -29,7 +29,8 @@ from simulators.devices.contactor import POSITIONS, Contactor
 
 MEMORY_MAX = 256
 OPERATIONS = {"breaker.set": ("relay", POSITIONS), "valve.set": ("valve", ("open", "closed"))}
-"""By operation: the channel that shows the position, and the targets it may have."""
+"""By operation: the channel that shows the position, and the targets it may have; a valve that can be left with a
+trickle knows `limited`, too."""
 
 _UUID7 = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -71,6 +72,11 @@ class Obedience:
         self.contactor = contactor
         self.memory = memory if memory is not None else CommandMemory()
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Positions that the contactor can be told to take."""
+        return (*OPERATIONS[self.op][1], "limited") if self.contactor.limits else OPERATIONS[self.op][1]
+
     def receive(self, command: Any, now_ms: int) -> list[dict[str, Any]]:
         """Answer one command document; empty when it has no command id that an answer could name."""
         cmd = command_id(command)
@@ -90,6 +96,11 @@ class Obedience:
         reached = self.contactor.finish(now_ms)
         if reached is None or self.memory.moving is None:
             return []
+        if not reached and self.contactor.lying:
+            ack = self._end(True, "", now_ms)
+            result = self.memory.results[ack["cmd"]]
+            result.position = result.target
+            return [ack | {self.channel: result.target}]
         return [self._end(reached, "contactor did not move", now_ms)]
 
     def reboot(self, now_ms: int) -> list[dict[str, Any]]:
@@ -107,7 +118,7 @@ class Obedience:
             return "rejected", "no expiry"
         if command.get("op") != self.op:
             return "rejected", f"unknown operation {command.get('op')!r}, this device does {self.op}"[:200]
-        if command.get("target") not in OPERATIONS[self.op][1]:
+        if command.get("target") not in self.targets:
             return "rejected", f"unknown target {command.get('target')!r}"[:200]
         if not _is_int(fence):
             return "rejected", "no fence"

@@ -1,9 +1,10 @@
 """The moving part of a meter's relay, a breaker or a valve.
 
 Positions are the words of the contract as the device sees itself. A breaker or relay lets energy through when it is
-`closed`; a valve lets water through when it is `open`. `armed` is the position in which nothing flows and the consumer
-may restore supply by pressing a key. Movement takes `travel_ms`. A `stuck` contactor does not move at all; a `welded`
-one moves its indicator while its contacts stay joined, so it reports no flow and lets energy through all the same.
+`closed`; a valve lets water through when it is `open`, and a trickle when it is `limited`, which some valves know.
+`armed` is the position in which nothing flows and the consumer may restore supply by pressing a key. Movement takes
+`travel_ms`. A `stuck` contactor does not move at all; the device of a `lying` one claims that it did; a `welded` one
+moves its indicator while its contacts stay joined, so it reports no flow and lets energy through all the same.
 """
 
 from __future__ import annotations
@@ -11,29 +12,45 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-Position = Literal["open", "armed", "closed"]
+Position = Literal["open", "armed", "closed", "limited"]
 POSITIONS: tuple[Position, ...] = ("open", "armed", "closed")
+TRICKLE_MILLI = 100
+"""What a limited valve lets through of what would flow, in thousandths."""
 
 
 class Contactor:
     """Position, movement and defects of one contactor. `before_change` is called with the instant of each change."""
 
-    __slots__ = ("before_change", "flowing", "moving_to", "position", "ready_ms", "stuck", "travel_ms", "welded")
+    __slots__ = (
+        "before_change", "flowing", "limits", "lying", "moving_to", "position", "ready_ms", "stuck", "travel_ms",
+        "welded",
+    )  # fmt: skip
 
-    def __init__(self, flowing: Literal["open", "closed"] = "closed", travel_ms: int = 0) -> None:
+    def __init__(
+        self, flowing: Literal["open", "closed"] = "closed", travel_ms: int = 0, *, limits: bool = False
+    ) -> None:
         self.flowing: Position = flowing
         self.position: Position = flowing
         self.travel_ms = travel_ms
         self.moving_to: Position | None = None
         self.ready_ms = 0
+        self.limits = limits
         self.stuck = False
+        self.lying = False
         self.welded = False
         self.before_change: list[Callable[[int], object]] = []
 
     @property
     def passes(self) -> bool:
         """Whether energy or water really flows through."""
-        return self.welded or self.position == self.flowing
+        return self.share_milli > 0
+
+    @property
+    def share_milli(self) -> int:
+        """How much of what could flow does, in thousandths."""
+        if self.welded or self.position == self.flowing:
+            return 1000
+        return TRICKLE_MILLI if self.position == "limited" else 0
 
     def move(self, target: Position, now_ms: int) -> None:
         """Begin to move; `finish` ends it once `ready_ms` is reached. Arming what already flows leaves it flowing."""
@@ -69,10 +86,11 @@ class Contactor:
         self.stuck = False
 
     def repair(self, now_ms: int) -> None:
-        """Undo `stuck` and `welded`."""
+        """Undo `stuck`, `lying` and `welded`."""
         self._settle(now_ms)
         self.welded = False
         self.stuck = False
+        self.lying = False
 
     def press_key(self, now_ms: int) -> bool:
         """The consumer's key: restores supply from `armed`, cuts it while it flows. False when nothing happens."""

@@ -13,13 +13,21 @@ DAY_MS = 86_400_000
 class Register:
     """Counts a load from `start_ms` on while energy passes. Wh for electricity, litres for water.
 
-    `settle(now_ms)` must be called before anything changes whether energy passes; what has been counted is kept in
-    `UNITS_PER_WH`-ths and never rounded.
+    `share_milli` says how much of the load passes, for valves that can be limited. `settle(now_ms)` must be called
+    before anything changes what passes; what has been counted is kept in `UNITS_PER_WH`-ths and never rounded.
     """
 
-    __slots__ = ("at_ms", "load", "modulus", "opening", "passes", "units")
+    __slots__ = ("at_ms", "load", "modulus", "opening", "passes", "share_milli", "units")
 
-    def __init__(self, load: Load, opening: int, modulus: int, start_ms: int, passes: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        load: Load,
+        opening: int,
+        modulus: int,
+        start_ms: int,
+        passes: Callable[[], bool],
+        share_milli: Callable[[], int] | None = None,
+    ) -> None:
         if not 0 <= opening < modulus:
             raise ValueError(f"opening register {opening} does not fit below its modulus {modulus}")
         self.load = load
@@ -28,12 +36,15 @@ class Register:
         self.at_ms = start_ms
         self.units = 0
         self.passes = passes
+        self.share_milli = share_milli
 
     def settle(self, now_ms: int) -> int:
         """Count up to `now_ms` and return the units added; an instant already passed adds nothing."""
         if now_ms <= self.at_ms:
             return 0
         added = self.load.units_between(self.at_ms, now_ms) if self.passes() else 0
+        if added and self.share_milli is not None:
+            added = added * self.share_milli() // 1000
         self.units += added
         self.at_ms = now_ms
         return added

@@ -1,4 +1,6 @@
-"""Water meter: cumulative volume, flow, an optional valve. The valve lets water through when it is `open`."""
+"""Water meter: cumulative volume, flow, an optional valve. The valve lets water through when it is `open`, a
+trickle when it is `limited`.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ class WaterMeter(Device):
         super().__init__(device_id, rng, **options)
         self.load = load
         self.battery_mv = 3_600
-        self.register = Register(load, opening_l, modulus_l, start_ms, self.flows)
+        self.register = Register(load, opening_l, modulus_l, start_ms, self.flows, self.share_milli)
         if self.contactor is not None:
             self.contactor.before_change.append(self.register.settle)
 
@@ -41,10 +43,14 @@ class WaterMeter(Device):
         """Whether water passes the valve."""
         return self.contactor is None or self.contactor.passes
 
+    def share_milli(self) -> int:
+        """How much of what the taps ask for passes the valve, in thousandths."""
+        return 1000 if self.contactor is None else self.contactor.share_milli
+
     def channels(self, now_ms: int) -> dict[str, Any]:
         """Volume, flow, valve and battery of this instant."""
         self.register.settle(now_ms)
-        flow_lph = self.load.power_at(now_ms)[0] if self.flows() else 0
+        flow_lph = self.load.power_at(now_ms)[0] * self.share_milli() // 1000
         found: dict[str, Any] = {"volume_l": self.register.shown, "flow_lph": flow_lph, "battery_mv": self.battery_mv}
         if self.contactor is not None:
             found["valve"] = self.contactor.position

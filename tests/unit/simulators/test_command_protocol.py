@@ -145,6 +145,18 @@ def test_a_stuck_contactor_fails_and_tells_where_it_is() -> None:
     assert answers[-1].body["relay"] == "closed"
 
 
+def test_a_lying_device_claims_what_its_contactor_did_not_do() -> None:
+    device = _device(0)
+    assert device.contactor is not None
+    device.contactor.stuck = device.contactor.lying = True
+    answers = device.receive(_command(1), NOW)
+    assert _acks([m for m in answers if m.verb == "ack"]) == [("received", None), ("executed", None)]
+    assert next(m for m in answers if m.verb == "ack" and m.body["st"] == "executed").body["relay"] == "open"
+    assert next(m for m in answers if m.verb == "state").body["relay"] == "closed"
+    device.contactor.repair(NOW)
+    assert not device.contactor.lying
+
+
 def test_a_target_already_reached_is_executed() -> None:
     device = _device(0)
     assert device.contactor is not None

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from simulators.faults import WIRE_FAULTS, DelayRange, Outage, Span, WireFault, any_down, apply_all
+from simulators.faults import (
+    COMMAND_FAULTS,
+    WIRE_FAULTS,
+    DelayRange,
+    Outage,
+    Span,
+    WireFault,
+    any_down,
+    apply_all,
+    arrivals,
+)
 from simulators.wire import Message
 
 FLOW = [
@@ -104,3 +114,25 @@ def test_flapping_alternates_within_its_span_and_by_seed() -> None:
     outage = Outage(Span(1_000, 50_000), Random(1), up=DelayRange(500, 3_000), down=DelayRange(100, 900))
     assert not any_down([outage], 50_000)
     assert not any_down([outage], 10**12)
+
+
+def test_acks_and_states_are_lost_each_by_its_own_fault() -> None:
+    ack = Message("em-1", "ack", {"v": 1, "cmd": "x", "st": "executed", "ts": 1}, 0)
+    state = Message("em-1", "state", {"v": 1, "sid": "s", "ts": 1, "relay": "open"}, 0)
+    flow = [ack, state, FLOW[0]]
+    assert apply_all([_fault("lost_acks")], flow) == [state, FLOW[0]]
+    assert apply_all([_fault("lost_states")], flow) == [ack, FLOW[0]]
+    assert apply_all([_fault("lost_acks", span=Span(5))], flow) == flow
+
+
+@pytest.mark.parametrize("name", COMMAND_FAULTS)
+def test_commands_arrive_as_their_fault_says_and_readings_as_ever(name: str) -> None:
+    fault = _fault(name, span=Span(1_000, 2_000), copies=2, delay=DelayRange(5, 9))
+    times = arrivals([fault], 1_500)
+    late = [at_ms for at_ms in times if 1_505 <= at_ms <= 1_509]
+    assert {"lost_commands": (0, 0), "late_commands": (1, 1), "repeated_commands": (3, 2)}[name] == (
+        len(times),
+        len(late),
+    )
+    assert arrivals([fault], 2_000) == [2_000]
+    assert arrivals([fault, fault], 900) == [900]

@@ -253,3 +253,51 @@ def test_an_unconfirmed_message_comes_again_as_history() -> None:
     replayed = [s["seq"] for m in again if m.device == "em-01" and isinstance(m.body, list) for s in m.body]
     assert replayed == [m.body["seq"] for m in lost if m.device == "em-01" and m.verb == "tele"]
     assert all(s["hist"] for m in again if isinstance(m.body, list) for s in m.body)
+
+
+def test_a_limited_valve_lets_a_tenth_through_and_only_where_it_can() -> None:
+    wet = {"kind": "water_meter", "profile": "constant", "peak_lph": 6_000, "valve": True, "travel": "0s"}
+    groups = [
+        {"name": "a", "ids": ["wm-1"], "valve_limit": True} | wet,
+        {"name": "b", "ids": ["wm-2"]} | wet,
+    ]
+    fleet = _fleet(groups=groups)
+    begin_ms = fleet.begin_ms
+    command = {"v": 1, "cmd": "0193a5b2-7c1e-7d20-9a41-000000000001", "op": "valve.set", "target": "limited"}
+    command |= {"fence": 1, "issued": begin_ms, "exp": begin_ms + 3_600_000}
+    limited, plain = fleet.devices["wm-1"], fleet.devices["wm-2"]
+    assert [m.body["st"] for m in limited.receive(command, begin_ms) if m.verb == "ack"] == ["received", "executed"]
+    assert [m.body["st"] for m in plain.receive(command, begin_ms) if m.verb == "ack"] == ["rejected"]
+    counted = [device.channels(begin_ms + 600_000) for device in (limited, plain)]
+    assert [(found["volume_l"], found["flow_lph"]) for found in counted] == [(100, 600), (1_000, 6_000)]
+    assert counted[0]["valve"] == "limited"
+
+
+def test_commands_can_be_lost_late_or_repeated_and_a_device_can_reboot() -> None:
+    faults = [
+        {"fault": "lost_commands", "devices": ["em-01"]},
+        {"fault": "late_commands", "devices": ["em-02"], "delay": "2m"},
+        {"fault": "repeated_commands", "devices": ["em-03"], "copies": 1, "delay": "1m"},
+        {"fault": "lost_acks", "devices": ["em-04"]},
+    ]
+    fleet = _fleet(faults=faults, events=[{"event": "reboot", "devices": ["em-04"], "at": "5m"}])
+    acks: dict[str, list[tuple[str, int]]] = {}
+    said: list[Message] = []
+    for station in fleet.stations:
+        station.start(fleet.begin_ms)
+        station.connected(fleet.begin_ms)
+        for name in station.devices:
+            command = {"v": 1, "cmd": "0193a5b2-7c1e-7d20-9a41-000000000001", "op": "breaker.set", "target": "open"}
+            command |= {"fence": 1, "issued": fleet.begin_ms, "exp": fleet.begin_ms + 3_600_000}
+            said += station.receive(name, command, fleet.begin_ms)
+        for minute in range(1, 8):
+            said += station.advance(fleet.begin_ms + minute * MINUTE_MS)
+    for m in said:
+        if m.verb == "ack":
+            acks.setdefault(m.device, []).append((m.body["st"], (m.due_ms - fleet.begin_ms) // MINUTE_MS))
+    assert acks.get("em-01") is None
+    assert acks["em-02"] == [("received", 2), ("executed", 2)]
+    assert acks["em-03"] == [("received", 0), ("executed", 0), ("executed", 1)]
+    assert acks.get("em-04") is None
+    assert [m.body["relay"] for m in said if (m.device, m.verb) == ("em-04", "state")][-1] == "open"
+    assert len({m.body["sid"] for m in said if (m.device, m.verb) == ("em-04", "birth")}) == 1
