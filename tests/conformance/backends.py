@@ -1,4 +1,4 @@
-"""The stores under conformance: in memory, and on every Redis binary of this machine.
+"""The stores under conformance: in memory, in the simulation, and on every Redis binary of this machine.
 
 One backend stands for one Redis; `store()` and `stream()` make what one process would have. Redis servers are started
 once a session with the product's own configuration; tests keep apart by using sites of their own.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from adapters.twins import (
     RedisTwinStore,
     connect,
 )
+from tests.simulation.redis_client import SimRedis, SimRedisServer
 
 
 def redis_binaries() -> dict[str, str]:
@@ -98,7 +100,30 @@ class RedisBackend:
             await client.aclose()
 
 
-Backend = MemoryBackend | RedisBackend
+class SimulatedBackend:
+    """Stores and streams over one server of the simulation."""
+
+    def __init__(self) -> None:
+        self.server = SimRedisServer(lambda: time.time_ns() // 1_000_000)
+
+    def store(self, **options: Any) -> RedisTwinStore:
+        """What one process has."""
+        return RedisTwinStore(SimRedis(self.server), **options)  # type: ignore[arg-type]
+
+    def stream(self) -> RedisEffectStream:
+        """What one consumer process has."""
+        return RedisEffectStream(SimRedis(self.server, retries=0))  # type: ignore[arg-type]
+
+    async def wipe(self, site: str) -> None:
+        """Lose everything of a site."""
+        data = self.server.data
+        data.unlink(*[key for key in data.keys if key.startswith(f"{{{site}}}:")])
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+Backend = MemoryBackend | RedisBackend | SimulatedBackend
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +135,7 @@ def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
         server.stop(10)
 
 
-@pytest.fixture(params=["memory", *redis_binaries()])
+@pytest.fixture(params=["memory", "simulated", *redis_binaries()])
 async def backend(
     request: pytest.FixtureRequest, redis_servers: dict[str, RunningServer], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Backend]:
@@ -122,8 +147,10 @@ async def backend(
 
 def backend_of(
     name: str, servers: dict[str, RunningServer], tmp_path_factory: pytest.TempPathFactory
-) -> MemoryBackend | RedisBackend:
+) -> Backend:
     """The backend of that name; its server is started on first use."""
+    if name == "simulated":
+        return SimulatedBackend()
     if name == "memory":
         return MemoryBackend()
     if name not in servers:
