@@ -54,20 +54,29 @@ async def change_lock(database: Database, site: str, wish: LockWish) -> PendingA
         if known is not None:
             answer = msgspec.json.decode(known, type=dict[str, str])
             return PendingAct(site, answer["group"], decode_act(answer["act"]))
-        group = await group_of(tx, site, wish.breaker)
-        seq = await next_seq(tx, site, group)
-        said = (wish.breaker, wish.lock, wish.who, wish.why, wish.ts)
-        act = LockPlaced(seq, *said, wish.until) if wish.place else LockReleased(seq, *said)
-        pending = await append_act(tx, site, group, act)
-        until = wish.until if wish.place else None
-        stands = (site, wish.breaker, wish.lock, wish.place, wish.who, wish.why, wish.ts, until)
-        await tx.execute(_STANDING, *stands)
-        what = "lock.place" if wish.place else "lock.release"
-        after = {"lock": wish.lock, "why": wish.why, "until": until}
-        await record_audit(tx, site, [AuditEntry(wish.ts, wish.who, what, f"breaker {wish.breaker}", None, after)])
+        pending = await write_lock(tx, site, wish)
+        group, act = pending.group, pending.act
         answer_text = msgspec.json.encode({"group": group, "act": encode_act(act)}).decode()
         await remember(tx, site, scope, wish.key, digest, answer_text, wish.ts)
         return pending
+
+
+async def write_lock(tx: Transaction, site: str, wish: LockWish) -> PendingAct:
+    """Carry a wish out in a transaction that holds the site: the act, the standing lock and the audit row.
+
+    Raises LookupError for an unknown breaker. The caller sees to it that it happens once.
+    """
+    group = await group_of(tx, site, wish.breaker)
+    seq = await next_seq(tx, site, group)
+    said = (wish.breaker, wish.lock, wish.who, wish.why, wish.ts)
+    act = LockPlaced(seq, *said, wish.until) if wish.place else LockReleased(seq, *said)
+    pending = await append_act(tx, site, group, act)
+    until = wish.until if wish.place else None
+    await tx.execute(_STANDING, site, wish.breaker, wish.lock, wish.place, wish.who, wish.why, wish.ts, until)
+    what = "lock.place" if wish.place else "lock.release"
+    after = {"lock": wish.lock, "why": wish.why, "until": until}
+    await record_audit(tx, site, [AuditEntry(wish.ts, wish.who, what, f"breaker {wish.breaker}", None, after)])
+    return pending
 
 
 async def group_of(tx: Transaction, site: str, device: str) -> str:

@@ -43,6 +43,7 @@ from adapters.store.models.settlement import (
     SettlementRun,
     SettlementStep,
 )
+from adapters.store.models.switching import SwitchJob, SwitchStep
 from adapters.store.models.tariffs import Ruleset, RulesetVersion, Tariff, TariffVersion
 
 __all__ = [
@@ -111,6 +112,8 @@ __all__ = [
     "Supply",
     "SupplyChange",
     "SupplyTariff",
+    "SwitchJob",
+    "SwitchStep",
     "Tariff",
     "TariffVersion",
     "Tenant",
