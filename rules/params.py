@@ -9,6 +9,7 @@ from rules.errors import ParamError, did_you_mean
 from rules.language.kinds import BOOL, DECIMAL, DURATION, INT, MONEY, STRING, TIME, Type
 from rules.language.syntax import UNTYPED
 from rules.literals import read_clock_time, read_decimal, read_duration, read_money, read_timestamp
+from rules.power_bands import read_bands
 
 PARAM_TYPES = {
     "money": MONEY,
@@ -19,6 +20,8 @@ PARAM_TYPES = {
     "string": STRING,
     "time": TIME,
 }
+FORMATS: dict[str, Callable[[str], object]] = {"power_bands": read_bands}
+"""Texts that mean something: what reads them, and refuses with a `ValueError` those that mean nothing."""
 
 
 class Param(msgspec.Struct, frozen=True):
@@ -30,6 +33,7 @@ class Param(msgspec.Struct, frozen=True):
     least: Any = None
     most: Any = None
     choices: tuple[str, ...] = ()
+    format: str = ""
 
     @property
     def unit(self) -> str | None:
@@ -102,11 +106,13 @@ def read_param(name: str, declared: Mapping[str, Any]) -> Param:
         raise ParamError(f"parameter {name}: a {kind.kind} has no unit")
     try:
         least, most = (read_value(kind, declared[side]) if side in declared else None for side in ("min", "max"))
-        param = Param(name, kind, None, least, most, tuple(declared.get("enum", ())))
+        param = Param(name, kind, None, least, most, tuple(declared.get("enum", ())), declared.get("format", ""))
     except ValueError as error:
         raise ParamError(f"parameter {name}: {error}") from None
     if "default" not in declared:
         raise ParamError(f"parameter {name}: a default is missing")
+    if param.format and (kind.kind != "string" or param.format not in FORMATS):
+        raise ParamError(f"parameter {name}: format {param.format!r}: a string may be {', '.join(FORMATS)}")
     return msgspec.structs.replace(param, default=param_value(param, declared["default"]))
 
 
@@ -114,6 +120,8 @@ def param_value(param: Param, raw: object) -> Any:
     """The runtime value of an override, checked against type and bounds. Raises `ParamError` naming the parameter."""
     try:
         value = read_value(param.type, raw)
+        if param.format:
+            FORMATS[param.format](value)
     except ValueError as error:
         raise ParamError(f"parameter {param.name}: {error}") from None
     if param.least is not None and value < param.least:

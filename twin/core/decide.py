@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from twin.core import acts, evidence, meter_life
+from twin.core import acts, evidence, meter_life, step_watch
 from twin.core.commands import BEFORE_EXECUTION, in_flight, learn_fence, on_answer, on_sent
 from twin.core.draft import Draft
 from twin.core.dues import earliest_due, run_due
@@ -154,7 +154,9 @@ def _on_telemetry(draft: Draft, message: Telemetry, now: int) -> None:
 def _on_event(draft: Draft, message: DeviceEvent, now: int) -> None:
     if message.device not in draft.group.meters and message.device not in draft.group.breakers:
         raise UnknownDeviceError(message.device)
-    react_to_event(draft, message, now)
+    event = step_watch.heard(draft, message, now)
+    if event is not None:
+        react_to_event(draft, event, now)
 
 
 def _on_birth(draft: Draft, message: Birth, now: int) -> None:

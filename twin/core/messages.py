@@ -80,6 +80,10 @@ class DeviceEvent(msgspec.Struct, frozen=True):
     seq: int = 0
     d: dict[str, Any] = {}
     hist: bool = False
+    proof: dict[str, Any] | None = None
+    """The samples that show it, where the platform found it itself (`twin.core.step_watch`)."""
+    restored: bool = False
+    """A step of power with which the supply came back."""
 
 
 class CommandAnswered(msgspec.Struct, frozen=True):

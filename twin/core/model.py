@@ -19,6 +19,7 @@ import msgspec
 from billing.points import Rates
 from billing.rating import Slice
 from rules.step import RuleState
+from twin.core.malignant import Sample
 
 AnyStruct = TypeVar("AnyStruct", bound=msgspec.Struct)
 
@@ -83,6 +84,8 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "incidents": "n",
         "versions": "b",
         "params": "p",
+        "steps": "h",
+        "events": "e",
     },
     "Lock": {
         "since": "s",
@@ -110,6 +113,7 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "rules": "u",
         "wakes": "w",
         "params": "p",
+        "events": "e",
     },
     "GatewayTwin": {
         "conn": "c",
@@ -267,6 +271,13 @@ class Sequence(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     duplicates: int = 0
 
 
+class StepWatch(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+    """The newest seconds of a meter's stream, and up to which of them steps of power have been looked for."""
+
+    samples: tuple[Sample, ...] = ()
+    looked_ts: int = 0
+
+
 class MeterTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["MeterTwin"]):
     """State of one electricity or water meter."""
 
@@ -291,6 +302,10 @@ class MeterTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["MeterTwi
     """Firmware, model and the like, as the birth message told them."""
     params: dict[str, str | int | bool] = {}
     """What rules have set (`set_param`): it lies over what the contract says, and outlives an import."""
+    steps: StepWatch | None = None
+    """While the meter streams and some rule wants to know of steps (`twin.core.step_watch`)."""
+    events: Sequence | None = None
+    """Which of its events have been heard."""
 
 
 class Lock(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Lock"]):
@@ -360,6 +375,8 @@ class BreakerTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Breake
     wakes: dict[str, int] = {}
     params: dict[str, str | int | bool] = {}
     """What rules have set (`set_param`): it lies over what the contract says, and outlives an import."""
+    events: Sequence | None = None
+    """Which of its events have been heard."""
 
 
 class GatewayTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["GatewayTwin"]):

@@ -23,6 +23,7 @@ from twin.core.incidents import open_incident, resolve_incident
 from twin.core.lock_kinds import ARREARS, outranked, rule_may_release
 from twin.core.model import Lock
 from twin.core.sight import stands
+from twin.core.step_watch import evidence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,6 +76,9 @@ def tell(
     """Report a move of a rule with what it remembers from now on; returns the record that explains the move."""
     rule = bound.rule
     because: dict[str, Any] = msgspec.to_builtins(explain(rule, view, after, now))
+    proof = evidence(view) if view.device_event is not None else None
+    if proof is not None:
+        because["evidence"] = proof
     state = after.state if after else "normal"
     memory = msgspec.to_builtins(after) if after is not None else {}
     draft.emit(RuleChanged(rule.id, rule.version, view.twin_id, now, state, transition, because, memory))

@@ -200,6 +200,7 @@ ALIASES = {
     "reading.delta": "reading.registers",
     "reading.step_w": "reading.power_step",
     "reading.step_pf_milli": "reading.power_step",
+    "reading.step_class": "reading.power_step",
     "account.credits": "account.balance",
     "account.charges": "account.balance",
     "account": "account.balance",
@@ -227,6 +228,9 @@ class TriggerIndex:
         self.balance = self.named.get(("tenant", "account.balance"), ())
         self.watches = self.named.get(("meter", "clock"), ())
         self.credited = self.named.get(("tenant", "account.credited"), ())
+        on_steps = (entry.ruleset for entry in self.named.get(("meter", "reading.power_step"), ()))
+        self.steps = next((ruleset for ruleset in on_steps if "malignant_bands" in ruleset.params), None)
+        """The rules that say which steps of power are looked for in streams; None: nobody looks."""
         self.channels = {
             trigger.removeprefix("reading."): found
             for (scope, trigger), found in self.named.items()

@@ -27,6 +27,7 @@ SCALED = frozenset(
         "apparent_va",
         "current_ma",
         "step_w",
+        "inrush_w",
         "volume_l",
     }
 )

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core import accrual, evidence
+from twin.core import accrual, evidence, step_watch
 from twin.core.continuity import Verdict, judge
 from twin.core.effects import LateReading, ReadingQuarantined
 from twin.core.incidents import open_incident, resolve_incident
 from twin.core.links import heard
 from twin.core.model import Suspects, duplicate
 from twin.core.primary import primary, unwrap
-from twin.core.reactions import react_to_reading
+from twin.core.reactions import react_to_event, react_to_reading
 from twin.core.sequence import admit
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
     if contract.ratio != 1:
         sample = primary(sample, contract.ratio)
     ts = _believed_time(draft, meter, sample, now)
-    was_seen_at = meter.register.seen_ts
+    was_seen_at, was_at = meter.register.seen_ts, meter.at
     delta, ts = _apply_register(draft, meter, contract, sample, ts, now, follows=arrival == "next")
     live = not sample.hist and (meter.at is None or ts >= meter.at)
     if live:
@@ -63,6 +63,9 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
         if "clock_behind" in meter.incidents and _clock_is_right(draft, sample, ts, now):
             resolve_incident(draft, meter, "clock_behind", now)
     react_to_reading(draft, meter.id, sample, delta, ts if live else now, live=live)
+    if live and draft.policy.by_trigger.steps is not None:
+        for step in step_watch.watch(draft, meter, sample, ts, was_at, now):
+            react_to_event(draft, step, ts)
     if live and contract.breaker is not None:
         if relay is not None and contract.breaker == meter.id:
             evidence.on_relay(draft, meter.id, relay, sample.ts, "telemetry", now, sid=sample.sid, believed_ts=ts)

@@ -13,6 +13,7 @@ from rules.language.kinds import BOOL, DURATION, INT, MONEY, STRING, STRINGS, TI
 from rules.language.values import PathSpec, Unknown
 from twin.core.commands import FRESH_INTERVALS
 from twin.core.sight import View, gateway_view, newest_live, stands
+from twin.core.step_watch import step_class
 from twin.core.valves import wire_target
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ def _event_number(name: str) -> Callable[[View], Any]:
         return MISSING if value is None else value
 
     return read
+
+
+def _step_class(view: View) -> Any:
+    found = step_class(view)
+    return MISSING if found is None else found
 
 
 def _quality(view: View) -> Any:
@@ -262,6 +268,7 @@ TWIN_MODEL: dict[str, PathSpec] = {
     "reading.current_ma": _live_list("current_ma", "mA"),
     "reading.step_w": PathSpec(Type("int", "W"), "W", _event_number("step_w"), METER),
     "reading.step_pf_milli": PathSpec(Type("int", "milli"), "milli", _event_number("step_pf_milli"), METER),
+    "reading.step_class": PathSpec(STRING, None, _step_class, METER),
     "account.balance": PathSpec(MONEY, None, _balance, PAYING),
     "account.credits": PathSpec(MONEY, None, _credits, PAYING),
     "account.charges": PathSpec(MONEY, None, _charges, PAYING),

@@ -26,6 +26,7 @@ QUANTITIES = {
     "reading.power_w": ("用电功率", "the power drawn"),
     "reading.step_w": ("突增功率", "the sudden load"),
     "reading.step_pf_milli": ("突增负荷功率因数（千分）", "its power factor in thousandths"),
+    "reading.step_class": ("突增负荷类别", "the kind of load"),
     "reading.demand_w": ("需量", "the demand"),
     "reading.voltage_mv": ("电压", "the voltage"),
     "reading.current_ma": ("电流", "the current"),

@@ -28,6 +28,7 @@ from rules.ruleset import compile_ruleset
 from rules.testing import plain_model, run_test
 from tests.unit.rules.twin_model import PACKS, pack
 from twin.core.arrears import PLATFORM_PARAMS
+from twin.core.malignant import PARAMS as STEP_PARAMS
 from twin.core.rehearsal import rehearse
 from twin.core.view import TWIN_MODEL
 
@@ -111,7 +112,7 @@ def is_caught(document: Mapping[str, Any], rule: str = "") -> bool | None:
 def mutants(document: dict[str, Any]) -> Iterator[Mutant]:
     """Every mutant of a pack."""
     for name, declared in document.get("params", {}).items():
-        if name in PLATFORM_PARAMS:
+        if name in PLATFORM_PARAMS or name in STEP_PARAMS:
             continue
         for value in mutated_default(declared):
             yield changed(document, ("params", name, "default"), value)
