@@ -59,6 +59,8 @@ def event_acts(device: Device, event: dict[str, Any], at_ms: int, lasts_ms: int 
         return _during(device, span, device.lose_power, device.regain_power)
     if name == "reboot":
         return [TimedAct(at_ms, device.id, device.boot)]
+    if name in ("lever_open", "lever_close"):
+        return [TimedAct(at_ms, device.id, lambda now_ms: device.throw_lever(name == "lever_close", now_ms))]
     if name in ("key_open", "key_close"):
         return [TimedAct(at_ms, device.id, lambda now_ms: _press(device, name == "key_close", now_ms))]
     if name == "tamper":

@@ -23,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 QUARTER_MS = 900_000
@@ -58,13 +59,23 @@ class LoadProfile:
         return self.levels[index], self.reactive[index]
 
 
+class Draw(Protocol):
+    """Something plugged in beside the profile, such as a run of an appliance."""
+
+    def power_at(self, now_ms: int) -> tuple[int, int]:
+        """Active power in W and reactive power in var at an instant."""
+
+    def units_between(self, from_ms: int, to_ms: int) -> int:
+        """Energy of `[from_ms, to_ms)` in `UNITS_PER_WH`-ths of a Wh."""
+
+
 class Load:
     """One customer's draw over time: a profile scaled to `peak_w`, shifted, plus steps that come and go.
 
     For water the same arithmetic holds with litres: `peak_w` is then the peak flow in l/h and Wh are litres.
     """
 
-    __slots__ = ("_begin_ms", "peak_w", "pf_milli", "profile", "steps")
+    __slots__ = ("_begin_ms", "draws", "peak_w", "pf_milli", "profile", "steps")
 
     def __init__(
         self, profile: LoadProfile, peak_w: int, begin_ms: int, shift_ms: int = 0, pf_milli: int | None = None
@@ -74,6 +85,7 @@ class Load:
         self.pf_milli = pf_milli
         self._begin_ms = begin_ms + shift_ms
         self.steps: list[tuple[int, int, int, int]] = []
+        self.draws: list[Draw] = []
 
     def add_step(self, from_ms: int, to_ms: int, power_w: int, pf_milli: int = 1000) -> None:
         """Add a load of `power_w` during `[from_ms, to_ms)`, as a heater that is plugged in would."""
@@ -89,7 +101,7 @@ class Load:
             overlap_ms = min(to_ms, step_to) - max(from_ms, step_from)
             if overlap_ms > 0:
                 units += LEVEL_SCALE * power_w * overlap_ms
-        return units
+        return units + sum(draw.units_between(from_ms, to_ms) for draw in self.draws)
 
     def power_at(self, now_ms: int) -> tuple[int, int]:
         """Active power in W and reactive power in var at an instant."""
@@ -101,6 +113,10 @@ class Load:
             if step_from <= now_ms < step_to:
                 power_w += step_w
                 var += step_var
+        for draw in self.draws:
+            drawn_w, drawn_var = draw.power_at(now_ms)
+            power_w += drawn_w
+            var += drawn_var
         return power_w, var
 
 

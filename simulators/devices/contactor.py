@@ -104,6 +104,15 @@ class Contactor:
             return True
         return False
 
+    def throw_lever(self, on: bool, now_ms: int) -> bool:
+        """Somebody moves the lever itself, whatever the device was told. False when nothing happens."""
+        target: Position = self.flowing if on else ("open" if self.flowing == "closed" else "closed")
+        if self.stuck or self.position == target:
+            return False
+        self.moving_to = None
+        self.set_position(target, now_ms)
+        return True
+
     def _settle(self, at_ms: int) -> None:
         # Meters behind count with the old state of the contacts up to the instant of the change.
         for settle in self.before_change:

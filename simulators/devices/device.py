@@ -104,6 +104,12 @@ class Device:
         event = self.event("key_press", {self.position_channel: self.contactor.position}, now_ms)
         return [event, *self.state(now_ms, "key"), *self.report(now_ms)]
 
+    def throw_lever(self, on: bool, now_ms: int) -> list[Message]:
+        """Somebody on site moves the lever on or off; it moves also what a command had opened."""
+        if self.contactor is None or not self.contactor.throw_lever(on, now_ms):
+            return []
+        return [*self.state(now_ms, "lever"), *self.report(now_ms)]
+
     def lose_power(self, now_ms: int) -> list[Message]:
         """Go dark: nothing is measured, sent or obeyed until power comes back. Whoever speaks for it notices."""
         self.channels(now_ms)

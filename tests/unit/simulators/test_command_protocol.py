@@ -254,3 +254,15 @@ def test_memory_is_bounded() -> None:
     assert len(device.obedience.memory.results) <= MEMORY_MAX + 1
     device.receive(_command(9999, exp=NOW + 9_000_000), NOW + 60_000)
     assert set(device.obedience.memory.results) == {_id(9999)}
+
+
+def test_the_lever_moves_what_a_command_had_opened_and_the_key_does_not() -> None:
+    device = _device(0)
+    device.receive(_command(1), NOW)
+    assert device.press_key(NOW + 1) == []
+    said = device.throw_lever(True, NOW + 2)
+    assert [(m.verb, m.body.get("relay"), m.body.get("cause")) for m in said if m.verb == "state"] == [
+        ("state", "closed", "lever")
+    ]
+    assert device.throw_lever(True, NOW + 3) == []
+    assert [m.body["relay"] for m in device.throw_lever(False, NOW + 4) if m.verb == "state"] == ["open"]
