@@ -2,9 +2,9 @@
 
 A *run* is one use of one appliance. Its figures (rated power, power factor, inrush) are drawn once by seed; power is
 then constant within each second, so that energy is an exact sum. A second holds the rated power times, while it lasts,
-the inrush or the slow start, times a little noise; appliances with a thermostat go off and on. Reactive power stands for
-everything that is not active, distortion included. The ranges are those of nameplates and of published measurements of
-households (the plug-level sets PLAID, REDD and ECO): they are ranges, not recordings of one device.
+the inrush or the slow start, times a little noise; appliances with a thermostat go off and on. Reactive power stands
+for everything that is not active, distortion included. The ranges were chosen by hand from what nameplates say: they
+are no recordings.
 """
 
 from __future__ import annotations

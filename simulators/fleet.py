@@ -265,7 +265,7 @@ class Fleet:
                 if device is None:
                     raise ScenarioError(f"events[{index}]: device {device_id} is not in any group")
                 for at_ms in self._occurrences(event):
-                    acts += event_acts(device, event, at_ms, lasts_ms)
+                    acts += event_acts(device, event, at_ms, lasts_ms, self._rng("event", index, device_id, at_ms))
         return acts
 
     def _occurrences(self, event: dict[str, Any]) -> list[int]:

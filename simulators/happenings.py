@@ -6,10 +6,12 @@ Each becomes one or two timed acts on a device. An act returns the messages it c
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import msgspec
 
+from simulators.appliances import switch_on
 from simulators.devices.device import Device
 from simulators.devices.electricity_meter import ElectricityMeter
 from simulators.devices.water_meter import WaterMeter
@@ -44,12 +46,16 @@ def fault_acts(device: Device, fault: dict[str, Any], span: Span, skew_ms: int) 
     return []
 
 
-def event_acts(device: Device, event: dict[str, Any], at_ms: int, lasts_ms: int | None) -> list[TimedAct]:
-    """The acts of one occurrence of a scenario event on one device."""
+def event_acts(device: Device, event: dict[str, Any], at_ms: int, lasts_ms: int | None, rng: Random) -> list[TimedAct]:
+    """The acts of one occurrence of a scenario event on one device; `rng` draws what the event leaves open."""
     end_ms = FOREVER_MS if lasts_ms is None else at_ms + lasts_ms
     name = event["event"]
     if name == "load_step" and isinstance(device, ElectricityMeter):
         device.load.add_step(at_ms, end_ms, event["add_w"], event.get("pf_milli", 1000))
+        return []
+    if name == "appliance" and isinstance(device, ElectricityMeter):
+        off_ms = None if lasts_ms is None else end_ms
+        device.load.draws.append(switch_on(event["appliance"], rng, at_ms, off_ms, power_w=event.get("power_w")))
         return []
     if name == "leak" and isinstance(device, WaterMeter):
         device.load.add_step(at_ms, end_ms, event["add_lph"])

@@ -8,8 +8,9 @@ near 1 whatever already runs beside it; motors, lamps and computers have less. T
 S2 - S1, is not used: it is never greater than |dS|, so a computer beside a running heater would look like a heater.
 
 A window of the newest samples is looked through once they are `hold` old, so that each instant is judged with what
-came before and after it: `find_step`. What is too slow, too short or not flat before is no step. What begins with a peak far above the level on which it settles is a motor, or a lamp: its inrush is no malignant load.
-`classify` then holds a step, of whichever source, against the bands that are forbidden and those that are allowed.
+came before and after it: `find_step`. What is too slow, too short or not flat before is no step. What begins with a
+peak far above the level on which it settles is a motor: its inrush is no malignant load. `classify` then holds a step,
+of whichever source, against the bands that are forbidden and those that are allowed.
 
 Powers in W, times in Unix ms, shares in thousandths. No float; rounding is towards zero.
 """

@@ -155,7 +155,9 @@ def evidence(view: View) -> dict[str, Any] | None:
     if event is None or event.kind != POWER_STEP or view.meter_id is None:
         return None
     params: Mapping[str, Any] = view.params
-    told = {name: event.d[name] for name in ("step_w", "step_pf_milli", "inrush_w", "power_w") if name in event.d}
+    told: dict[str, Any] = {
+        name: event.d[name] for name in ("step_w", "step_pf_milli", "inrush_w", "power_w") if name in event.d
+    }
     return {
         "kind": POWER_STEP,
         "meter": view.meter_id,
