@@ -50,6 +50,7 @@ from adapters.store.rerating import SqlReratings
 from adapters.store.rule_book import SqlRuleBook, SqlShadows
 from adapters.store.settlement import SqlSettlement
 from adapters.store.site_file import SiteError
+from adapters.store.switching import SqlSwitching
 from adapters.store.tokens import SqlTokens
 from adapters.store.webhook_book import SqlWebhookBook
 from adapters.store.whatif_facts import SqlWhatIfs
@@ -76,6 +77,8 @@ from twin.flows.rerate import Rerater
 from twin.flows.settlement_room import SettlementRoom
 from twin.flows.shadow_rules import ShadowRunner
 from twin.ports import StoreLostError
+from twin.flows.switch_in_bulk import BulkSwitching
+from twin.flows.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -212,6 +215,8 @@ class Platform:
         self._wire_rules()
         self.subscriber: MqttSubscriber | None = None
         self.rebuilt: dict[str, str] = {}
+        fresh = RedisTwinStore(self.redis, cache_groups=0)
+        self.switching = BulkSwitching(fresh, SqlSwitching(database), self.policies, self.delivery, clock)
         self._preparing = asyncio.Lock()
         self.service_failures: Counter[str] = Counter()
         self.loops: dict[str, ConsumerLoop] = {}

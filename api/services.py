@@ -73,6 +73,7 @@ class Services:
             tasks += [
                 self._keep("recorder", lambda: platform.record_until(self.stop)),
                 self._keep("history", lambda: platform.recorder.care(self.stop)),
+                self._keep("switching", lambda: platform.switching.run(self.stop)),
                 self._keep("shadow", lambda: platform.shadow_runner.run(self.stop)),
             ]
         tasks.append(self._keep("policies", self._refresh_policies))

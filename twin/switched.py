@@ -133,6 +133,10 @@ class SwitchBook(Protocol):
         """A running job has nothing left to do."""
         ...
 
+    async def needs_approval(self, site: str, size: int) -> bool:
+        """Whether so many breakers at once need a second person."""
+        ...
+
     async def critical(self, site: str) -> frozenset[str]:
         """Breakers that must not be switched in bulk, as the site file says."""
         ...

@@ -117,6 +117,11 @@ class SqlSwitching:
         async with self._database.snapshot() as tx:
             return await reads.steps(tx, site, job, states, after, limit)
 
+    async def needs_approval(self, site: str, size: int) -> bool:
+        """Whether so many breakers at once need a second person, by the site's `approval.bulk_above`."""
+        async with self._database.snapshot() as tx:
+            return (await approval_policy(tx, site)).beyond("bulk_above", size)
+
     async def critical(self, site: str) -> frozenset[str]:
         """Breakers whose entry in the site file says `critical`."""
         async with self._database.snapshot() as tx:

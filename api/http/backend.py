@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from twin.flows.ingest_batch import IngestCounters
     from twin.flows.settlement_room import SettlementRoom
     from twin.ports import Caller, Clock, DeadLetter, EffectStream, Ledger, Outcome, PendingAct, Registry
+    from twin.flows.switch_in_bulk import BulkSwitching
+    from twin.flows.vitals import Vitals
 
 
 class Store(TwinStore, Protocol):
@@ -335,5 +337,7 @@ async def group_of_tenant(backend: Backend, site: str, tenant: str) -> Group | N
 
 async def group_of_device(backend: Backend, site: str, device: str) -> Group | None:
     """The group that holds a device; None for a device nobody knows."""
+    def switching(self) -> BulkSwitching: ...
+    @property
     name = await backend.store.group_of(site, device)
     return (await backend.store.load(site, [name])).get(name) if name is not None else None

@@ -40,6 +40,7 @@ from adapters.store.rerating import SqlReratings
 from adapters.store.rule_book import SqlRuleBook, SqlShadows
 from adapters.store.settlement import SqlSettlement
 from adapters.store.tokens import SqlTokens
+from adapters.store.switching import SqlSwitching
 from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
 from api.http.app import create_app
 from api.settings import Settings
@@ -56,6 +57,8 @@ from twin.flows.pump_timers import TimerPump
 from twin.flows.settlement_room import SettlementRoom
 
 if TYPE_CHECKING:
+from twin.flows.switch_in_bulk import BulkSwitching
+from twin.flows.vitals import Vitals
     from collections.abc import AsyncIterator
 
     from twin.core.messages import Message
@@ -127,7 +130,12 @@ class Stage:
             *(self, SqlSettlement(database), self.bills, SqlReratings(database)),
             *(self.delivery, self.notifier, self.clock),
         )
-        self.ingest = Ingest(self.store, self.applier, self.clock)
+        self.switching = BulkSwitching(self.store, SqlSwitching(database), self.policies, self.delivery, self.clock)
+        self.vitals = Vitals()
+        self.ingest = Ingest(self.store, self.applier, self.clock, self.vitals)
+        self.recorder = Recorder(self.history, self.registry, self.clock, keep_days=62)
+        self.webhooks = SimpleNamespace(delivered=0, failed=0)
+        self.record_subscriber = None
         self.pump = TimerPump(self.store, self.registry, self.applier, self.clock)
         self.publisher = MqttPublisher("mqtt://127.0.0.1:1", "stage")
         self.subscriber = None
