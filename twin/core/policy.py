@@ -7,7 +7,6 @@ triggers them, so a message pays for the rules it touches and not for those that
 from __future__ import annotations
 
 from collections import defaultdict
-from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -49,7 +48,10 @@ class BoundRule(msgspec.Struct, frozen=True, eq=False):
     quick: Run | None = None
     """Its condition, where nothing is to be done as long as that is false and the rule remembers nothing."""
     quick_record: Recording | None = None
-    """The same, putting the values of its clauses aside."""
+    """The same, putting the values of its clauses aside; for rules that have neither a scope nor a ladder."""
+    at_once: bool = False
+    """It charges and does nothing else, whenever its condition holds and it remembers nothing."""
+    id: str = ""
 
 
 class SitePolicy:
@@ -126,9 +128,9 @@ class SitePolicy:
                 shared = self._shared[ruleset.name] = _with_consent(shared, None)
             return shared
         sources = (contract, meter, set_for_tenant or None, set_here or None)
-        key = (id(ruleset), *map(id, sources))
+        key = (id(ruleset), id(contract), id(meter), id(sources[2]), id(sources[3]))
         known = self._params.get(key)
-        if known is not None and all(map(is_, known[0], sources)):
+        if known is not None and _are_same(known[0], sources):
             return known[1]
         here = set_here or {}
         layers = (self.params, _tenant_layer(contract), set_for_tenant or {}, meter.params if meter else {}, here)
@@ -147,6 +149,11 @@ class SitePolicy:
         for ruleset in reversed(self.rulesets):
             params.update(self.params_for(ruleset, contract, None, set_for_tenant))
         return params
+
+
+def _are_same(known: tuple[object, ...], sources: tuple[object, ...]) -> bool:
+    """Whether these are the very objects: an id alone may belong to another one by now."""
+    return known[0] is sources[0] and known[1] is sources[1] and known[2] is sources[2] and known[3] is sources[3]
 
 
 def _with_consent(params: dict[str, Any], set_for_tenant: Params | None) -> dict[str, Any]:
@@ -227,6 +234,7 @@ class TriggerIndex:
         self.any_reading = self.named.get(("meter", "reading"), ())
         self.balance = self.named.get(("tenant", "account.balance"), ())
         self.watches = self.named.get(("meter", "clock"), ())
+        self.devices_watch_balance = any((scope, "account.balance") in self.named for scope in ("meter", "breaker"))
         self.credited = self.named.get(("tenant", "account.credited"), ())
         on_steps = (entry.ruleset for entry in self.named.get(("meter", "reading.power_step"), ()))
         self.steps = next((ruleset for ruleset in on_steps if "malignant_bands" in ruleset.params), None)
@@ -289,6 +297,36 @@ def bind(ruleset: Ruleset, rule: Rule) -> BoundRule:
         rule=rule,
         charges=any(isinstance(action, Charge) for action in actions),
         locks_credit=locks_credit,
-        quick=rule.run_when if plain else None,
+        quick=_quick(rule),
         quick_record=rule.when.record if plain and rule.when is not None else None,
+        at_once=rule.ready is not None and len(actions) == 1 and isinstance(actions[0], Charge),
+        id=rule.id,
     )
+
+
+def _quick(rule: Rule) -> Run | None:
+    """A condition that is false only where a rule without a memory has nothing to do and no instant to wait for."""
+    if rule.clocked and (rule.flip is not None or rule.repeats):
+        return None
+    condition = rule.run_when if rule.run_when is not None else _some_rung(rule.run_levels)
+    inside = rule.run_where
+    if inside is None:
+        return condition
+
+    def run(env: Any) -> Any:
+        found = inside(env)
+        return condition(env) if found is True else found
+
+    return run
+
+
+def _some_rung(runs: tuple[Run, ...]) -> Run:
+    """Of a ladder: whether a rung holds or may hold. Never exactly true: which rung it is must be looked at."""
+
+    def run(env: Any) -> Any:
+        for rung in runs:
+            if rung(env) is not False:
+                return None
+        return False
+
+    return run

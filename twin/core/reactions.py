@@ -63,23 +63,50 @@ def react_to_reading(
 
 def look(draft: Draft, view: View, touched: tuple[BoundRule, ...], trigger: str, now: int) -> None:
     """Let rules look, and be done at once with each that has nothing to do: its condition is false, and it remembers
-    nothing. Nearly every rule at nearly every reading is."""
-    traces = draft.traces
+    nothing. Nearly every rule at nearly every reading is. One that only charges, and remembers nothing, charges."""
+    if draft.traces is not None:
+        _look_and_trace(draft, view, touched, trigger, now)
+        return
     remembered = view.owner.rules
     for bound in touched:
         quick = bound.quick
-        if quick is None or view.ruleset is not bound.ruleset or bound.rule.id in remembered:
+        if quick is None or bound.id in remembered or (bound.locks_credit and _is_held(draft)):
             evaluate(draft, view, bound, trigger, now)
             remembered = view.owner.rules
-        elif traces is None:
-            if quick(view) is not False:
-                evaluate(draft, view, bound, trigger, now)
+            continue
+        if view.ruleset is not bound.ruleset:
+            _look_up_params(draft, view, bound, view.owner)
+        view.fresh_only = bound.locks_credit
+        holds = quick(view)
+        if holds is False:
+            continue
+        if holds is True and bound.at_once:
+            charge(draft, view.meter_id, now)  # type: ignore[arg-type]
         else:
-            raw: list[Raw] = []
-            if bound.quick_record(view, raw) is False:  # type: ignore[misc]
-                traces.append(Traced(bound, view.twin_id, now, "when", raw))
-            else:
-                evaluate(draft, view, bound, trigger, now)
+            evaluate(draft, view, bound, trigger, now)
+            remembered = view.owner.rules
+
+
+def _look_and_trace(draft: Draft, view: View, touched: tuple[BoundRule, ...], trigger: str, now: int) -> None:
+    """The same with what every clause gave put aside."""
+    traces = draft.traces
+    assert traces is not None
+    remembered = view.owner.rules
+    for bound in touched:
+        raw: list[Raw] = []
+        view.fresh_only = False
+        known = bound.quick_record is not None and view.ruleset is bound.ruleset and bound.id not in remembered
+        if known and bound.quick_record(view, raw) is False:  # type: ignore[misc]
+            traces.append(Traced(bound, view.twin_id, now, "when", raw))
+        else:
+            evaluate(draft, view, bound, trigger, now)
+            remembered = view.owner.rules
+
+
+def _is_held(draft: Draft) -> bool:
+    """Whether the tenant is shown reasons why a due cutoff waits, which may no longer hold."""
+    tenant = draft.group.tenant
+    return tenant is not None and bool(tenant.held)
 
 
 def _renew_watches(draft: Draft, view: View, meter_id: str, now: int) -> None:
@@ -99,11 +126,11 @@ def react_to_balance(draft: Draft, now: int) -> None:
     tenant = draft.tenant()
     assert tenant is not None
     tenant.unseen_charges = False
-    view = View(draft, now)
-    for bound in draft.policy.by_trigger.balance:
-        evaluate(draft, view, bound, "account.balance", now)
-    for bound, other in _on_devices(draft, "account.balance", now):
-        evaluate(draft, other, bound, "account.balance", now)
+    index = draft.policy.by_trigger
+    look(draft, View(draft, now), index.balance, "account.balance", now)
+    if index.devices_watch_balance:
+        for bound, other in _on_devices(draft, "account.balance", now):
+            evaluate(draft, other, bound, "account.balance", now)
 
 
 def react_to_credit(draft: Draft, credited_nano: int, now: int) -> None:
