@@ -25,6 +25,8 @@ from api.cli import (
     single,
     site,
     tariff,
+    switch,
+    switch_one,
     up,
     verify,
 )
@@ -53,6 +55,9 @@ app.add_typer(books.app, name="ledger")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(site.app, name="site")
+switch.app.command("open")(switch_one.open_one)
+switch.app.command("close")(switch_one.close_one)
+app.add_typer(switch.app, name="switch")
 app.add_typer(rules.app, name="rules")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(meters.app, name="meters")

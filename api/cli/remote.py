@@ -47,6 +47,10 @@ class Remote:
         """Read something below the site."""
         return self._call("GET", self._below(path, query))
 
+    def download(self, *path: str, **query: Any) -> bytes:
+        """Read a file below the site."""
+        return self._fetch("GET", self._below(path, query))
+
     def post(self, *path: str, body: dict[str, Any], key: str | None = None) -> Any:
         """Do something below the site; `key` makes it happen once."""
         return self._call("POST", self._below(path, {}), body, key)
@@ -61,6 +65,9 @@ class Remote:
         return f"/{parts}?{urlencode(given)}" if given else f"/{parts}"
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None) -> Any:
+        return json.loads(self._fetch(method, path, body, key))
+
+    def _fetch(self, method: str, path: str, body: dict[str, Any] | None = None, key: str | None = None) -> bytes:
         request = Request(  # noqa: S310 -- the scheme was checked
             self._base + path,
             data=None if body is None else json.dumps(body).encode(),
@@ -74,7 +81,8 @@ class Remote:
         )
         try:
             with urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-                return json.loads(answer.read())
+                data: bytes = answer.read()
+                return data
         except HTTPError as error:
             raise CommandError(_told(error)) from None
         except (URLError, TimeoutError, ConnectionError) as error:

@@ -23,7 +23,7 @@ MOST_LISTED = 500
 """Breakers of each kind that a preview lists; it counts all of them."""
 
 
-class SelectionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class SwitchSelection(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Whom it is about: every condition given must hold. `everything` is needed where none is given."""
 
     everything: bool = False
@@ -50,11 +50,11 @@ class SelectionBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return Selection(everything=self.everything, utility=self.utility, query=self.query, **lists)
 
 
-class PreviewRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class SwitchPreviewRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """What would be ordered. `include` names reasons that shall leave nobody out."""
 
     operation: Literal["open", "close"]
-    select: SelectionBody
+    select: SwitchSelection
     lock: Literal["manual", "maintenance"] = "manual"
     include: list[Literal["guaranteed", "critical", "unreachable"]] = []
 
@@ -63,7 +63,7 @@ class PreviewRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return Wish(self.operation, self.lock, tuple(sorted(set(self.include))))
 
 
-class StartRequest(PreviewRequest, forbid_unknown_fields=True, kw_only=True):
+class SwitchRequest(SwitchPreviewRequest, forbid_unknown_fields=True, kw_only=True):
     """An order, with the `code` of the preview that showed who takes part."""
 
     code: Code
@@ -85,13 +85,13 @@ class StartRequest(PreviewRequest, forbid_unknown_fields=True, kw_only=True):
         return Pace(self.wave, self.pause_s * 1000, self.answer_s * 1000, *limits)
 
 
-class ReasonBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class SwitchReason(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Why."""
 
     reason: Reason
 
 
-class TargetBody(msgspec.Struct, kw_only=True):
+class SwitchTarget(msgspec.Struct, kw_only=True):
     """A breaker, and why it is left out where it is."""
 
     device: str
@@ -102,7 +102,7 @@ class TargetBody(msgspec.Struct, kw_only=True):
     detail: str = ""
 
 
-class PreviewBody(msgspec.Struct, kw_only=True):
+class SwitchPreview(msgspec.Struct, kw_only=True):
     """Who would be switched and who is left out (at most 500 of each; the counts are of all). `code` stands for exactly
     those that take part, and is asked for at the start."""
 
@@ -111,11 +111,11 @@ class PreviewBody(msgspec.Struct, kw_only=True):
     left_out: int
     skips: dict[str, int]
     needs_approval: bool
-    affected: list[TargetBody]
-    skipped: list[TargetBody]
+    affected: list[SwitchTarget]
+    skipped: list[SwitchTarget]
 
 
-class TallyBody(msgspec.Struct, kw_only=True):
+class SwitchTally(msgspec.Struct, kw_only=True):
     """How many breakers are in each state."""
 
     waiting: int
@@ -127,7 +127,7 @@ class TallyBody(msgspec.Struct, kw_only=True):
     left: int
 
 
-class JobBody(msgspec.Struct, kw_only=True):
+class SwitchJobBody(msgspec.Struct, kw_only=True):
     """A job as it stands. `can` lists what may be done with it now."""
 
     id: str
@@ -150,18 +150,18 @@ class JobBody(msgspec.Struct, kw_only=True):
     pace: dict[str, Any]
     until: Ms | None
     total: int
-    tally: TallyBody
+    tally: SwitchTally
     can: list[str]
 
 
-class JobPage(msgspec.Struct):
+class SwitchJobPage(msgspec.Struct):
     """Jobs, newest first."""
 
-    items: list[JobBody]
+    items: list[SwitchJobBody]
     next: str | None = None
 
 
-class StepBody(msgspec.Struct, kw_only=True):
+class SwitchStepBody(msgspec.Struct, kw_only=True):
     """One breaker of a job. `late`: proved only after it had counted as failed or silent."""
 
     device: str
@@ -179,19 +179,19 @@ class StepBody(msgspec.Struct, kw_only=True):
     late: bool
 
 
-class StepPage(msgspec.Struct):
+class SwitchStepPage(msgspec.Struct):
     """Breakers of a job in their order."""
 
-    items: list[StepBody]
+    items: list[SwitchStepBody]
     next: str | None = None
 
 
-def preview_body(seen: Preview, *, needs_approval: bool) -> PreviewBody:
+def preview_body(seen: Preview, *, needs_approval: bool) -> SwitchPreview:
     """A preview as it is answered."""
     skips: dict[str, int] = {}
     for target in seen.left_out:
         skips[target.skip] = skips.get(target.skip, 0) + 1
-    return PreviewBody(
+    return SwitchPreview(
         code=seen.code,
         taking_part=len(seen.taking_part),
         left_out=len(seen.left_out),
@@ -202,20 +202,22 @@ def preview_body(seen: Preview, *, needs_approval: bool) -> PreviewBody:
     )
 
 
-def _target(target: Target) -> TargetBody:
+def _target(target: Target) -> SwitchTarget:
     zh, en = REASONS.get(target.skip, (target.skip, target.skip))
-    return TargetBody(device=target.device, tenant=target.tenant, skip=target.skip, zh=zh, en=en, detail=target.detail)
+    return SwitchTarget(
+        device=target.device, tenant=target.tenant, skip=target.skip, zh=zh, en=en, detail=target.detail
+    )
 
 
-def job_body(job: SwitchJob) -> JobBody:
+def job_body(job: SwitchJob) -> SwitchJobBody:
     """A job as it is answered."""
     can = [verb for verb, state in MOVES if state == job.state]
     if job.operation == "open" and job.state != "running" and job.started_ts is not None:
         can.append("undo")
-    tally = TallyBody(**{name: getattr(job.tally, name) for name in TallyBody.__struct_fields__})
+    tally = SwitchTally(**{name: getattr(job.tally, name) for name in SwitchTally.__struct_fields__})
     own = ("id", "operation", "lock", "state", "reason", "who", "why", "asked_ts", "started_ts", "ended_ts")
     more = ("changed_by", "changed_why", "changed_ts", "approval", "undo_of", "until", "total")
-    return JobBody(
+    return SwitchJobBody(
         **{name: getattr(job, name) for name in (*own, *more)},
         include=list(job.include),
         selection=msgspec.to_builtins(job.selection),
@@ -225,11 +227,11 @@ def job_body(job: SwitchJob) -> JobBody:
     )
 
 
-def step_body(step: SwitchStep) -> StepBody:
+def step_body(step: SwitchStep) -> SwitchStepBody:
     """A step as it is answered."""
     zh, en = STATES[step.state]
     reason_zh, reason_en = REASONS.get(step.reason, (step.reason, step.reason))
     same = ("device", "tenant", "state", "reason", "detail", "command", "sent_ts", "settled_ts", "late")
-    return StepBody(
+    return SwitchStepBody(
         **{name: getattr(step, name) for name in same}, zh=zh, en=en, reason_zh=reason_zh, reason_en=reason_en
     )

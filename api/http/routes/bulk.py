@@ -15,14 +15,14 @@ from litestar.response import Stream
 
 from api.http.backend import Platform
 from api.http.bulk_bodies import (
-    JobBody,
-    JobPage,
-    PreviewBody,
-    PreviewRequest,
-    ReasonBody,
-    StartRequest,
-    StepBody,
-    StepPage,
+    SwitchJobBody,
+    SwitchJobPage,
+    SwitchPreview,
+    SwitchPreviewRequest,
+    SwitchReason,
+    SwitchRequest,
+    SwitchStepBody,
+    SwitchStepPage,
     job_body,
     preview_body,
     step_body,
@@ -63,7 +63,7 @@ MOVED: dict[str, Any] = {
     status_code=200,
     responses=refusals(400, 404, 422),
 )
-async def preview_switching(backend: Platform, site: Site, data: PreviewRequest) -> PreviewBody:
+async def preview_switching(backend: Platform, site: Site, data: SwitchPreviewRequest) -> SwitchPreview:
     """Changes nothing. Left out are supplies that are guaranteed, critical loads, devices out of reach, and whatever
     the order would not change; `include` sets the first three aside."""
     await must_exist(backend, site)
@@ -84,8 +84,8 @@ async def preview_switching(backend: Platform, site: Site, data: PreviewRequest)
     response_headers=[IDEMPOTENCY_HIT],
 )
 async def start_switching(
-    backend: Platform, person: Person, site: Site, key: IdempotencyKey, data: StartRequest
-) -> Response[JobBody]:
+    backend: Platform, person: Person, site: Site, key: IdempotencyKey, data: SwitchRequest
+) -> Response[SwitchJobBody]:
     """Order what a preview showed. Where other breakers would be switched by now it is refused: look again."""
     await must_exist(backend, site)
     now = backend.clock.now()
@@ -102,16 +102,18 @@ async def start_switching(
 
 
 @get("/sites/{site:str}/switch-jobs", operation_id="listSwitching", summary="Jobs", responses=refusals(404, 422))
-async def list_switching(backend: Platform, site: Site, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None) -> JobPage:
+async def list_switching(
+    backend: Platform, site: Site, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
+) -> SwitchJobPage:
     """Jobs of bulk switching, newest first."""
     await must_exist(backend, site)
     before = _position(cursor, 2**63 - 1)
     found = await backend.switching.book.jobs(site, before=before, limit=limit)
-    return JobPage([job_body(job) for _, job in found], str(found[-1][0]) if len(found) == limit else None)
+    return SwitchJobPage([job_body(job) for _, job in found], str(found[-1][0]) if len(found) == limit else None)
 
 
 @get(ONE, operation_id="getSwitching", summary="A job and its progress", responses=refusals(404))
-async def get_switching(backend: Platform, site: Site, job: Job) -> JobBody:
+async def get_switching(backend: Platform, site: Site, job: Job) -> SwitchJobBody:
     """How far a job is: how many breakers are verified, failed, silent, skipped, under way, waiting."""
     return job_body(await _job(backend, site, job))
 
@@ -124,13 +126,13 @@ async def list_switching_steps(
     in_state: InState = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
-) -> StepPage:
+) -> SwitchStepPage:
     """Every breaker with what came of it and why."""
     await _job(backend, site, job)
     states = (in_state,) if in_state else ()
     found = await backend.switching.book.steps(site, job, states=states, after=_position(cursor, 0), limit=limit)
-    items: list[StepBody] = [step_body(step) for _, step in found]
-    return StepPage(items, str(found[-1][0]) if len(found) == limit else None)
+    items: list[SwitchStepBody] = [step_body(step) for _, step in found]
+    return SwitchStepPage(items, str(found[-1][0]) if len(found) == limit else None)
 
 
 @get(
@@ -158,19 +160,23 @@ async def download_switching(
 
 
 @post(f"{ONE}/stop", operation_id="stopSwitching", summary="Stop", **MOVED)
-async def stop_switching(backend: Platform, person: Person, site: Site, job: Job, data: ReasonBody) -> JobBody:
+async def stop_switching(backend: Platform, person: Person, site: Site, job: Job, data: SwitchReason) -> SwitchJobBody:
     """Send nothing more for now; what is under way is watched to its end."""
     return await _moved(backend, person, site, job, "stop", data)
 
 
 @post(f"{ONE}/resume", operation_id="resumeSwitching", summary="Resume", **MOVED)
-async def resume_switching(backend: Platform, person: Person, site: Site, job: Job, data: ReasonBody) -> JobBody:
+async def resume_switching(
+    backend: Platform, person: Person, site: Site, job: Job, data: SwitchReason
+) -> SwitchJobBody:
     """Go on with those that wait; failures so far are not counted again."""
     return await _moved(backend, person, site, job, "resume", data)
 
 
 @post(f"{ONE}/cancel", operation_id="cancelSwitching", summary="Cancel", **MOVED)
-async def cancel_switching(backend: Platform, person: Person, site: Site, job: Job, data: ReasonBody) -> JobBody:
+async def cancel_switching(
+    backend: Platform, person: Person, site: Site, job: Job, data: SwitchReason
+) -> SwitchJobBody:
     """End the job; locks it has placed stay until they are released, or the job is undone."""
     return await _moved(backend, person, site, job, "cancel", data)
 
@@ -185,8 +191,8 @@ async def cancel_switching(backend: Platform, person: Person, site: Site, job: J
     response_headers=[IDEMPOTENCY_HIT],
 )
 async def undo_switching(
-    backend: Platform, person: Person, site: Site, job: Job, key: IdempotencyKey, data: ReasonBody
-) -> Response[JobBody]:
+    backend: Platform, person: Person, site: Site, job: Job, key: IdempotencyKey, data: SwitchReason
+) -> Response[SwitchJobBody]:
     """Release the locks that this job placed, wherever they still stand; no others. Needs no second person."""
     await _job(backend, site, job)
     caller = Caller(person.name, data.reason, backend.clock.now(), key)
@@ -194,7 +200,7 @@ async def undo_switching(
     return Response(job_body(undo), status_code=202, headers=HIT if known else {})
 
 
-async def _moved(backend: Platform, person: Person, site: str, job: str, how: str, data: ReasonBody) -> JobBody:
+async def _moved(backend: Platform, person: Person, site: str, job: str, how: str, data: SwitchReason) -> SwitchJobBody:
     await _job(backend, site, job)
     now = backend.clock.now()
     return job_body(await backend.switching.book.move(site, job, how, person.name, data.reason, now))

@@ -12,7 +12,7 @@ from litestar import Response, delete, post
 from litestar.params import Parameter
 
 from api.http.acts import deliver
-from api.http.backend import Platform, group_of_device
+from api.http.backend import Backend, Platform, group_of_device
 from api.http.bodies import CommandBody, Wanted
 from api.http.etags import etag_of, matches
 from api.http.identity import Person, require
@@ -56,16 +56,24 @@ async def command_device(
     call = Call(site, person, key, ("command", device, data.target, data.reason))
 
     async def act() -> CommandBody:
-        group, op = await _switch(backend, site, device)
-        _check_revision(group, if_match)
-        relay = _relay_of(op, data.target)
-        if relay == "closed":
-            _check_closing(group.breakers[device])
-        pending = await _change(backend, site, device, MANUAL, person, data.reason, key, place=relay == "open")
-        after, _ = await _switch(backend, site, device)
-        return command_towards(after.breakers[device], op, relay, pending.act.ts)
+        said = (person.name, data.reason, key)
+        return await order_by_hand(backend, site, device, data.target, said, if_match)
 
     return await once(backend, call, act)
+
+
+async def order_by_hand(
+    backend: Backend, site: str, device: str, target: str, said: tuple[str, str, str], if_match: str | None = None
+) -> CommandBody:
+    """Place or release the lock `manual`; `said` is who, why and the key. Raises Problem where that is refused."""
+    group, op = await _switch(backend, site, device)
+    _check_revision(group, if_match)
+    relay = _relay_of(op, target)
+    if relay == "closed":
+        _check_closing(group.breakers[device])
+    pending = await _change(backend, site, device, MANUAL, *said, place=relay == "open")
+    after, _ = await _switch(backend, site, device)
+    return command_towards(after.breakers[device], op, relay, pending.act.ts)
 
 
 def _check_revision(group: Group, if_match: str | None) -> None:
@@ -113,7 +121,8 @@ async def place_lock(
         await _switch(backend, site, device)
         if data.until is not None and data.until <= backend.clock.now():
             raise invalid("until", "has passed already")
-        await _change(backend, site, device, data.kind, person, data.reason, key, place=True, until=data.until)
+        said = (person.name, data.reason, key)
+        await _change(backend, site, device, data.kind, *said, place=True, until=data.until)
         return await _standing(backend, site, device)
 
     return await once(backend, call, act)
@@ -145,7 +154,7 @@ async def release_lock(
         group, _ = await _switch(backend, site, device)
         if kind not in group.breakers[device].locks:
             raise Problem("unknown_lock", f"no lock {kind!r} stands on {device}")
-        await _change(backend, site, device, kind, person, reason, key, place=False)
+        await _change(backend, site, device, kind, person.name, reason, key, place=False)
         return await _standing(backend, site, device)
 
     return await once(backend, call, act)
@@ -158,7 +167,7 @@ def _require_for(person: Person, operation: str, kind: str) -> None:
         require(person, special)
 
 
-async def _switch(backend: Platform, site: str, device: str) -> tuple[Group, str]:
+async def _switch(backend: Backend, site: str, device: str) -> tuple[Group, str]:
     """The group of a device that switches something, and what it understands (`breaker.set`, `valve.set`)."""
     group = await group_of_device(backend, site, device)
     if group is None:
@@ -170,11 +179,11 @@ async def _switch(backend: Platform, site: str, device: str) -> tuple[Group, str
 
 
 async def _change(
-    backend: Platform,
+    backend: Backend,
     site: str,
     device: str,
     lock: str,
-    person: Person,
+    who: str,
     reason: str,
     key: str,
     *,
@@ -185,16 +194,16 @@ async def _change(
     now = backend.clock.now()
     if place:
         pending = await backend.ledger.place_lock(
-            site, breaker=device, lock=lock, who=person.name, why=reason, ts=now, key=key, until=until
+            site, breaker=device, lock=lock, who=who, why=reason, ts=now, key=key, until=until
         )
     else:
         pending = await backend.ledger.release_lock(
-            site, breaker=device, lock=lock, who=person.name, why=reason, ts=now, key=key
+            site, breaker=device, lock=lock, who=who, why=reason, ts=now, key=key
         )
     await deliver(backend, pending)
     return pending
 
 
-async def _standing(backend: Platform, site: str, device: str) -> Wanted:
+async def _standing(backend: Backend, site: str, device: str) -> Wanted:
     group, op = await _switch(backend, site, device)
     return wanted_view(group.breakers[device], op)
