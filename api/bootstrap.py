@@ -55,6 +55,7 @@ from adapters.store.tokens import SqlTokens
 from adapters.store.webhook_book import SqlWebhookBook
 from adapters.store.whatif_facts import SqlWhatIfs
 from adapters.twins.connection import connect
+from adapters.twins.leases import RedisLeases
 from adapters.twins.store import RedisTwinStore
 from adapters.twins.stream import RedisEffectStream
 from schemas.topics import VERBS_UP, topic_filter
@@ -76,16 +77,17 @@ from twin.flows.record_history import RECORDED_VERBS, Recorder
 from twin.flows.rerate import Rerater
 from twin.flows.settlement_room import SettlementRoom
 from twin.flows.shadow_rules import ShadowRunner
-from twin.ports import StoreLostError
 from twin.flows.switch_in_bulk import BulkSwitching
 from twin.flows.vitals import Vitals
+from twin.ports import StoreLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from adapters.clock.clocks import RealClock, ScaledClock, TelemetryClock
     from adapters.embedded.processes import RunningServer
     from api.settings import Settings
+    from twin.flows.keep_leases import LeaseCounters
     from twin.ports import Delivery
 
 log = structlog.get_logger(__name__)
@@ -104,6 +106,7 @@ __all__ = [
     "is_free",
     "migration_state",
     "open_font",
+    "open_leases",
     "open_platform",
     "open_recorded",
     "probe_session",
@@ -199,7 +202,8 @@ class Platform:
         self.book_keeper = BookKeeper(self.registry, self.accounts, self.proofs, self.delivery, clock)
         self.rerater = Rerater(SqlReratings(database), self.delivery, clock)
         self.tenancies = TenancyKeeper(self.meters, self.delivery, clock)
-        self.ingest = Ingest(self.store, self.applier, clock)
+        self.vitals = Vitals()
+        self.ingest = Ingest(self.store, self.applier, clock, self.vitals)
         self.pump = TimerPump(self.store, self.registry, self.applier, clock)
         self.publisher = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}-commands")
         self.presence = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}-presence", host=settings.host)
@@ -212,13 +216,19 @@ class Platform:
             *(self, SqlSettlement(database), self.bills, SqlReratings(database)),
             *(self.delivery, self.notifier, clock),
         )
-        self._wire_rules()
-        self.subscriber: MqttSubscriber | None = None
-        self.rebuilt: dict[str, str] = {}
         fresh = RedisTwinStore(self.redis, cache_groups=0)
         self.switching = BulkSwitching(fresh, SqlSwitching(database), self.policies, self.delivery, clock)
+        self._wire_rules()
+        self.subscriber: MqttSubscriber | None = None
+        self.record_subscriber: MqttSubscriber | None = None
+        self.rebuilt: dict[str, str] = {}
         self._preparing = asyncio.Lock()
         self.service_failures: Counter[str] = Counter()
+        self.leases = RedisLeases(self.redis)
+        self.lease_counters: dict[str, LeaseCounters] = {}
+        """What became of this process's leases by kind of work; empty where nothing is divided."""
+        self.shard_sessions: dict[str, MqttSubscriber] = {}
+        """Sessions of the shards that this process owns now."""
         self.loops: dict[str, ConsumerLoop] = {}
         """The consumers that run in this process."""
         self.http_url = ""
@@ -249,6 +259,7 @@ class Platform:
                 self.registry, self.store, self.stream, self.clock, self.ledger, self.marks
             )
             self.rebuilt |= rebuilt
+            self.vitals.rebuilds.update(rebuilt.keys())
             await self.delivery.sweep()
 
     async def recover(self) -> None:
@@ -288,11 +299,17 @@ class Platform:
         if lost:
             raise lost[0]
 
+    def session(
+        self, client_id: str, filters: Sequence[str], may_connect: Callable[[], Awaitable[bool]]
+    ) -> MqttSubscriber:
+        """The session of a shard at the broker."""
+        return MqttSubscriber(self.settings.mqtt_url, client_id, filters, replay_retained=True, may_connect=may_connect)
+
     async def record_until(self, stop: asyncio.Event) -> None:
         """Record what devices send until told to stop, in a session of its own."""
-        subscriber = MqttSubscriber(
+        subscriber = self.record_subscriber = MqttSubscriber(
             self.settings.mqtt_url,
-            f"twinmeter-{self.settings.host}-recorder",
+            "twinmeter-recorder" if self.settings.ingest_shards else f"twinmeter-{self.settings.host}-recorder",
             [topic_filter(verb) for verb in RECORDED_VERBS],
             receive_maximum=10_000,
             max_batch=5_000,
@@ -301,8 +318,9 @@ class Platform:
 
     def consumers(self) -> dict[str, ConsumerLoop]:
         """The consumers of the effect stream by the service they belong to."""
-        worker = f"{self.settings.host}-{self.settings.ingest_shard}"
-        ledger = LedgerWriter(self.stream, self.ledger)
+        # Under leases the name belongs to the work: what one owner read and did not finish is the next one's.
+        worker = "owner" if self.settings.ingest_shards else f"{self.settings.host}-{self.settings.ingest_shard}"
+        ledger = LedgerWriter(self.stream, self.ledger, self.vitals.posted, lambda: time.time_ns() // 1_000_000)
         # The effect is in the stream before whoever committed it has taken note, so a remembered twin may be too old.
         fresh = RedisTwinStore(self.redis, cache_groups=0)
         commands = CommandDispatcher(self.stream, fresh, self.applier, self.publisher, self.clock)
@@ -337,6 +355,12 @@ async def open_platform(
     say("migrating the database")
     await migrate(settings.database_url, progress)
     return Platform(settings, clock, await open_database(settings.database_url), remember=remember)
+
+
+def open_leases(redis_url: str) -> tuple[RedisLeases, Callable[[], Awaitable[None]]]:
+    """The leases alone, to look at, and how to close the connection."""
+    client = connect(redis_url)
+    return RedisLeases(client), client.aclose
 
 
 async def open_recorded(database_url: str) -> tuple[Database, SqlPast, SqlHistory]:

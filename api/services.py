@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from api.shards import Shards
+from twin.leases import LeaseLostError
 from twin.ports import StoreLostError
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Services:
         self.ready = asyncio.Event()
         self.failures: dict[str, str] = {}
         self.loops: dict[str, ConsumerLoop] = {}
+        self.shards = Shards(platform, self._keep_until) if platform.settings.ingest_shards else None
+        """Divides work with other processes, where that is set."""
 
     async def run(
         self, serve_http: Callable[[Platform, asyncio.Event], Coroutine[None, None, None]] | None = None
@@ -50,6 +54,7 @@ class Services:
         """Run until `stop` is set."""
         gc.set_threshold(*COLLECT_AFTER)
         platform = self.platform
+        platform.vitals.services = self.names
         await platform.recover()
         self.loops = platform.consumers()
         tasks: list[Coroutine[None, None, None]] = []
@@ -59,29 +64,30 @@ class Services:
             tasks.append(self._consume("ledger"))
         if "commands" in self.names:
             tasks += [self._consume("commands"), self._consume("notices")]
-            tasks.append(self._keep("webhooks", lambda: platform.webhooks.run(self.stop)))
+            tasks.append(self._alone("webhooks", platform.webhooks.run))
         if "scheduler" in self.names:
             tasks += [
-                self._keep("timers", lambda: platform.pump.run(self.stop)),
-                self._keep("acts", lambda: platform.delivery.run(self.stop)),
-                self._keep("tenancies", lambda: platform.tenancies.run(self.stop)),
-                self._keep("books", lambda: platform.book_keeper.run(self.stop)),
-                self._keep("settlement", lambda: platform.settle_until(self.stop)),
-                self._keep("rerate", lambda: platform.rerater.run(self.stop)),
+                self._timers(),
+                self._alone("acts", platform.delivery.run),
+                self._alone("tenancies", platform.tenancies.run),
+                self._alone("books", platform.book_keeper.run),
+                self._alone("settlement", platform.settle_until),
+                self._alone("rerate", platform.rerater.run),
+                self._alone("switching", platform.switching.run),
             ]
         if "recorder" in self.names and platform.settings.history_days:
             tasks += [
-                self._keep("recorder", lambda: platform.record_until(self.stop)),
-                self._keep("history", lambda: platform.recorder.care(self.stop)),
-                self._keep("switching", lambda: platform.switching.run(self.stop)),
-                self._keep("shadow", lambda: platform.shadow_runner.run(self.stop)),
+                self._alone("recorder", platform.record_until),
+                self._alone("history", platform.recorder.care),
+                self._alone("shadow", platform.shadow_runner.run),
             ]
         tasks.append(self._keep("policies", self._refresh_policies))
         if "api" in self.names and serve_http is not None:
             tasks.append(self._keep("api", lambda: serve_http(platform, self.stop)))
         if "ingest" in self.names:
             await platform.presence.start()
-            tasks.append(self._keep("ingest", lambda: platform.ingest_until(self.stop)))
+            ingest = platform.ingest_until if self.shards is None else self.shards.ingest_until
+            tasks.append(self._keep("ingest", lambda: ingest(self.stop)))
         self.ready.set()
         try:
             async with asyncio.TaskGroup() as group:
@@ -90,10 +96,33 @@ class Services:
         finally:
             await platform.close()
 
+    async def _alone(self, name: str, run: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:
+        """Work that is done once for the whole installation: here, or wherever its lease is."""
+        shards = self.shards
+        if shards is None:
+            await self._keep(name, lambda: run(self.stop))
+            return
+
+        async def leased(stop: asyncio.Event) -> None:
+            await self._keep_until(name, lambda: run(stop), stop)
+
+        await self._keep(name, lambda: shards.alone(name, leased, self.stop))
+
+    async def _timers(self) -> None:
+        pump, shards = self.platform.pump, self.shards
+        if shards is None:
+            await self._keep("timers", lambda: pump.run(self.stop))
+        else:
+            await self._keep("timers", lambda: shards.per_site("timers", pump.run_site, self.stop))
+
     async def _consume(self, name: str) -> None:
         """One loop a site, and one more whenever a site is added."""
         running: dict[str, asyncio.Task[None]] = {}
         self.platform.loops[name] = self.loops[name]
+        shards = self.shards
+        if shards is not None:
+            await self._keep(name, lambda: shards.per_site(name, self.loops[name].run, self.stop))
+            return
         try:
             while not self.stop.is_set():
                 for site in await self.platform.registry.sites():
@@ -119,11 +148,19 @@ class Services:
                 await asyncio.wait_for(self.stop.wait(), LOOK_EVERY_S)
 
     async def _keep(self, name: str, start: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Run a service; start it again when it fails. Twins that no longer fit SQL are rebuilt first."""
-        while not self.stop.is_set():
+        await self._keep_until(name, start, self.stop)
+
+    async def _keep_until(
+        self, name: str, start: Callable[[], Coroutine[None, None, None]], stop: asyncio.Event
+    ) -> None:
+        """Run a service; start it again when it fails. Twins that no longer fit SQL are rebuilt first. Raises
+        LeaseLostError: what belongs to another process is not started again here."""
+        while not stop.is_set():
             try:
                 await start()
                 return
+            except LeaseLostError:
+                raise
             except StoreLostError as error:
                 log.warning("the store no longer fits SQL, rebuilding", service=name, reason=str(error))
                 with contextlib.suppress(Exception):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -26,6 +26,9 @@ ENVIRONMENT = {
     "embedded_broker": "TWINMETER_EMBEDDED_BROKER",
     "embedded_redis": "TWINMETER_EMBEDDED_REDIS",
     "history_days": "TWINMETER_HISTORY_DAYS",
+    "ingest_shards": "TWINMETER_INGEST_SHARDS",
+    "shard_spread": "TWINMETER_SHARD_SPREAD",
+    "lease_s": "TWINMETER_LEASE_S",
 }
 SECRETS = ("admin_token",)
 
@@ -73,6 +76,12 @@ class Settings(msgspec.Struct, frozen=True):
     embedded_redis: str = ""
     """Path of a redis-server or valkey-server; empty: the first that is there."""
     ingest_shard: int = 0
+    ingest_shards: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    """Shards of ingest, divided by leases among all processes; 0: this process takes everything, without leases."""
+    shard_spread: Annotated[int, msgspec.Meta(ge=0)] = 5_000
+    """A site with more devices than this is divided over all shards."""
+    lease_s: Annotated[float, msgspec.Meta(ge=0.5, le=300)] = 10.0
+    """So long work stays with a process that no longer answers."""
     history_days: int = 62
     """So long recorded messages are kept for replay and explanations; 0 records nothing."""
     webhooks: dict[str, Webhook] = {}

@@ -38,6 +38,10 @@ SETTINGS = {
     "`TWINMETER_WEBHOOK_NAME_SECRET`) to sign the calls, `timeout_s`, `sites` (empty: all). Calls go nowhere else.",
     "history_days": "Days for which messages of devices are kept, for `rules replay` and explanations of the past; 0 records nothing.",
     "ingest_shard": "Number of the ingest shard; `twinmeter ingest --shard N`.",
+    "ingest_shards": "Shards of ingest, divided by leases among all processes (1 to 1000), and with them the work of the "
+    "other services; the same in every process. 0: one process takes everything, without leases.",
+    "shard_spread": "A site with more devices than this is divided over all shards by tenant; the same in every process.",
+    "lease_s": "So many seconds work stays with a process that no longer answers, 0.5 to 300.",
 }
 
 

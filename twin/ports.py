@@ -71,6 +71,8 @@ class Entry(msgspec.Struct, frozen=True):
     """Redis stream id `ms-n`; strictly increasing within a site."""
     group: str
     effects: tuple[AnyEffect, ...]
+    serial: int = 0
+    """Counts the entries of a site since its last rebuild, without gaps; 0 where it is not known."""
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -184,6 +186,10 @@ class EffectStream(Protocol):
 
     async def acknowledged_to(self, site: str, consumers: str) -> str:
         """Id up to which a consumer group has acknowledged everything; '0-0' while anything is pending."""
+        ...
+
+    async def peek(self, site: str, after: str, count: int) -> list[Entry]:
+        """Up to `count` entries newer than `after`, oldest first; nothing is handed out or acknowledged by it."""
         ...
 
     async def trimmed_to(self, site: str) -> str:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from adapters.mqtt.address import BrokerAddress
 
 _Packet = TypeVar("_Packet")
-_SUBSCRIBE_ID = 1
+FILTERS_A_PACKET = 500
+"""A session of very many filters asks for them in pieces, which every broker's packet limit lets through."""
 
 _CONNACK = mqtt5.ConnAckReasonCode
 # Tuples, because the codec's reason codes have no hash.
@@ -63,7 +64,8 @@ class MqttConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._connack: asyncio.Future[mqtt5.ConnAckPacket] = self._loop.create_future()
         self._suback: asyncio.Future[mqtt5.SubAckPacket] = self._loop.create_future()
-        self._filters: tuple[mqtt5.TopicFilter, ...] = ()
+        self._asked: dict[int, tuple[mqtt5.TopicFilter, ...]] = {}
+        self._next_id = 1
         self._closed = self._loop.create_future()
         self.waiting: list[Delivery] = []
         self.arrived = asyncio.Event()
@@ -115,8 +117,20 @@ class MqttConnection(asyncio.Protocol):
 
     def subscribe(self, filters: Sequence[mqtt5.TopicFilter]) -> None:
         """Send SUBSCRIBE; a filter that is not granted with QoS 1 fails the connection when the answer comes."""
-        self._filters = tuple(filters)
-        self.send(mqtt5.SubscribePacket(_SUBSCRIBE_ID, list(filters)).write())
+        if self._suback.done() and not self.failure:
+            self._suback = self._loop.create_future()
+        for first in range(0, len(filters), FILTERS_A_PACKET):
+            asked = tuple(filters[first : first + FILTERS_A_PACKET])
+            packet_id = self._packet_id()
+            self._asked[packet_id] = asked
+            self.send(mqtt5.SubscribePacket(packet_id, list(asked)).write())
+
+    def unsubscribe(self, patterns: Sequence[str]) -> None:
+        """Send UNSUBSCRIBE; that a subscription was not there, or stays a while, does no harm."""
+        for first in range(0, len(patterns), FILTERS_A_PACKET):
+            self.send(
+                mqtt5.UnsubscribePacket(self._packet_id(), list(patterns[first : first + FILTERS_A_PACKET])).write()
+            )
 
     async def subscribed(self) -> None:
         """Wait for the answer to `subscribe`. Raises like `handshake`."""
@@ -166,10 +180,11 @@ class MqttConnection(asyncio.Protocol):
             self._transport.abort()
         self.arrived.set()
 
-    async def close(self) -> None:
-        """Say a normal goodbye (the session stays at the broker) and wait until the socket is gone."""
+    async def close(self, *, session_expiry_s: int | None = None) -> None:
+        """Say a normal goodbye and wait until the socket is gone. The session stays at the broker, or so long as is
+        told here."""
         if self.failure is None and self._transport is not None:
-            self.send(mqtt5.DisconnectPacket().write())
+            self.send(mqtt5.DisconnectPacket(session_expiry_interval=session_expiry_s).write())
             if self._timer is not None:
                 self._timer.cancel()
             self._transport.close()
@@ -193,8 +208,10 @@ class MqttConnection(asyncio.Protocol):
             self._ping_at = None
         elif isinstance(packet, mqtt5.ConnAckPacket) and not self._connack.done():
             self._connack.set_result(packet)
-        elif isinstance(packet, mqtt5.SubAckPacket) and not self._suback.done():
+        elif isinstance(packet, mqtt5.SubAckPacket) and packet.packet_id in self._asked:
             self._check_granted(packet)
+        elif isinstance(packet, mqtt5.UnsubAckPacket):
+            pass
         elif isinstance(packet, mqtt5.DisconnectPacket):
             taken = packet.reason_code == mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER
             why = f"{self._where} ended the connection: {_reason(packet)}"
@@ -202,13 +219,19 @@ class MqttConnection(asyncio.Protocol):
         else:
             raise ProtocolError(f"{self._where} sent {type(packet).__name__}, which a subscriber never expects")
 
+    def _packet_id(self) -> int:
+        packet_id = self._next_id
+        self._next_id = packet_id % 65_535 + 1
+        return packet_id
+
     def _check_granted(self, answer: mqtt5.SubAckPacket) -> None:
-        for wanted, code in zip(self._filters, answer.reason_codes, strict=False):
+        for wanted, code in zip(self._asked.pop(answer.packet_id), answer.reason_codes, strict=False):
             if code != mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE:
                 why = f"{self._where} did not grant QoS 1 on {wanted.pattern!r}: {code.name.lower()} ({code.value})"
                 self.fail((ConnectionDroppedError if code in _SUBACK_LATER else BrokerRefusedError)(why))
                 return
-        self._suback.set_result(answer)
+        if not self._asked and not self._suback.done():
+            self._suback.set_result(answer)
 
     def _schedule_liveness(self) -> None:
         if self._keepalive_s > 0 and not self.failure:

@@ -103,6 +103,25 @@ class MqttSubscriber:
         self._may_connect = may_connect
         self._backoff = backoff or Backoff()
         self._connection: MqttConnection | None = None
+        self._leave = False
+
+    def change_filters(self, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
+        """Subscribe to more and to less, at once where there is a connection, else with the next one.
+
+        A filter that the broker keeps in the session from an earlier owner of the client id is removed by naming it.
+        """
+        gone = set(remove)
+        fresh = [pattern for pattern in add if pattern not in set(self._filters)]
+        self._filters = tuple(pattern for pattern in self._filters if pattern not in gone) + tuple(fresh)
+        if self._connection is not None:
+            if fresh:
+                self._connection.subscribe(self._subscriptions(fresh))
+            if gone:
+                self._connection.unsubscribe(sorted(gone))
+
+    def leave_for_good(self) -> None:
+        """Let the broker forget the session at the next orderly end of the connection."""
+        self._leave = True
 
     @property
     def unacknowledged(self) -> int:
@@ -145,7 +164,7 @@ class MqttSubscriber:
             self.counters.connected = False
             self.counters.in_flight = 0
             self._connection = None
-            await connection.close()
+            await connection.close(session_expiry_s=0 if self._leave else None)
 
     async def _connect(self) -> MqttConnection:
         if self._may_connect is not None and not await self._may_connect():
@@ -158,7 +177,7 @@ class MqttSubscriber:
         )
         try:
             answer = await connection.handshake(self._connect_packet())
-            connection.subscribe(self._subscriptions())
+            connection.subscribe(self._subscriptions(self._filters))
             # A resumed session delivers at once, and rumqttd answers SUBSCRIBE only after it has got our PUBACKs.
             if not answer.session_present:
                 await connection.subscribed()
@@ -181,12 +200,11 @@ class MqttSubscriber:
             max_packet_size=self._max_packet_bytes,
         )
 
-    def _subscriptions(self) -> list[mqtt5.TopicFilter]:
+    def _subscriptions(self, filters: Sequence[str]) -> list[mqtt5.TopicFilter]:
         replay = self._replay_retained and self.counters.connects == 0
         handling = mqtt5.RetainHandling.SEND_ALWAYS if replay else mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS
         return [
-            mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_handling=handling)
-            for pattern in self._filters
+            mqtt5.TopicFilter(pattern, max_qos=mqtt5.QoS.AT_LEAST_ONCE, retain_handling=handling) for pattern in filters
         ]
 
     def _note_connected(self, answer: mqtt5.ConnAckPacket) -> None:

@@ -1,6 +1,7 @@
 """The twin store: twins, timers and the effect stream of every site, in Redis or in memory."""
 
 from adapters.twins.connection import StoreUnavailableError, connect
+from adapters.twins.leases import RedisLeases
 from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
 from adapters.twins.store import RedisTwinStore
 from adapters.twins.stream import RedisEffectStream
@@ -10,6 +11,7 @@ __all__ = [
     "MemoryRedis",
     "MemoryTwinStore",
     "RedisEffectStream",
+    "RedisLeases",
     "RedisTwinStore",
     "StoreUnavailableError",
     "connect",

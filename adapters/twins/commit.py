@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from adapters.twins.keys import SiteKeys
-    from adapters.twins.trust import Trust
+    from adapters.twins.trust import Fence, Trust
     from twin.core.effects import AnyEffect
 
 
@@ -50,6 +50,10 @@ class Arguments:
         self.values += writes
         self.values += gone
         self.values += operations
+
+    def add_fence(self, fence: Fence) -> None:
+        """The lease under which all of it is committed; after every change."""
+        self.values += (fence.field, fence.token)
 
     def add_creation(self, group: Group) -> None:
         """A group that must not exist yet."""

@@ -7,7 +7,7 @@ change them together. Only the registry of sites has no tag.
                                    `M:<id>`/`m:<id>` meters, `B:<id>`/`b:<id>` breakers, `g` gateway
     `{site}:gen`           hash    `gen` generation, `builder` its random token, `last` newest
                                    effect id, `count` of effects, `trimmed` newest dropped id, `mark`
-                                   of SQL's newest act
+                                   of SQL's newest act, `fence:<lease>` newest token of a lease
     `{site}:fx`            stream  effects, one entry per commit of a group: `n` serial number,
                                    `g` group, `e` JSON array
     `{site}:timers`        zset    every group, by the instant it wants to be woken; +inf when it does not

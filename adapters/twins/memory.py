@@ -344,6 +344,11 @@ class MemoryEffectStream:
         group = self.redis.site(site).consumers.get(consumers)
         return BEGINNING if group is None or group.pending else group.delivered
 
+    async def peek(self, site: str, after: str, count: int) -> list[Entry]:
+        """Up to `count` entries newer than `after`, oldest first, for nobody in particular."""
+        behind = order(after)
+        return [entry for entry in self.redis.site(site).effects if order(entry.id) > behind][:count]
+
     async def trimmed_to(self, site: str) -> str:
         """Id up to which entries were dropped by `trim`; '0-0' when none were since the last rebuild."""
         return self.redis.site(site).trimmed

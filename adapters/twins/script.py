@@ -11,9 +11,11 @@ unpacking JSON or MessagePack in Lua costs more than the commit itself.
           group, expected revision ('' = must not exist), wake ('' leave, else instant or '+inf'), effects ('' none),
           number of field arguments, number of deleted fields, number of index operations, then
           field, value, ... ; deleted field, ... ; operation, place, name, ...
+          and last, where the caller works under a lease, the field of its fence in the generation hash and its token
     index operations: G count a cutoff (place = index in KEYS, name = count); D / d put a device into / take it out of
           the directory (name = device); W / w add / remove the group to / from a gateway (place = index in KEYS).
-    returns {'OK', newest effect id, index of each refused change...} or {'FULL', length} or {'LOST', why}
+    returns {'OK', newest effect id, index of each refused change...} or {'FULL', length} or {'LOST', why} or
+            {'FENCED', the newer token that was here}
 
 The field list of a change starts with `rev` and its new value; a change without fields writes nothing at all and only
 asks whether the revision still holds.
@@ -74,6 +76,11 @@ for i = 1, changes do
     reply[#reply + 1] = i
   end
   at = at + HEADER + tonumber(ARGV[at + 4]) + tonumber(ARGV[at + 5]) + 3 * ops
+end
+if ARGV[at] then
+  local seen = call('HGET', KEYS[1], ARGV[at])
+  if seen and tonumber(seen) > tonumber(ARGV[at + 1]) then return {'FENCED', seen} end
+  if seen ~= ARGV[at + 1] then call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
 end
 if asks and length >= tonumber(ARGV[3]) then return {'FULL', tostring(length)} end
 if indexes then
@@ -167,6 +174,16 @@ call('HSET', KEYS[1], 'trimmed', trimmed)
 return drop
 """
 )
+
+
+RAISE_FENCE = """
+-- KEYS 1 generation; ARGV 1 field of the fence 2 token. Tokens only grow; nothing is left in a site that is not there.
+local seen = redis.call('HGET', KEYS[1], ARGV[1])
+if redis.call('EXISTS', KEYS[1]) == 1 and (not seen or tonumber(seen) < tonumber(ARGV[2])) then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+end
+return 0
+"""
 
 
 class Script:

@@ -12,6 +12,9 @@ them with one script call per batch. Three fences make that safe, all checked in
 The first is ordinary and answered with the refused ids; the other two raise StoreLostError. Reading checks the token
 too: a device that is missing from a wiped store is not an unknown device.
 
+Work that is divided among processes by leases commits through `fenced`: each site remembers the newest token of every
+lease, and whoever comes with an older one is refused as a whole with LeaseLostError.
+
 A process that only reads, or that shares a site with another writer, should keep no groups in memory
 (`cache_groups=0`): a decision that changes nothing has nothing to commit, hence no fence. Where that matters, commit it
 all the same: a change whose `after` is its `before` writes nothing and asks only whether the revision still holds.
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import math
 import time
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from adapters.twins.cache import Memory
@@ -31,8 +35,9 @@ from adapters.twins.connection import Reaching
 from adapters.twins.entry_id import BEGINNING, newest
 from adapters.twins.keys import SITES, site_keys
 from adapters.twins.rebuild import Rebuild, place_groups
-from adapters.twins.script import COMMIT, Script
-from adapters.twins.trust import HEAD, Trusts
+from adapters.twins.script import COMMIT, RAISE_FENCE, Script
+from adapters.twins.trust import HEAD, Fence, Trusts
+from twin.leases import LeaseLostError
 from twin.ports import StoreFullError, StoreLostError
 
 if TYPE_CHECKING:
@@ -70,6 +75,8 @@ class RedisTwinStore:
         self._client: Any = client  # redis-py types its answers for every protocol and encoding at once
         self._reaching = Reaching(client)
         self._script = Script(client, COMMIT)
+        self._fencing = Script(client, RAISE_FENCE)
+        self._fence: Fence | None = None
         self._stream_max = stream_max
         self._trusts = Trusts()
         self._memory = Memory(groups=cache_groups, devices=cache_devices, absent_s=absent_s, seconds=seconds)
@@ -77,6 +84,21 @@ class RedisTwinStore:
     async def close(self) -> None:
         """Close the connections to Redis."""
         await self._client.aclose()
+
+    def fenced(self, lease: str, token: int) -> RedisTwinStore:
+        """This very store, its memory and its trust, for commits under a lease. Close only the store itself."""
+        view = copy(self)
+        view._fence = Fence(lease, token)
+        return view
+
+    async def raise_fence(self, sites: Sequence[str]) -> None:
+        """From now on nobody commits to these sites under an older token of this view's lease; and what this process
+        remembers of them may be from before somebody else's time, so it is forgotten."""
+        fence = self._fence
+        for site in sites if fence is not None else ():
+            with self._reaching:
+                await self._fencing([site_keys(site).generation], [fence.field, fence.token])  # type: ignore[union-attr]
+            self._memory.drop_site(site)
 
     # --- reading ---------------------------------------------------------------------------------------------------
 
@@ -139,6 +161,24 @@ class RedisTwinStore:
         if self._trusts.get(site) is trust:
             self._memory.learn_holder(site, device, group)
         return group
+
+    async def directory(self, site: str) -> dict[str, str]:
+        """Group of every device of a site, always from Redis, a page at a time."""
+        found: dict[str, str] = {}
+        with self._reaching:
+            async for device, group in self._client.hscan_iter(site_keys(site).directory, count=PAGE):
+                found[device.decode()] = group.decode()
+        return found
+
+    async def directory_mark(self, site: str) -> str:
+        """What differs, almost always, once the directory of a site has changed."""
+        keys = site_keys(site)
+        pipe = self._client.pipeline(transaction=False)
+        pipe.hlen(keys.directory)
+        pipe.hget(keys.generation, "builder")
+        with self._reaching:
+            length, builder = await pipe.execute()
+        return f"{length} {(builder or b'').decode()}"
 
     async def devices_behind(self, site: str, gateway: str) -> Sequence[str]:
         """Ids of the groups with a device behind this gateway, sorted."""
@@ -206,6 +246,8 @@ class RedisTwinStore:
         results = [outcome(change) for change in changes]
         for change, result in zip(changes, results, strict=True):
             arguments.add_change(change.before, result, effects=change.effects, guards=change.guards)
+        if self._fence is not None:
+            arguments.add_fence(self._fence)
         try:
             refused = await self._run(site, trust, arguments)
         except BaseException:
@@ -237,6 +279,11 @@ class RedisTwinStore:
         if status == b"LOST":
             self._memory.drop_site(site)
             raise StoreLostError(f"the twins of site {site!r} are not those this process works on: {detail.decode()}")
+        if status == b"FENCED":
+            raise LeaseLostError(
+                f"site {site!r}: a commit under lease {self._fence and self._fence.name!r} with token "
+                f"{self._fence and self._fence.token} is refused, its owner has {detail.decode()} by now"
+            )
         if status == b"FULL":
             raise StoreFullError(
                 f"the effect stream of site {site!r} holds {detail.decode()} entries, its bound is {self._stream_max}: "

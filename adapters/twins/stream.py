@@ -154,6 +154,12 @@ class RedisEffectStream:
         with self._reaching:
             return int(await self._trim([keys.generation, keys.effects], [ledger_position, keep]))
 
+    async def peek(self, site: str, after: str, count: int) -> list[Entry]:
+        """Up to `count` entries newer than `after`, oldest first, handed out to nobody."""
+        with self._reaching:
+            rows = await self._client.xrange(site_keys(site).effects, min=f"({after}", count=count)
+        return [_entry(entry_id, fields) for entry_id, fields in rows if b"e" in fields]
+
     async def trimmed_to(self, site: str) -> str:
         """Id up to which entries were dropped by `trim`; '0-0' when none were since the last rebuild."""
         return await self._head(site_keys(site).generation, "trimmed")
@@ -182,7 +188,7 @@ class RedisEffectStream:
 
 
 def _entry(entry_id: bytes, fields: dict[bytes, Any]) -> Entry:
-    return Entry(id=entry_id.decode(), group=fields[b"g"].decode(), effects=decode_effects(fields[b"e"]))
+    return Entry(entry_id.decode(), fields[b"g"].decode(), decode_effects(fields[b"e"]), int(fields[b"n"]))
 
 
 def _group_is_gone(error: ResponseError) -> bool:

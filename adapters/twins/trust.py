@@ -24,6 +24,19 @@ class Trust(msgspec.Struct, eq=False):
     last: str
 
 
+class Fence(msgspec.Struct, frozen=True):
+    """The lease under which somebody commits: a field of every site's generation hash, and the token it must not be
+    behind."""
+
+    name: str
+    token: int
+
+    @property
+    def field(self) -> str:
+        """Where the newest token of this lease stands."""
+        return f"fence:{self.name}"
+
+
 class Trusts:
     """The trust of one process in each site. Answers may overtake each other, so every check is made against what was
     trusted when the question was *sent*."""

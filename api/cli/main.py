@@ -21,12 +21,13 @@ from api.cli import (
     rerate,
     rules,
     settle,
+    shards,
     simulate,
     single,
     site,
-    tariff,
     switch,
     switch_one,
+    tariff,
     up,
     verify,
 )
@@ -54,10 +55,10 @@ for _service in (single.ingest, single.commands, single.scheduler, single.record
 app.add_typer(books.app, name="ledger")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(approvals.app, name="approvals")
-app.add_typer(site.app, name="site")
 switch.app.command("open")(switch_one.open_one)
 switch.app.command("close")(switch_one.close_one)
 app.add_typer(switch.app, name="switch")
+app.add_typer(site.app, name="site")
 app.add_typer(rules.app, name="rules")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(meters.app, name="meters")
@@ -72,6 +73,7 @@ app.command("explain")(explain_line.explain)
 app.command("rerate")(rerate.rerate)
 app.command("rebuild")(rebuild.rebuild)
 app.command("doctor")(doctor.doctor)
+app.command("shards")(shards.shards)
 
 
 def main() -> None:

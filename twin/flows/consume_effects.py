@@ -15,8 +15,9 @@ import structlog
 from twin.ports import StoreLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from twin.flows.vitals import LagHistogram
     from twin.ports import EffectStream, Entry, Ledger
 
 log = structlog.get_logger(__name__)
@@ -85,24 +86,67 @@ class ConsumerLoop:
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
 
+class EntriesMissingError(RuntimeError):
+    """Entries were handed to somebody else who read as the same consumer group; read again from SQL's position."""
+
+
 class LedgerWriter:
-    """Writes what the twins decided into SQL, and lets the stream forget what SQL has."""
+    """Writes what the twins decided into SQL, and lets the stream forget what SQL has.
+
+    What it posts must follow SQL's position without a gap, or the position would pass over entries that another
+    process has read and may never post (one that was frozen, say, and woke up when its lease was another's). So a gap
+    sends it back to SQL's position, and several of them at once are slow but lose nothing.
+    """
 
     name = "ledger"
 
-    def __init__(self, stream: EffectStream, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        stream: EffectStream,
+        ledger: Ledger,
+        posted: LagHistogram | None = None,
+        wall: Callable[[], int] | None = None,
+    ) -> None:
         self._stream = stream
         self._ledger = ledger
+        self._posted = posted
+        self._wall = wall
         self._trimmed_at: dict[str, float] = {}
+        self._posted_to: dict[str, int] = {}
 
     async def start(self, site: str) -> None:
         """Take up reading just behind SQL's own position."""
+        self._posted_to.pop(site, None)
         await self._stream.join(site, self.name, after=await self._ledger.position(site))
 
     async def consume(self, site: str, entries: Sequence[Entry]) -> None:
-        """One transaction for the whole batch."""
+        """One transaction for the whole batch. Raises EntriesMissingError."""
+        await self._check_gapless(site, entries)
         await self._ledger.post(site, entries)
+        self._posted_to[site] = entries[-1].serial
+        if self._posted is not None and self._wall is not None:
+            now = self._wall()
+            for entry in entries:
+                self._posted.observe(now - int(entry.id.partition("-")[0]))
         loop_time = asyncio.get_running_loop().time()
         if loop_time - self._trimmed_at.get(site, 0.0) >= TRIM_EVERY_S:
             self._trimmed_at[site] = loop_time
             await self._stream.trim(site, ledger_position=await self._ledger.position(site), keep=KEEP_ENTRIES)
+
+    async def _check_gapless(self, site: str, entries: Sequence[Entry]) -> None:
+        before = self._posted_to.get(site)
+        if before is None:
+            position = await self._ledger.position(site)
+            first = await self._stream.peek(site, position, 1)
+            if first and _order(first[0].id) < _order(entries[0].id):
+                raise EntriesMissingError(f"{site}: {first[0].id} comes before {entries[0].id} and was not read")
+            before = entries[0].serial - 1
+        for entry in entries:
+            if entry.serial and entry.serial != before + 1:
+                raise EntriesMissingError(f"{site}: entry {before + 1} before {entry.id} was handed to somebody else")
+            before = entry.serial
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    ms, _, number = entry_id.partition("-")
+    return int(ms), int(number)

@@ -36,6 +36,12 @@ class TimerPump:
             if not any(busy):
                 await asyncio.sleep(IDLE_S)
 
+    async def run_site(self, site: str, stop: asyncio.Event) -> None:
+        """Pump one site until told to stop."""
+        while not stop.is_set():
+            if not await self.pump(site):
+                await asyncio.sleep(IDLE_S)
+
     async def pump(self, site: str) -> int:
         """Wake one batch of due groups; returns how many."""
         now = self._clock.now()
