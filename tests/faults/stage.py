@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterable
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -110,7 +111,7 @@ class Stage:
             imported = self.place.import_site(self.document)
             assert imported.returncode == 0, imported.stderr
             stack.callback(self._end_processes)
-            self.tap = stack.enter_context(Wiretap(self.broker.url, "cmd", "ack", "state"))
+            self.tap = stack.enter_context(Wiretap(self.broker.url, "cmd", "ack", "state", "tele"))
             self._stack = stack.pop_all()
         return self
 
@@ -129,12 +130,15 @@ class Stage:
         """All services in one process, and a client of the API."""
         self.place.start()
 
-    def serve(self, name: str, as_name: str | None = None, **links: str) -> subprocess.Popen[bytes]:
+    def serve(
+        self, name: str, as_name: str | None = None, *, wait: bool = True, **links: str
+    ) -> subprocess.Popen[bytes]:
         """One service as a process of its own, called `as_name` here; `links` replaces URLs of its servers."""
         label = as_name or name
         environment = dict(self.place.environment)
         names = {"redis": "TWINMETER_REDIS_URL", "mqtt": "TWINMETER_MQTT_URL", "database": "TWINMETER_DATABASE_URL"}
         environment |= {names[link]: url for link, url in links.items()}
+        environment["TWINMETER_DATA"] = str(self.folder / f"data-{name}")
         log = self.folder / f"{label}.log"
         seen = log.stat().st_size if log.exists() else 0
         ready = f"{name}: running".encode()
@@ -144,12 +148,25 @@ class Stage:
         with log.open("ab") as sink:
             process = subprocess.Popen([TWINMETER, name], env=environment, stdout=sink, stderr=sink)
         self.services[label] = process
+        if wait:
+            self.until_running(label, ready, seen)
+        return process
+
+    def until_running(self, label: str, ready: bytes = b": running", seen: int = 0) -> None:
+        """Wait until a service says that it runs."""
+        log, process = self.folder / f"{label}.log", self.services[label]
         deadline = time.monotonic() + READY_WITHIN_S
         while ready not in log.read_bytes()[seen:]:
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.05)
-        return process
+
+    def serve_all(self) -> None:
+        """Every service as a process of its own, under its own name."""
+        for name in SERVICES:
+            self.serve(name, wait=False)
+        for name in SERVICES:
+            self.until_running(name)
 
     def kill(self, label: str) -> None:
         """kill -9 of a service."""
@@ -195,6 +212,29 @@ class Stage:
         body = {"amount": amount, "channel": "cash", "reference": key}
         status, answer = self.api().call("POST", f"/sites/{SITE}/tenants/{tenant}/topups", body, Idempotency_Key=key)
         assert status in (200, 201), answer
+
+    def uncharged(self, device: str, credit_nano: int, opening: int = 1_000) -> str:
+        """What is wrong with a device's money: empty when all it told is charged, once, at the flat price."""
+        told = max((body["d"]["import_wh"] for body in self.samples(device)), default=opening)
+        found = self.api().get(f"/sites/{SITE}/devices/{device}")
+        tenant = self.api().get(f"/sites/{SITE}/tenants/{found['tenant']}")
+        charges_nano = int(Decimal(tenant["charges"]).scaleb(9))
+        expected = (told - opening) * PRICE_NANO
+        credits_nano = int(Decimal(tenant["credits"]).scaleb(9))
+        if (charges_nano, credits_nano) == (expected, credit_nano):
+            return ""
+        return f"{device}: told {told} Wh, charged {charges_nano} of {expected}, credits {credits_nano}"
+
+    def samples(self, device: str) -> list[Any]:
+        """Every sample a device has told, out of arrays too."""
+        bodies = self.tap.of(device, "tele")
+        return [sample for body in bodies for sample in (body if isinstance(body, list) else [body])]
+
+    def stop_fleet(self) -> None:
+        """Let the devices say goodbye and go."""
+        assert self.fleet is not None
+        self.fleet.send_signal(signal.SIGINT)
+        self.fleet.wait(20)
 
     def incidents(self, device: str) -> list[str]:
         """Kinds of the incidents that stand on a device now."""

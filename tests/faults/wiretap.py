@@ -62,7 +62,7 @@ class Wiretap:
         *_, device, verb = message.topic.split("/")
         body = msgspec.json.decode(message.payload)
         with self._news:
-            self.heard.append(Heard(time.monotonic(), device, verb, body, message.payload, bool(message.retain)))
+            self.heard.append(Heard(time.monotonic(), device, verb, body, bytes(message.payload), bool(message.retain)))
             self._news.notify_all()
 
     def of(self, device: str, verb: str, since: int = 0) -> list[Any]:
