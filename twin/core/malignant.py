@@ -39,6 +39,8 @@ RISE_MS = 1_000
 PEAK_MS = 2_500
 """Within so long of its beginning an inrush has its peak."""
 MOST_HOLD_MS = 15_000
+REAL_MILLI = 990
+"""No motor has so much real power; where a heater and a motor start together, the heater is what settles."""
 DEAD_W = 5
 """A supply that draws no more than this is dark."""
 MALIGNANT, ALLOWED, MOTOR, REACTIVE, OUTSIDE, UNKNOWN = (
@@ -71,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True):
     bands: tuple[Band, ...] = ()
     allow: tuple[Band, ...] = ()
     hold_ms: int = 5_000
-    inrush_milli: int = 1_600
+    inrush_milli: int = 1_400
 
     @property
     def least_w(self) -> int:
@@ -139,6 +141,32 @@ def increment_factor(step_w: int, idle_step_va: int) -> int:
     return 1000 * step_w // max(1, isqrt(step_w * step_w + idle_step_va * idle_step_va)) if step_w > 0 else 0
 
 
+def advance(
+    samples: tuple[Sample, ...], looked_ts: int, taken: Sample, settings: Settings
+) -> tuple[tuple[Sample, ...], int, list[Step]]:
+    """A stream with one more sample: what is kept of it, up to which instant steps have been looked for, and the steps
+    that are sure by now. `samples` are those kept before, none further than `GAP_MS` from the next."""
+    samples = (*samples, taken)
+    sure_by = taken.ts - settings.hold_ms
+    found: list[Step] = []
+    before: Sample | None = None
+    for place, one in enumerate(samples):
+        if one.ts > sure_by:
+            break
+        if one.ts > looked_ts:
+            looked_ts = one.ts
+            # Most seconds are level: they end here.
+            if before is not None and 4 * (one.power_w - before.power_w) >= settings.least_w:
+                step = find_step(samples, place, settings)
+                if step is not None:
+                    found.append(step)
+        before = one
+    keep_from = sure_by - BEFORE_MS
+    while samples[0].ts < keep_from:
+        samples = samples[1:]
+    return samples, looked_ts, found
+
+
 def find_step(window: Sequence[Sample], begin: int, settings: Settings) -> Step | None:
     """The step up that begins with `window[begin]`, if one does. The window must reach `hold_ms` beyond it."""
     first = window[begin]
@@ -146,15 +174,30 @@ def find_step(window: Sequence[Sample], begin: int, settings: Settings) -> Step 
     after = [one for one in window[begin + 1 :] if first.ts + RISE_MS // 2 < one.ts <= first.ts + settings.hold_ms]
     if len(before) < LEAST_SAMPLES or len(after) < max(LEAST_SAMPLES, settings.hold_ms // 2_000):
         return None
-    base_w = sorted(one.power_w for one in before)[len(before) // 2]
-    low = sorted(after, key=lambda one: one.power_w)[: (len(after) + 1) // 2]
-    step_w = low[len(low) // 2].power_w - base_w
+    base_w = _middle([one.power_w for one in before])
+    level, level_w = _settled(after, base_w)
+    step_w = level_w - base_w
     if step_w < max(1, settings.least_w) or not _is_clean(before, first, after, base_w, step_w):
         return None
     start = [one for one in (first, *after) if one.ts <= first.ts + PEAK_MS]
     inrush_w = max(one.power_w for one in start) - base_w
-    share = _share(before, low, step_w)
+    share = _share(before, level, step_w)
     return Step(first.ts, step_w, share, inrush_w, base_w, tuple(before), (first, *after))
+
+
+def _settled(after: Sequence[Sample], base_w: int) -> tuple[Sequence[Sample], int]:
+    """The samples that stand for the level after a step, and that level: the middle one, or the lower of two where
+    something else came on while this was waited for."""
+    middle_w = _middle([one.power_w for one in after])
+    low = sorted(after, key=lambda one: one.power_w)[: (len(after) + 1) // 2]
+    low_w = low[len(low) // 2].power_w
+    return (low, low_w) if 8 * (middle_w - low_w) > middle_w - base_w else (after, middle_w)
+
+
+def _middle(values: Sequence[int]) -> int:
+    """The median; of an even number the mean of the two in the middle."""
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) // 2
 
 
 def _is_clean(before: Sequence[Sample], first: Sample, after: Sequence[Sample], base_w: int, step_w: int) -> bool:
@@ -168,13 +211,13 @@ def _is_clean(before: Sequence[Sample], first: Sample, after: Sequence[Sample], 
     return sum(10 * (one.power_w - base_w) < 6 * step_w for one in after) <= len(after) // 5
 
 
-def _share(before: Sequence[Sample], low: Sequence[Sample], step_w: int) -> int | None:
+def _share(before: Sequence[Sample], level: Sequence[Sample], step_w: int) -> int | None:
     """The increment factor between two levels; None where one of them is not told whole."""
-    idle_before = sorted(one.idle_va for one in before if one.idle_va is not None)
-    idle_after = sorted(one.idle_va for one in low if one.idle_va is not None)
+    idle_before = [one.idle_va for one in before if one.idle_va is not None]
+    idle_after = [one.idle_va for one in level if one.idle_va is not None]
     if not idle_before or not idle_after:
         return None
-    return increment_factor(step_w, idle_after[len(idle_after) // 2] - idle_before[len(idle_before) // 2])
+    return increment_factor(step_w, _middle(idle_after) - _middle(idle_before))
 
 
 def classify(
@@ -192,7 +235,8 @@ def classify(
         return ALLOWED
     if not any(band.holds(step_w, share_milli) for band in minded):
         return UNKNOWN if share_milli is None else REACTIVE
-    if settings.inrush_milli and 1000 * inrush_w >= settings.inrush_milli * step_w:
+    is_real = share_milli is not None and share_milli >= REAL_MILLI
+    if settings.inrush_milli and not is_real and 1000 * inrush_w >= settings.inrush_milli * step_w:
         return MOTOR
     return ALLOWED if restored and _allowed_together(settings, step_w) else MALIGNANT
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from twin.core import malignant
-from twin.core.malignant import GAP_MS, Sample, Step, find_step, sample_of, settings_of
+from twin.core.malignant import GAP_MS, Step, sample_of, settings_of
 from twin.core.messages import DeviceEvent
 from twin.core.model import Sequence, StepWatch
 from twin.core.primary import primary_event
@@ -55,26 +55,10 @@ def watch(
     if settings is None or not settings.bands:
         meter.steps = None
         return []
-    samples = (*(known.samples if known is not None else ()), taken)
-    looked = known.looked_ts if known is not None else ts
-    found: list[DeviceEvent] = []
-    sure_by = ts - settings.hold_ms
-    for place, one in enumerate(samples):
-        if looked < one.ts <= sure_by:
-            looked = one.ts
-            step = _step_at(samples, place, settings)
-            if step is not None:
-                found.append(_event(draft, meter, step))
-    keep_from = sure_by - malignant.BEFORE_MS
-    meter.steps = StepWatch(tuple(one for one in samples if one.ts >= keep_from), looked)
-    return found
-
-
-def _step_at(samples: tuple[Sample, ...], place: int, settings: malignant.Settings) -> Step | None:
-    """A look at what most seconds are, level, ends here at once."""
-    if not place or 4 * (samples[place].power_w - samples[place - 1].power_w) < settings.least_w:
-        return None
-    return find_step(samples, place, settings)
+    kept, looked_ts = (known.samples, known.looked_ts) if known is not None else ((), ts)
+    samples, looked_ts, steps = malignant.advance(kept, looked_ts, taken, settings)
+    meter.steps = StepWatch(samples, looked_ts)
+    return [_event(draft, meter, step) for step in steps]
 
 
 def _settings(draft: Draft, meter: MeterTwin) -> malignant.Settings | None:
