@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 from api.settings import ENVIRONMENT, SECRETS, Settings
-from docs import http_page, schema_pages
+from docs import http_page, metrics_page, schema_pages
+from docs.dashboard import dashboard
 from docs.disconnect_page import disconnect_page
 from rules.language.kinds import Type
 from rules.language.values import PathSpec
@@ -54,7 +55,9 @@ def pages() -> dict[str, str]:
         "http.md": http_page.page(),
     }
     made |= {f"contract/{name}": text for name, text in schema_pages.pages().items()}
-    return {name: f"{NOTE}\n{text}" for name, text in made.items()}
+    made["operations/metrics.md"] = metrics_page.page()
+    noted = {name: f"{NOTE}\n{text}" for name, text in made.items()}
+    return noted | {"../deploy/grafana/twinmeter.json": dashboard()}
 
 
 def stale() -> list[str]:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from twin.core.model import Group
     from twin.explained import Explanations
     from twin.flows.ingest_batch import IngestCounters
+    from twin.flows.keep_leases import LeaseCounters
+    from twin.flows.record_history import RecorderCounters
     from twin.flows.settlement_room import SettlementRoom
-    from twin.ports import Caller, Clock, DeadLetter, EffectStream, Ledger, Outcome, PendingAct, Registry
     from twin.flows.switch_in_bulk import BulkSwitching
     from twin.flows.vitals import Vitals
+    from twin.ports import Caller, Clock, DeadLetter, EffectStream, Ledger, Outcome, PendingAct, Registry
 
 
 class Store(TwinStore, Protocol):
@@ -167,18 +169,38 @@ class Bills(Protocol):
 
 
 class SiteCounts(Protocol):
-    """How much of each kind one site has now."""
+    """How much of each kind one site has now; see `adapters/store/gauges.py`."""
 
     @property
     def commands(self) -> dict[str, int]: ...
     @property
+    def oldest_commands(self) -> dict[str, int]: ...
+    @property
     def acts_undelivered(self) -> int: ...
+    @property
+    def oldest_act_ts(self) -> int | None: ...
     @property
     def effects_refused(self) -> int: ...
     @property
-    def alarms_active(self) -> int: ...
+    def alarms(self) -> dict[str, int]: ...
     @property
-    def incidents_open(self) -> int: ...
+    def incidents(self) -> dict[str, int]: ...
+    @property
+    def quarantined_readings(self) -> int: ...
+    @property
+    def quarantined_wh(self) -> int: ...
+    @property
+    def quarantined_litres(self) -> int: ...
+    @property
+    def rerate_marks(self) -> int: ...
+    @property
+    def rerate_troubles(self) -> int: ...
+    @property
+    def webhooks_waiting(self) -> int: ...
+    @property
+    def notices_waiting(self) -> int: ...
+    @property
+    def recorded_ts(self) -> int | None: ...
 
 
 class Gauges(Protocol):
@@ -245,6 +267,24 @@ class PublisherState(Protocol):
     def published(self) -> int: ...
     @property
     def last_failure(self) -> str: ...
+    @property
+    def reconnects(self) -> int: ...
+
+
+class RecorderState(Protocol):
+    """The recorder, as far as metrics look at it."""
+
+    @property
+    def counters(self) -> RecorderCounters: ...
+
+
+class WebhookState(Protocol):
+    """The calls of outside systems, as far as metrics look at them."""
+
+    @property
+    def delivered(self) -> int: ...
+    @property
+    def failed(self) -> int: ...
 
 
 class SubscriberState(Protocol):
@@ -252,6 +292,8 @@ class SubscriberState(Protocol):
 
     @property
     def counters(self) -> Any: ...
+    @property
+    def unacknowledged(self) -> int: ...
 
 
 class Backend(RuleBackend, Protocol):
@@ -296,6 +338,8 @@ class Backend(RuleBackend, Protocol):
     @property
     def consents(self) -> Consents: ...
     @property
+    def switching(self) -> BulkSwitching: ...
+    @property
     def tokens(self) -> Tokens: ...
     @property
     def gauges(self) -> Gauges: ...
@@ -312,6 +356,30 @@ class Backend(RuleBackend, Protocol):
     @property
     def subscriber(self) -> SubscriberState | None:
         """None in a process that does not ingest."""
+        ...
+
+    @property
+    def recorder(self) -> RecorderState: ...
+    @property
+    def record_subscriber(self) -> SubscriberState | None:
+        """None in a process that does not record."""
+        ...
+
+    @property
+    def shard_sessions(self) -> Mapping[str, SubscriberState]:
+        """Sessions of the shards that this process owns."""
+        ...
+
+    @property
+    def lease_counters(self) -> Mapping[str, LeaseCounters]:
+        """What became of this process's leases by kind of work."""
+        ...
+
+    @property
+    def webhooks(self) -> WebhookState: ...
+    @property
+    def vitals(self) -> Vitals:
+        """What this process counts of its own work."""
         ...
 
     @property
@@ -337,7 +405,5 @@ async def group_of_tenant(backend: Backend, site: str, tenant: str) -> Group | N
 
 async def group_of_device(backend: Backend, site: str, device: str) -> Group | None:
     """The group that holds a device; None for a device nobody knows."""
-    def switching(self) -> BulkSwitching: ...
-    @property
     name = await backend.store.group_of(site, device)
     return (await backend.store.load(site, [name])).get(name) if name is not None else None

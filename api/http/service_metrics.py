@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvicorn
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 
-from api.http.metrics import CONTENT_TYPE, ProcessCollector
+from api.http.metrics import CONTENT_TYPE, process_registry
 from api.http.serve import QuietServer, bound, url_of
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ async def serve_metrics(backend: Backend, listener: socket, stop: asyncio.Event)
 
 def metrics_app(backend: Backend) -> Callable[..., Awaitable[None]]:
     """An ASGI application that knows `GET /metrics` and nothing else."""
-    registry = CollectorRegistry()
-    registry.register(ProcessCollector(backend))
+    registry = process_registry(backend)
 
     async def answer(scope: dict[str, Any], _receive: Any, send: Any) -> None:
         found = scope["type"] == "http" and scope["path"] == PATH and scope["method"] in ("GET", "HEAD")

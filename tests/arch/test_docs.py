@@ -104,7 +104,7 @@ def test_every_setting_is_explained():
 
 
 def test_every_kind_of_incident_says_what_to_do():
-    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/operations/README.md").read_text(encoding="utf-8")
     told = set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE))
     core = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "twin/core").glob("*.py"))
     opened = set(re.findall(r"open_incident\(\s*draft,\s*\w+,\s*\"([a-z_]+)\"", core))

@@ -70,7 +70,7 @@ def test_ingest_and_ledger_tell_what_they_counted(tmp_path: Path) -> None:
             url = wait_for(log, r"metrics   (http://127\.0\.0\.1:\d+/metrics)", ingest)
             until(url, "twinmeter_ingest_connected")
             asyncio.run(publish(broker.url, "twinmeter/v1/small/em-1/tele", b"not JSON"))
-            until(url, "twinmeter_dead_letters_total")
+            until(url, 'twinmeter_dead_letters_total{reason="contract"}')
             told = scrape(url)
             assert told["twinmeter_messages_total"] == 1
             assert told["twinmeter_ingest_connected"] == 1

@@ -7,7 +7,8 @@ the store cannot take the batch, nothing is acknowledged and the broker keeps it
 
 from __future__ import annotations
 
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +18,7 @@ from schemas.telemetry import ContractError, decode_message, decode_telemetry
 from schemas.topics import parse_topic
 from twin.core.messages import ConnectionChanged, LinkChanged
 from twin.flows import translate
+from twin.flows.vitals import Vitals
 from twin.ports import DeadLetter
 
 if TYPE_CHECKING:
@@ -41,32 +43,38 @@ class IngestCounters(msgspec.Struct):
     dead: int = 0
     unknown: int = 0
     failed: int = 0
+    dead_by: Counter[str] = msgspec.field(default_factory=Counter)
+    """Dead letters by what was wrong: `topic`, `contract`, `unknown_device`, `undecided`."""
 
 
 class Ingest:
     """Handles micro-batches of deliveries; `handle` returns when everything in the batch may be acknowledged."""
 
-    def __init__(self, store: TwinStore, applier: Applier, clock: Clock) -> None:
+    def __init__(self, store: TwinStore, applier: Applier, clock: Clock, vitals: Vitals | None = None) -> None:
         self._store = store
         self._applier = applier
         self._clock = clock
+        self.vitals = vitals or Vitals()
         self.counters = IngestCounters()
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Decide on a batch. Raises when the store cannot take it; then nothing of it may be acknowledged."""
         now = self._clock.now()
+        began_ns, readings_before = time.perf_counter_ns(), self.counters.readings
         self.counters.messages += len(deliveries)
         sites: defaultdict[str, defaultdict[str, list[tuple[Message, int]]]] = defaultdict(lambda: defaultdict(list))
         dead: defaultdict[str, list[DeadLetter]] = defaultdict(list)
         for delivery in deliveries:
             topic = parse_topic(delivery.topic)
             if topic is None:
+                self.counters.dead_by["topic"] += 1
                 dead[NO_SITE].append(_letter(delivery, "not a topic of the contract", "", now))
                 continue
             site, device, verb = topic
             try:
                 messages = self._read(verb, device, delivery.payload, now)
             except ContractError as error:
+                self.counters.dead_by["contract"] += 1
                 dead[site].append(_letter(delivery, error.reason, error.path, now))
                 continue
             group = await self._store.group_of(site, device)
@@ -77,12 +85,15 @@ class Ingest:
                     messages = self._read(verb, point, delivery.payload, now)
             if group is None:
                 self.counters.unknown += 1
+                self.counters.dead_by["unknown_device"] += 1
                 dead[site].append(_letter(delivery, f"unknown device {device}", "", now))
                 continue
             sites[site][group] += messages
         for site, groups in sites.items():
             outcome = await self._applier.apply_timed(site, groups)
             await self._follow_up(site, groups, outcome, dead, now)
+        if readings := self.counters.readings - readings_before:
+            self.vitals.commit.observe((time.perf_counter_ns() - began_ns) // 1_000_000, readings)
         for site, letters in dead.items():
             self.counters.dead += len(letters)
             await self._store.dead_letter(site, letters)
@@ -92,7 +103,12 @@ class Ingest:
             envelopes = decode_telemetry(payload)
             self.counters.readings += len(envelopes)
             timed: list[tuple[Message, int]] = []
+            vitals = self.vitals
             for envelope in envelopes:
+                if envelope.get("hist"):
+                    vitals.late_samples += 1
+                else:
+                    vitals.receipt.observe(now - envelope["ts"])
                 self._clock.observe(envelope["ts"])
                 timed.append((translate.telemetry(device, envelope, now), self._clock.now()))
             return timed
@@ -110,6 +126,7 @@ class Ingest:
     ) -> None:
         for failure in outcome.failures:
             self.counters.failed += 1
+            self.counters.dead_by["undecided"] += 1
             device = getattr(failure.message, "device", "")
             text = f"{type(failure.error).__name__}: {failure.error}"[:500]
             payload = repr(failure.message).encode()[:KEPT_PAYLOAD_BYTES]

@@ -48,6 +48,8 @@ class RecorderCounters(msgspec.Struct):
     sorted: int = 0
     forgotten: int = 0
     cpu_ns: int = 0
+    write_ms: int = 0
+    """How long the last batch took to be written."""
 
 
 class Recorder:
@@ -81,6 +83,7 @@ class Recorder:
                 now = self._observe(topic.verb, payload)
             by_site[topic.site].append(Recorded(now, topic.device, topic.verb, payload))
         self.counters.cpu_ns += time.thread_time_ns() - began
+        writing_ns = time.perf_counter_ns()
         if by_site.keys() - self._sites:
             await self._look_for_sites()
         for site, messages in by_site.items():
@@ -90,6 +93,7 @@ class Recorder:
             await self._history.append(site, messages)
             self.counters.messages += len(messages)
             self.counters.payload_bytes += sum(len(message.payload) for message in messages)
+        self.counters.write_ms = (time.perf_counter_ns() - writing_ns) // 1_000_000
         if len(deliveries) < LINGER_BELOW and self.linger_s:
             await asyncio.sleep(self.linger_s)
 

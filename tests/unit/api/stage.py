@@ -7,6 +7,7 @@ import contextlib
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from httpx import ASGITransport, AsyncClient
@@ -39,8 +40,8 @@ from adapters.store.report_queries import SqlReports
 from adapters.store.rerating import SqlReratings
 from adapters.store.rule_book import SqlRuleBook, SqlShadows
 from adapters.store.settlement import SqlSettlement
-from adapters.store.tokens import SqlTokens
 from adapters.store.switching import SqlSwitching
+from adapters.store.tokens import SqlTokens
 from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
 from api.http.app import create_app
 from api.settings import Settings
@@ -54,11 +55,12 @@ from twin.flows.import_site import import_site
 from twin.flows.ingest_batch import Ingest
 from twin.flows.policies import CompiledPolicies
 from twin.flows.pump_timers import TimerPump
+from twin.flows.record_history import Recorder
 from twin.flows.settlement_room import SettlementRoom
-
-if TYPE_CHECKING:
 from twin.flows.switch_in_bulk import BulkSwitching
 from twin.flows.vitals import Vitals
+
+if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from twin.core.messages import Message
@@ -136,6 +138,8 @@ class Stage:
         self.recorder = Recorder(self.history, self.registry, self.clock, keep_days=62)
         self.webhooks = SimpleNamespace(delivered=0, failed=0)
         self.record_subscriber = None
+        self.shard_sessions: dict[str, Any] = {}
+        self.lease_counters: dict[str, Any] = {}
         self.pump = TimerPump(self.store, self.registry, self.applier, self.clock)
         self.publisher = MqttPublisher("mqtt://127.0.0.1:1", "stage")
         self.subscriber = None

@@ -69,14 +69,14 @@ async def test_a_ledger_that_stands_still_with_work_to_do_is_stuck(stage: Stage)
 async def test_metrics_tell_what_the_platform_does(client: AsyncClient, stage: Stage) -> None:
     await stage.connect("t-001", "em-001")
     stage.ingest.counters.readings += 7
-    stage.ingest.counters.dead += 2
+    stage.ingest.counters.dead_by["contract"] += 2
     stage.service_failures["ingest"] += 1
     keyed = {**ADMIN, "Idempotency-Key": "k"}
     url = f"/api/v1/sites/{SITE}/devices/em-001/commands"
     assert (await client.post(url, json={"target": "open", "reason": "x"}, headers=keyed)).status_code == 202
     before = await numbers(client)
     assert before["twinmeter_readings_total",] == 7
-    assert before["twinmeter_dead_letters_total",] == 2
+    assert before["twinmeter_dead_letters_total", "contract"] == 2
     assert before["twinmeter_service_failures_total", "ingest"] == 1
     assert before["twinmeter_ledger_lag_entries", SITE] > 0
     assert before["twinmeter_effect_stream_entries", SITE] == before["twinmeter_ledger_lag_entries", SITE]
