@@ -8,6 +8,7 @@ and never goes back.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,7 @@ class TelemetryClock:
 
     def _keep(self, ts: int) -> None:
         assert self._file is not None
-        fresh = self._file.with_suffix(".new")
+        fresh = self._file.with_suffix(f".{os.getpid()}.new")  # processes may share the folder
         fresh.write_text(str(ts))
         fresh.replace(self._file)
         self._kept = ts

@@ -80,7 +80,6 @@ end
 if ARGV[at] then
   local seen = call('HGET', KEYS[1], ARGV[at])
   if seen and tonumber(seen) > tonumber(ARGV[at + 1]) then return {'FENCED', seen} end
-  if seen ~= ARGV[at + 1] then call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
 end
 if asks and length >= tonumber(ARGV[3]) then return {'FULL', tostring(length)} end
 if indexes then
@@ -133,6 +132,7 @@ for i = 1, changes do
     end
   end
 end
+if ARGV[at] then call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
 if asks then call('HSET', KEYS[1], 'last', last, 'count', string.format('%.0f', count)) end
 reply[2] = last
 return reply
