@@ -64,6 +64,17 @@ class House:
         self.spike_wh = 0
         self.sent: list[Sample] = []
         self.lost_samples = 0
+        self.said: list[Message] = []
+        """Readings as they were, for who plays them back."""
+        self.by_hand = False
+        """Somebody pressed the key: the relay need not be where the platform wants it."""
+        self.doubted = self.clock_was_wrong = False
+        self.swapped = False
+        self.past_wh = 0
+        """What registers before this one have counted."""
+        self.cuts: list[tuple[int, str, str]] = []
+        """(Wh counted since the start, giver, taker) of every hand-over."""
+        self.hand_over_wish: Any = None
         self._settling: int | None = None
         self._connected = False
 
@@ -149,6 +160,8 @@ class House:
         if self.spike_wh:
             message.body["d"]["import_wh"] += self.spike_wh
         epoch = -1 if self.spike_wh else self.epoch
+        if not self.spike_wh:
+            self.said.append(message)
         self.sent.append(Sample(self.id, message.body, self.world.loop.now_ms, epoch))
 
     def _settle(self) -> None:
@@ -213,6 +226,21 @@ class House:
         """The load behind the relay changes."""
         self.device.count_until(self.world.loop.now_ms)
         self.load.peak_w = watts
+
+    def swap(self, opening: int) -> tuple[int, int]:
+        """Another register counts from now on; what the old one showed last and the new one shows first."""
+        now = self.world.loop.now_ms
+        self.device.count_until(now)
+        final = self.device.register.shown
+        self.past_wh += self.device.register.counted
+        self.swapped, self.epoch = True, self.epoch + 1
+        self.said.clear()
+        self.say(self.device.reset_register(now, opening))
+        return final, opening
+
+    def hand_over(self, giver: str, taker: str) -> None:
+        """Both read the meter."""
+        self.cuts.append((self.past_wh + self.true_wh(), giver, taker))
 
     def true_wh(self) -> int:
         """Wh that have flowed through this register since it began to count."""

@@ -128,6 +128,12 @@ class SimLoop(asyncio.AbstractEventLoop):
         context.run(_CURRENT.set, process)
         return context.run(lambda: self.create_task(work(), context=context))
 
+    def inside(self, process: Process, work: Callable[[], Any]) -> Any:
+        """Do something at once as a process would."""
+        context = copy_context()
+        context.run(_CURRENT.set, process)
+        return context.run(work)
+
     def kill(self, process: Process) -> None:
         """SIGKILL: nothing of it ever runs again."""
         process.alive = False

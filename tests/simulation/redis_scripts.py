@@ -1,4 +1,4 @@
-"""The two Lua scripts of the twin store, word for word in Python: their meaning is held to the real ones by the
+"""The Lua scripts of the twin store, word for word in Python: their meaning is held to the real ones by the
 conformance suites."""
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from adapters.twins.script import COMMIT, TRIM
+from adapters.twins import script as scripts
 from tests.simulation.redis_data import RedisData, Stream, flat, raw, read_id, text, write_id
 
 HEADER = 7
@@ -15,10 +15,12 @@ HEADER = 7
 
 def run_script(data: RedisData, script: str, keys: list[str], arguments: list[Any]) -> Any:
     """Run a script of the product. Raises ResponseError for one that nobody has written out here."""
-    if script == COMMIT:
+    if script == scripts.COMMIT:
         return _commit(data, keys, arguments)
-    if script == TRIM:
+    if script == scripts.TRIM:
         return _trim(data, keys, arguments)
+    if script == scripts.RAISE_FENCE:
+        return _raise_fence(data, keys, arguments)
     raise ResponseError("the simulated server does not know this script")
 
 
@@ -35,10 +37,15 @@ def _commit(data: RedisData, keys: list[str], argv: list[Any]) -> list[Any]:
     length = data.xlen(keys[1])
     if length == 0 and last != b"0-0" and not data.exists(keys[1]):
         return [b"LOST", b"its effect stream is gone"]
-    changes = _changes(keys, argv)
+    changes, rest = _changes(keys, argv)
     fits = [(data.hget(change["key"], "rev") or b"") == raw(change["revision"]) for change in changes]
     refused = [place for place, fit in enumerate(fits, 1) if not fit]
     accepted = [change for change, fit in zip(changes, fits, strict=True) if fit]
+    if rest:
+        seen = data.hget(keys[0], rest[0])
+        if seen is not None and int(seen) > int(text(rest[1])):
+            return [b"FENCED", seen]
+        data.hset(keys[0], rest[0], rest[1])
     asks = any(text(change["effects"]) for change in accepted)
     if asks and length >= int(text(argv[2])):
         return [b"FULL", b"%d" % length]
@@ -61,7 +68,8 @@ def _commit(data: RedisData, keys: list[str], argv: list[Any]) -> list[Any]:
     return [b"OK", newest, *refused]
 
 
-def _changes(keys: list[str], argv: list[Any]) -> list[dict[str, Any]]:
+def _changes(keys: list[str], argv: list[Any]) -> tuple[list[dict[str, Any]], list[Any]]:
+    """The changes, and the lease and token behind them where there are any."""
     found = []
     at = 6
     for number in range(int(text(argv[5]))):
@@ -75,7 +83,14 @@ def _changes(keys: list[str], argv: list[Any]) -> list[dict[str, Any]]:
             {"key": keys[5 + number], "group": group, "revision": revision, "wake": wake, "effects": effects}
             | {"fields": parts[0], "gone": parts[1], "ops": parts[2]}
         )
-    return found
+    return found, argv[at:]
+
+
+def _raise_fence(data: RedisData, keys: list[str], argv: list[Any]) -> int:
+    seen = data.hget(keys[0], argv[0])
+    if data.exists(keys[0]) and (seen is None or int(seen) < int(text(argv[1]))):
+        data.hset(keys[0], argv[0], argv[1])
+    return 0
 
 
 def _index(data: RedisData, keys: list[str], op: list[Any], group: str, revision: str, argv: list[Any]) -> None:

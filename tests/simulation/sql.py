@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
 Way = "Callable[[Process, str, Callable[[], Any]], Awaitable[Any]]"
+BUSY_TIMEOUT_S = 15.0
 FULL, BUSY, AWAY = sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN
 
 
@@ -29,6 +30,17 @@ def trouble(code: int, said: str) -> sqlite3.OperationalError:
     error = sqlite3.OperationalError(said)
     error.sqlite_errorcode = code
     return error
+
+
+class Hold:
+    """One turn of one process at writing."""
+
+    __slots__ = ("ended", "process", "turn")
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.turn: asyncio.Future[None] | None = None
+        self.ended = False
 
 
 class SqlServer:
@@ -43,8 +55,9 @@ class SqlServer:
         self.commits = 0
         self.epoch = 0
         """Grows whenever every connection is lost: what was begun before is gone."""
-        self._holder: Process | None = None
-        self._waiting: deque[tuple[Process, asyncio.Future[None]]] = deque()
+        self.restores = 0
+        self._holder: Hold | None = None
+        self._waiting: deque[Hold] = deque()
         self._snapshots: list[tuple[Process, sqlite3.Connection]] = []
         self.writer = self._connect()
         self.reader = self._connect()
@@ -66,43 +79,51 @@ class SqlServer:
 
     # --- the writers' queue
 
-    async def acquire(self, process: Process) -> None:
-        """Wait for the write lock."""
-        if self._holder is not None:
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((process, future))
-            try:
-                await future
-            except BaseException:
-                if future.done() and not future.cancelled() and self._holder is process:
-                    self.release(process)
-                raise
-        else:
-            self._holder = process
+    async def acquire(self, process: Process) -> Hold:
+        """Wait for the write lock, as long as SQLite's busy timeout. Raises the driver's error after that."""
+        mine = Hold(process)
+        if self._holder is None:
+            self._holder = mine
+            return mine
+        mine.turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(mine)
+        try:
+            async with asyncio.timeout(BUSY_TIMEOUT_S):
+                await mine.turn
+        except BaseException as error:
+            self.release(mine)
+            if isinstance(error, TimeoutError):
+                raise trouble(BUSY, "database is locked") from None
+            raise
+        return mine
 
-    def release(self, process: Process) -> None:
+    def release(self, hold: Hold) -> None:
         """Give the write lock to the next in the queue."""
-        if self._holder is not process:
+        hold.ended = True
+        if self._holder is not hold:
             return
         self._holder = None
-        while self._waiting:
-            follower, future = self._waiting.popleft()
-            if follower.alive and not future.done():
+        while self._waiting and self._holder is None:
+            follower = self._waiting.popleft()
+            if follower.process.alive and not follower.ended and follower.turn is not None:
                 self._holder = follower
-                future.set_result(None)
-                return
+                if not follower.turn.done():
+                    follower.turn.set_result(None)
 
     # --- what happens to it
 
     def forget(self, process: Process) -> None:
         """A process was killed: what it had begun is rolled back."""
-        self._waiting = deque(pair for pair in self._waiting if pair[0] is not process)
-        if self._holder is process:
-            self._roll_back()
-            self.release(process)
+        self.time_out(process)
         for owner, connection in list(self._snapshots):
             if owner is process:
                 self.end_snapshot(connection)
+
+    def time_out(self, process: Process) -> None:
+        """A client that holds a transaction and says nothing: the server ends it (`idle_in_transaction`)."""
+        if self._holder is not None and self._holder.process is process:
+            self._roll_back()
+            self.release(self._holder)
 
     def copy(self) -> sqlite3.Connection:
         """A backup: all that is committed now."""
@@ -120,6 +141,7 @@ class SqlServer:
     def restore(self, copy: sqlite3.Connection) -> None:
         """Every connection breaks, and the database is that of the backup."""
         self.drop_connections()
+        self.restores += 1
         copy.backup(self.writer)
 
     def _roll_back(self) -> None:
@@ -177,11 +199,14 @@ class _Running:
 class SimConnection:
     """One connection with the face of aiosqlite's."""
 
-    def __init__(self, server: SqlServer, connection: sqlite3.Connection, process: Process, name: str) -> None:
+    def __init__(
+        self, server: SqlServer, connection: sqlite3.Connection, process: Process, name: str, hold: Hold | None = None
+    ) -> None:
         self._server = server
         self._connection = connection
         self._process = process
         self._name = name
+        self._hold = hold
         self._epoch = server.epoch
 
     def execute(self, sql: str, values: Any = ()) -> _Running:
@@ -198,7 +223,8 @@ class SimConnection:
 
     async def rollback(self) -> None:
         """Undo what was begun here, also for a process that is being cleaned away."""
-        if self._process.alive and self._epoch == self._server.epoch and self._connection.in_transaction:
+        ours = self._process.alive and self._epoch == self._server.epoch and self._hold and not self._hold.ended
+        if ours and self._connection.in_transaction:
             self._connection.rollback()
 
     async def _run(self, sql: str, work: Any) -> list[Any]:
@@ -208,9 +234,10 @@ class SimConnection:
 
     def _at_server(self, word: str, work: Any) -> list[Any]:
         server = self._server
-        if self._epoch != server.epoch:
+        is_write = self._connection is server.writer
+        if self._epoch != server.epoch or (self._hold is not None and self._hold.ended):
             raise trouble(AWAY, "the connection was lost")
-        if server.full and word in ("insert", "update", "commit") and self._connection is server.writer:
+        if server.full and word in ("insert", "update", "commit") and is_write:
             raise trouble(FULL, "database or disk is full")
         rows: list[Any] = work()
         if word == "commit":
@@ -235,12 +262,12 @@ class SimDatabase(Database):
         if name != "default":
             yield SimConnection(server, server.reader, process, "sql.read")
             return
-        await server.acquire(process)
+        hold = await server.acquire(process)
         try:
-            yield SimConnection(server, server.writer, process, "sql.write")
+            yield SimConnection(server, server.writer, process, "sql.write", hold)
         finally:
             if process.alive:
-                server.release(process)
+                server.release(hold)
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[SQLiteTransaction]:

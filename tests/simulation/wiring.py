@@ -22,6 +22,7 @@ import adapters.twins.rebuild
 import adapters.twins.stream
 import api.bootstrap
 import api.services
+import twin.flows.call_webhooks
 import twin.flows.carry_tenancies
 import twin.flows.consume_effects
 import twin.flows.deliver_acts
@@ -52,13 +53,14 @@ SETTINGS = Settings(
 )
 PERIODS: dict[Any, dict[str, float]] = {
     twin.flows.consume_effects: {"BLOCK_MS": 30_000, "TRIM_EVERY_S": 20.0, "KEEP_ENTRIES": 5, "LONGEST_PAUSE_S": 4.0},
-    twin.flows.pump_timers: {"IDLE_S": 2.0},
-    twin.flows.deliver_acts: {"SWEEP_EVERY_S": 4.0},
-    twin.flows.rerate: {"EVERY_S": 15.0},
+    twin.flows.pump_timers: {"IDLE_S": 3.0},
+    twin.flows.deliver_acts: {"SWEEP_EVERY_S": 6.0},
+    twin.flows.rerate: {"EVERY_S": 20.0},
+    twin.flows.call_webhooks: {"EVERY_S": 600.0},
     twin.flows.keep_books: {"LOOK_EVERY_S": 600.0},
-    twin.flows.carry_tenancies: {"LOOK_EVERY_S": 10.0},
+    twin.flows.carry_tenancies: {"LOOK_EVERY_S": 15.0},
     adapters.twins.stream: {"SLICE_MS": 30_000},
-    api.services: {"NEW_SITES_EVERY_S": 120.0, "REFRESH_EVERY_S": 120.0, "LOOK_EVERY_S": 10.0, "RESTART_PAUSE_S": 1.0},
+    api.services: {"NEW_SITES_EVERY_S": 120.0, "REFRESH_EVERY_S": 120.0, "LOOK_EVERY_S": 20.0, "RESTART_PAUSE_S": 1.0},
     api.bootstrap: {"SETTLEMENT_EVERY_S": 600.0},
 }
 SWEPT_WITHIN_S = 10
@@ -172,6 +174,7 @@ def wired(world: World) -> Iterator[None]:
         "MqttPublisher": publisher,
         "WebhookSender": _NoWebhooks,
         "ring_until": _ring,
+        "time": SimpleNamespace(time_ns=lambda: world.loop.now_ms * 1_000_000),
     }
     replaced[adapters.mqtt.subscriber] = {"open_connection": open_connection}
     replaced[adapters.twins.rebuild] = {"secrets": SimpleNamespace(token_hex=lambda _: f"{draws.getrandbits(64):016x}")}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import tempfile
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
@@ -76,7 +77,7 @@ class World:
         self._stack.callback(self.sql.close)
         self._stack.enter_context(wired(self))
         self.clock = SimClock(self)
-        self.api = self._platform(Process("api"))
+        self.open_api()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -103,16 +104,14 @@ class World:
 
     # --- processes
 
-    def _platform(self, process: Process, *, remember: bool = False) -> Platform:
-        """A platform as one process would build it."""
-        made: list[Platform] = []
-
-        async def build() -> None:
-            made.append(Platform(SETTINGS, self.clock, SimDatabase(self.sql), remember=remember))  # type: ignore[arg-type]
-
-        self.loop.run_until_done(self.loop.spawn(process, build), 1)
-        self.api_process = process
-        return made[0]
+    def open_api(self) -> None:
+        """A process that serves people, in place of the one before."""
+        self.deaths += 1
+        self.api_process = Process(f"api#{self.deaths}")
+        self.api = self.loop.inside(
+            self.api_process,
+            lambda: Platform(SETTINGS, self.clock, SimDatabase(self.sql), remember=False),  # type: ignore[arg-type]
+        )
 
     def ask(self, work: Callable[[Platform], Coroutine[Any, Any, Any]]) -> asyncio.Task[Any]:
         """Somebody asks the API for something."""
@@ -158,6 +157,8 @@ class World:
         name = process.name.partition("#")[0]
         worker = self.workers.get(name)
         self.kill(process)
+        if process is self.api_process:
+            self.open_api()
         if worker is not None and worker.process is process:
             self.later(after_ms, self._restart, name, worker)
 
@@ -196,8 +197,6 @@ def _template() -> bytes:
     with _folder() as folder:
         path = Path(folder) / "template.sqlite3"
         asyncio.run(migrate(f"sqlite:///{path}"))
-        import sqlite3
-
         connection = sqlite3.connect(path)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("PRAGMA journal_mode=DELETE")

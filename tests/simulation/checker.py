@@ -1,0 +1,288 @@
+"""The checker: what must hold after every commit, and once all faults have ended and time has passed.
+
+It looks at three things that do not know each other: the rows of the database by plain SQL (`ledger_model.py`), the
+devices and what really flowed through them, and what people know to have paid. The twins are asked what they believe,
+and held against all three.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from adapters.twins.store import RedisTwinStore
+from tests.simulation.ledger_model import LedgerModel, demand
+from tests.simulation.loop import OUTSIDE
+from tests.simulation.park import FLAT_MICRO, PRICES, SECOND, SITE, TARIFF_OF, tenant_name
+from tests.simulation.redis_client import SimRedis
+
+if TYPE_CHECKING:
+    from tests.simulation.field import House
+    from tests.simulation.nemesis import Nemesis
+    from tests.simulation.people import People
+    from tests.simulation.world import World
+    from twin.core.model import Group
+
+LIFTED_NANO = 10_000_000
+"""`reclose_min` of the rules: with so much on the account nobody is kept off for arrears."""
+
+
+class Checker:
+    """The invariants of one run."""
+
+    def __init__(self, world: World, people: People, nemesis: Nemesis) -> None:
+        self.world = world
+        self.people = people
+        self.nemesis = nemesis
+        self.model = LedgerModel()
+        self._epoch = world.sql.restores
+        self._cutoffs_seen = 0
+        self.steps = 0
+        world.sql.committed = self.step
+
+    # --- after every commit
+
+    def step(self) -> None:
+        """Something was committed."""
+        self.steps += 1
+        db = self.world.sql.reader
+        if self.world.sql.restores != self._epoch:
+            self._epoch, self.model, self._cutoffs_seen = self.world.sql.restores, LedgerModel(), 0
+        self.model.read(db)
+        self._nothing_from_nowhere()
+        self._cutoffs(db)
+
+    def _nothing_from_nowhere(self) -> None:
+        """Nobody is billed for more than flowed, and nobody is credited what nobody paid."""
+        for house in self.world.houses:
+            if not house.broken:
+                billed = sum(self.model.billed(house.id, epoch) for meter, epoch in self.model.heads if meter == house.id)
+                limit = house.past_wh + house.true_wh()
+                demand(billed <= limit, "I2 energy", lambda: f"{house.id}: {billed} Wh billed, {limit} Wh flowed")
+        for (tenant, key), amount in self.model.payments.items():
+            wish = self.people.wishes.get(key)
+            fits = wish is not None and (wish.tenant, wish.amount_nano) == (tenant, amount)
+            demand(fits, "I4 payments", lambda: f"{tenant} was credited {amount} for {key}, which nobody paid")
+
+    def _cutoffs(self, db: Any) -> None:
+        """Nobody is cut off for arrears who, by what the platform had heard, had money left for all that flowed."""
+        sql = "SELECT id, breaker, lock, active, ts, rule FROM lock_change WHERE id > ? ORDER BY id"
+        for number, breaker, lock, active, ts, rule in db.execute(sql, (self._cutoffs_seen,)).fetchall():
+            self._cutoffs_seen = number
+            if active and lock == "credit" and rule == "arrears-cutoff":
+                self._justified(db, breaker, ts)
+
+    def _justified(self, db: Any, breaker: str, ts: int) -> None:
+        house = next(house for house in self.world.houses if house.id == breaker)
+        if house.broken or self.nemesis.handed:
+            return
+        tenant = tenant_name(house.number)
+        sql = "SELECT body FROM act WHERE site = ? AND group_id = ? AND delivered ORDER BY seq DESC"
+        credits = next(
+            (act["credits_nano"] for (body,) in db.execute(sql, (SITE, tenant)) if (act := json.loads(body))["t"] == "credits"),
+            0,
+        )
+        fresh = [wish for wish in self.people.wishes.values() if wish.tenant == tenant and wish.kind != "lock"]
+        costs = (house.past_wh + house.true_wh()) * max(PRICES[TARIFF_OF[(house.number - 1) % len(TARIFF_OF)]])
+        quiet = not any(wish.state == "open" for wish in fresh) and not self.nemesis.sql_went_back
+        unjust = quiet and self._settled_since(db, tenant, ts) and credits > costs
+        demand(not unjust, "I6 cutoff", f"{breaker} was cut off with {credits} credited and at most {costs} used")
+
+    def _settled_since(self, db: Any, tenant: str, ts: int) -> bool:
+        """Whether no credit of the tenant was booked shortly before a cutoff or after it."""
+        rows = db.execute("SELECT max(ts) FROM act WHERE site = ? AND group_id = ?", (SITE, tenant)).fetchall()
+        return rows[0][0] is None or rows[0][0] < ts - 30 * SECOND
+
+    # --- when all is calm
+
+    def calm(self) -> None:
+        """Everything has come to rest: nothing waits anywhere, and all three stories are one."""
+        db = self.world.sql.reader
+        self._nothing_waits(db)
+        self.step()
+        self._energy_is_billed()
+        self._samples_are_accounted_for(db)
+        self._payments_are_credited()
+        self._assignments(db)
+        twins = self.twins()
+        self._twins_agree(db, twins)
+        for house in self.world.houses:
+            self._relay_follows(house, twins, db)
+
+    def _nothing_waits(self, db: Any) -> None:
+        ((undelivered,),) = db.execute("SELECT count(*) FROM act WHERE NOT delivered").fetchall()
+        demand(not undelivered, "I4 payments", f"{undelivered} acts never reached their twins")
+        refused = db.execute("SELECT entry, reason FROM refused_effect").fetchall()
+        demand(not refused, "I9 no loss", lambda: f"the ledger refused effects: {[tuple(row) for row in refused][:3]}")
+        session = self.world.broker.sessions.get("twinmeter-ingest-00")
+        left = len(session.queue) + len(session.in_flight) if session is not None else -1
+        demand(left == 0, "I9 no loss", f"{left} messages wait for ingest")
+        stream = self.world.redis.data.keys.get(f"{{{SITE}}}:fx")
+        for name in ("ledger", "commands") if stream is not None else ():
+            readers = stream.groups.get(name)
+            behind = readers is None or len(readers.pending) or stream.after(readers.last, None)
+            demand(not behind, "I9 no loss", f"{name} does not read what the twins have decided")
+        demand(self.people.waiting == 0, "I4 payments", f"{self.people.waiting} people still wait for an answer")
+
+    def _energy_is_billed(self) -> None:
+        for house in self.world.houses:
+            if house.broken:
+                continue
+            billed = sum(self.model.billed(meter, epoch) for meter, epoch in self.model.heads if meter == house.id)
+            flowed = house.past_wh + house.true_wh()
+            demand(billed == flowed, "I2 energy", f"{house.id}: {billed} Wh billed, {flowed} Wh flowed")
+
+    def _samples_are_accounted_for(self, db: Any) -> None:
+        """Sent is billed, or quarantined, or known to be lost on the way."""
+        sql = "SELECT meter, sid, seq FROM quarantined_reading"
+        quarantined = {tuple(row) for row in db.execute(sql).fetchall()}
+        false = {(house.id, sample.sid, sample.seq) for house in self.world.houses for sample in house.sent if sample.epoch < 0}
+        for house in self.world.houses:
+            if house.broken or house.swapped:
+                continue
+            for meter, sid, seq in quarantined:
+                mine = meter == house.id and (meter, sid, seq) not in false
+                if mine and not house.doubted and not self.nemesis.sql_went_back:
+                    demand(self._was_odd(house), "I9 no loss", f"{meter}: a true reading was not believed ({sid} {seq})")
+
+    def _was_odd(self, house: House) -> bool:
+        """Clocks were wrong, so that a true reading looked like more than can have flowed since the last one."""
+        return house.clock_was_wrong or self.nemesis.clock_was_wrong
+
+    def _payments_are_credited(self) -> None:
+        for number in range(1, self.world.plan.meters + 1):
+            tenant = tenant_name(number)
+            wallet = f"tenant:{tenant}:wallet"
+            done = [wish for wish in self.people.wishes.values() if wish.tenant == tenant and wish.state == "done"]
+            for kind in ("topup", "manual"):
+                told = sum(wish.amount_nano for wish in done if wish.kind == kind)
+                booked = self.model.by_kind[kind, wallet]
+                demand(booked == told, "I4 payments", f"{tenant}: {kind} {booked} is booked, {told} was confirmed")
+
+    def _assignments(self, db: Any) -> None:
+        """Of every Wh there is one payer and one price: posted rows, overlaid by adjustments; the money is their sum."""
+        paid: dict[str, int] = {}
+        for house in self.world.houses:
+            pieces = _overlaid(db, house.id)
+            for _, start, end, tenant, price, tariff in pieces:
+                account = f"tenant:{tenant}:wallet" if tenant else "landlord:vacancy"
+                paid[account] = paid.get(account, 0) + (end - start) * price
+                demand(price in PRICES[tariff], "I3 money", f"{house.id}: {price} is no price of {tariff}")
+            self._cut_right(house, pieces)
+        kinds = ("charge", "adjustment")
+        for account in {*paid, *(name for kind, name in self.model.by_kind if kind in kinds)}:
+            if account.startswith("revenue"):
+                continue
+            booked = -sum(self.model.by_kind[kind, account] for kind in kinds)
+            demand(
+                booked == paid.get(account, 0), "I3 money",
+                f"{account}: {booked} was charged, its Wh at their prices are {paid.get(account, 0)}",
+            )  # fmt: skip
+
+    def _cut_right(self, house: House, pieces: list[tuple[int, int, int, str, int, str]]) -> None:
+        """Before a hand-over the giver pays, after it the taker, to the Wh of the reading."""
+        wish = house.hand_over_wish
+        if house.broken or house.swapped or (wish is not None and wish.state != "done"):
+            return
+        for _, start, end, tenant, price, tariff in pieces:
+            at = self.model.openings[house.id, 1]
+            owner = tenant_name(house.number)
+            for wh, _, taker in house.cuts:
+                inside = start - at < wh < end - at
+                demand(not inside, "I7 isolation", f"{house.id}: [{start}, {end}) crosses the hand-over at {at + wh}")
+                owner = taker if start - at >= wh else owner
+            demand(tenant == owner, "I7 isolation", f"{house.id} [{start}, {end}): {tenant} pays what {owner} used")
+            if tariff == "flat" and not self.nemesis.price_changed:
+                demand(price == FLAT_MICRO[0], "I3 money", f"{house.id}: {price} before the price has changed")
+
+    # --- twins
+
+    def twins(self) -> dict[str, Group]:
+        """Every group as Redis has it."""
+        store = RedisTwinStore(SimRedis(self.world.redis), cache_groups=0)  # type: ignore[arg-type]
+        found: dict[str, Group] = {}
+
+        async def read() -> None:
+            found.update({group.id: group async for group in await store.groups(SITE)})
+
+        self.world.loop.run_until_done(self.world.loop.spawn(OUTSIDE, read), 1)
+        return found
+
+    def _twins_agree(self, db: Any, twins: dict[str, Group]) -> None:
+        """Credits, charges, heads and acts are the same in the twins and in SQL."""
+        accounts = {
+            row[0]: (row[1], row[2])
+            for row in db.execute("SELECT account, credits_nano, charges_nano FROM account").fetchall()
+        }
+        for name, group in sorted(twins.items()):
+            demand(group.acts_seq == self.model.acts[name], "I4 payments", f"{name} has acts to {group.acts_seq}")
+            opened = 0
+            for meter, twin in sorted(group.meters.items()):
+                register = twin.register
+                opened += register.row.amount_nano if register.row is not None else 0
+                head = self.model.heads.get((meter, register.epoch))
+                demand(register.posted == head, "I2 energy", f"{meter}: posted {register.posted}, the ledger has {head}")
+            if group.tenant is not None:
+                had = (group.tenant.credits_nano, group.tenant.charges_nano - opened)
+                booked = accounts.get(f"tenant:{name}:wallet", (0, 0))
+                demand(had == booked, "I5 twins", f"{name}: the twin has {had}, the books have {booked}")
+
+    def _relay_follows(self, house: House, twins: dict[str, Group], db: Any) -> None:
+        """The relay is where the locks want it, and the locks are those that money and people want."""
+        owner = next((group for group in twins.values() if house.id in group.breakers), None)
+        demand(owner is not None, "I5 twins", f"nobody has breaker {house.id}")
+        assert owner is not None
+        breaker = owner.breakers[house.id]
+        shut = house.contactor.position == "open"
+        if breaker.locks:
+            demand(shut, "I6 cutoff", f"{house.id} is {house.contactor.position} under {sorted(breaker.locks)}")
+        elif not house.by_hand:
+            demand(not shut, "I6 cutoff", f"{house.id} is open, and nothing locks it")
+        if owner.tenant is None or owner.contract is None or house.broken:
+            return
+        balance = self.model.balances[f"tenant:{owner.id}:wallet"]
+        if balance <= 0:
+            demand("credit" in breaker.locks, "I6 cutoff", f"{owner.id} owes {-balance} and is not cut off")
+        elif balance >= LIFTED_NANO:
+            demand("credit" not in breaker.locks, "I6 cutoff", f"{owner.id} has {balance} and is still cut off")
+        wanted = _locks_of_people(db, house.id, self.world.platform_ms)
+        had = {kind for kind, lock in breaker.locks.items() if not lock.rule}
+        demand(had == wanted, "I6 cutoff", f"{house.id}: locks of people {sorted(had)}, they want {sorted(wanted)}")
+
+
+def _locks_of_people(db: Any, breaker: str, now: int) -> set[str]:
+    standing: dict[str, int | None] = {}
+    for (body,) in db.execute("SELECT body FROM act ORDER BY group_id, seq").fetchall():
+        act = json.loads(body)
+        if act["t"] == "lock" and act["breaker"] == breaker:
+            standing[act["lock"]] = act.get("until")
+        elif act["t"] == "unlock" and act["breaker"] == breaker:
+            standing.pop(act["lock"], None)
+    return {kind for kind, until in standing.items() if until is None or until > now}
+
+
+def _overlaid(db: Any, meter: str) -> list[tuple[int, int, int, str, int, str]]:
+    """(epoch, from, to, tenant, price, tariff) of every Wh of a meter: the newest adjustment, or the posted row."""
+    sql = (
+        "SELECT e.epoch, e.from_qty, e.to_qty, e.tenant, r.price_micro, r.tariff FROM energy e JOIN rating r ON"
+        " r.meter = e.meter AND r.epoch = e.epoch AND r.from_qty = e.from_qty WHERE e.meter = ? ORDER BY e.id"
+    )
+    pieces = [tuple(row) for row in db.execute(sql, (meter,)).fetchall()]
+    sql = "SELECT epoch, from_qty, to_qty, tenant, price_micro, tariff FROM adjustment WHERE meter = ? ORDER BY number"
+    for row in db.execute(sql, (meter,)).fetchall():
+        over = tuple(row)
+        kept = []
+        for piece in pieces:
+            epoch, start, end, *rest = piece
+            if epoch != over[0] or end <= over[1] or start >= over[2]:
+                kept.append(piece)
+                continue
+            if start < over[1]:
+                kept.append((epoch, start, over[1], *rest))
+            if end > over[2]:
+                kept.append((epoch, over[2], end, *rest))
+        pieces = [*kept, over]
+    return sorted(pieces)
+
+
+
