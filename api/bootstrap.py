@@ -37,6 +37,7 @@ from adapters.store.explained_lines import SqlExplanations
 from adapters.store.gauges import SqlGauges
 from adapters.store.held_firings import SqlHeldFirings
 from adapters.store.history import SqlHistory
+from adapters.store.incident_acts import SqlIncidents
 from adapters.store.ledger import SqlLedger, SqlNoticeBook
 from adapters.store.meter_desk import SqlMeters
 from adapters.store.migrate import migrate
@@ -188,6 +189,7 @@ class Platform:
         self.what_ifs = SqlWhatIfs(database)
         self.meters = SqlMeters(database)
         self.alarms = SqlAlarms(database)
+        self.incidents = SqlIncidents(database)
         self.held_firings = SqlHeldFirings(database)
         self.consents = SqlConsents(database)
         self.tokens = SqlTokens(database)

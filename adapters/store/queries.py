@@ -56,8 +56,8 @@ _DEVICES = (
     " ORDER BY s.id DESC LIMIT 1), d.settings FROM device d JOIN site i ON i.id = d.site WHERE d.site = ? AND "
 )
 _INCIDENTS = (
-    "SELECT id, device, kind, since, count, detail, resolved_ts FROM incident WHERE site = ? AND id < ?{open}{device}"
-    " ORDER BY id DESC LIMIT ?"
+    "SELECT id, device, kind, since, count, detail, resolved_ts, closed_by, closed_why FROM incident"
+    " WHERE site = ? AND id < ?{open}{device} ORDER BY id DESC LIMIT ?"
 )
 _COMMANDS = (
     "SELECT fence, cmd, device, tenant, op, target, fence, state, ts, issued, exp, why, reason FROM command"
@@ -129,7 +129,7 @@ class SqlQueries:
         )
         chosen = (device,) if device else ()
         rows = await self._database.fetch(sql, site, before_key(cursor), *chosen, page_size(limit) + 1)
-        return paged(rows, limit, lambda row: row[0], lambda row: IncidentEntry(*tuple(row)[1:]))
+        return paged(rows, limit, lambda row: row[0], lambda row: IncidentEntry(*tuple(row)))
 
     async def commands(
         self, site: str, device: str, *, cursor: str | None = None, limit: int = 100

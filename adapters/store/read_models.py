@@ -116,14 +116,17 @@ class AlarmNoteEntry(msgspec.Struct, frozen=True):
 
 
 class IncidentEntry(msgspec.Struct, frozen=True):
-    """An incident; open while `resolved_ts` is None."""
+    """An incident; open while `resolved_ts` is None. `closed_by` is the person who closed it, empty where it healed."""
 
+    id: int
     device: str
     kind: str
     since: int
     count: int
     detail: str
     resolved_ts: int | None
+    closed_by: str = ""
+    closed_why: str = ""
 
 
 class CommandEntry(msgspec.Struct, frozen=True):

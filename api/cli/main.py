@@ -15,6 +15,7 @@ from api.cli import (
     demo,
     doctor,
     explain_line,
+    incidents,
     meters,
     rebuild,
     reports,
@@ -61,6 +62,7 @@ app.add_typer(switch.app, name="switch")
 app.add_typer(site.app, name="site")
 app.add_typer(rules.app, name="rules")
 app.add_typer(alarms.app, name="alarms")
+app.add_typer(incidents.app, name="incidents")
 app.add_typer(meters.app, name="meters")
 app.add_typer(tariff.app, name="tariff")
 app.add_typer(reports.app, name="report")

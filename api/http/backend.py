@@ -116,6 +116,18 @@ class Reads(Protocol):
         ...
 
 
+class Incidents(Protocol):
+    """Incidents, as people close them."""
+
+    async def incident(self, site: str, incident: int) -> Any | None:
+        """One incident; None for an unknown one."""
+        ...
+
+    async def close(self, site: str, *, incident: int, who: str, why: str, ts: int, key: str) -> PendingAct:
+        """Close an incident for a reason, once by (who, key)."""
+        ...
+
+
 class HeldFirings(Protocol):
     """Firings that wait behind a guard."""
 
@@ -333,6 +345,8 @@ class Backend(RuleBackend, Protocol):
     def alarms(self) -> Alarms: ...
     @property
     def explanations(self) -> Explanations: ...
+    @property
+    def incidents(self) -> Incidents: ...
     @property
     def held_firings(self) -> HeldFirings: ...
     @property

@@ -305,12 +305,21 @@ class DeviceBody(msgspec.Struct, kw_only=True):
 class IncidentRow(msgspec.Struct, kw_only=True):
     """An incident of a device."""
 
+    id: Annotated[int, msgspec.Meta(description="Names the incident in the call that closes it.")]
     device: str
     kind: str
     since: Ms
     count: int
     detail: str
     resolved: Ms | None
+    closed_by: Annotated[str, msgspec.Meta(description="Who closed it by hand; empty where it healed by itself.")]
+    closed_why: str
+
+
+class CloseIncidentRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Why an incident is over although it has not healed by itself."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=1000, pattern=r"\S", examples=["booked again"])]
 
 
 class IncidentPage(msgspec.Struct):

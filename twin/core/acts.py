@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core import accrual, arrears, meter_life
+from twin.core import accrual, arrears, meter_life, plans
 from twin.core.act_order import ActOutOfOrderError, is_new
 from twin.core.commands import cancel, reconcile
-from twin.core.effects import AlarmCareChanged, ParamChanged
+from twin.core.effects import AlarmCareChanged, IncidentResolved, ParamChanged
+from twin.core.incidents import resolve_incident
 from twin.core.locks import give_way, insist, place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Lock, MeterTwin, Register, TenantTwin, duplicate
 from twin.core.policy import EMERGENCY_TAKEN
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         CreditsPosted,
         EmergencyTaken,
         FiringApproved,
+        IncidentClosed,
         LockPlaced,
         LockReleased,
         WarningDelivered,
@@ -99,6 +101,8 @@ def on_lock_released(draft: Draft, act: LockReleased, now: int) -> None:
     rule_id = breaker.locks[act.lock].rule
     if rule_id:
         release_rule(draft, rule_id, act.breaker, now)
+    if act.lock == plans.SCHEDULE:
+        plans.freed(draft, act.breaker, now)
     release(draft, act.breaker, act.lock, act.who, act.why, now)
 
 
@@ -112,6 +116,24 @@ def on_alarm_cared(draft: Draft, act: AlarmCared, _now: int) -> None:
             act.rule, act.twin, act.since, act.ts, act.what, act.who, act.acknowledged, act.assignee, act.shelved_until
         )
     )
+
+
+def on_incident_closed(draft: Draft, act: IncidentClosed, now: int) -> None:
+    """A person closed an incident: the twin forgets it, unless it is another one by now; screens are told."""
+    if not is_new(draft.group, act):
+        return
+    draft.group.acts_seq = act.seq
+    group = draft.group
+    twins: list[MeterTwin | BreakerTwin] = [
+        *([draft.breaker(act.device)] if act.device in group.breakers else []),
+        *([draft.meter(act.device)] if act.device in group.meters else []),
+    ]
+    for twin in twins:
+        known = twin.incidents.get(act.kind)
+        if known is not None and known.since == act.since:
+            resolve_incident(draft, twin, act.kind, now)
+            return
+    draft.emit(IncidentResolved(act.device, act.kind, act.since, act.ts))
 
 
 def on_firing_approved(draft: Draft, act: FiringApproved, now: int) -> None:
@@ -164,6 +186,7 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
             release_rule(draft, rule_id, breaker_id, now)
     start_rules(draft, now)
     for name in group.breakers:
+        plans.follow(draft, name, now, anew=True)
         reconcile(draft, name, now)
 
 

@@ -31,6 +31,7 @@ from twin.core.messages import (
     DoubtSettled,
     EmergencyTaken,
     FiringApproved,
+    IncidentClosed,
     LinkChanged,
     LockPlaced,
     LockReleased,
@@ -195,4 +196,5 @@ HANDLERS: dict[type, Callable[[Draft, Any, int], None]] = {
     RegisterReplaced: meter_life.on_register_replaced,
     DoubtSettled: meter_life.on_doubt_settled,
     AlarmCared: acts.on_alarm_cared,
+    IncidentClosed: acts.on_incident_closed,
 }

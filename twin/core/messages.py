@@ -170,6 +170,18 @@ class AlarmCared(msgspec.Struct, frozen=True, tag="care", tag_field="t"):
     shelved_until: int | None = None
 
 
+class IncidentClosed(msgspec.Struct, frozen=True, tag="incident", tag_field="t"):
+    """A person closed an incident that will not heal by itself. It is closed in SQL; the twin forgets it."""
+
+    seq: int
+    device: str
+    kind: str
+    since: int
+    who: str
+    why: str
+    ts: int
+
+
 class EmergencyTaken(msgspec.Struct, frozen=True, tag="emergency", tag_field="t"):
     """The tenant, or a clerk on its word, takes the emergency credit that is offered."""
 
@@ -268,6 +280,7 @@ Act = (
     | RegisterReplaced
     | DoubtSettled
     | AlarmCared
+    | IncidentClosed
     | FiringApproved
     | EmergencyTaken
 )
@@ -290,6 +303,7 @@ Message = (
     | RegisterReplaced
     | DoubtSettled
     | AlarmCared
+    | IncidentClosed
     | FiringApproved
     | EmergencyTaken
 )

@@ -15,6 +15,8 @@ class Incident(Model):
     count = fields.BigIntField(default=1)
     detail = fields.TextField()
     resolved_ts = fields.BigIntField(null=True)
+    closed_by = fields.CharField(max_length=200, default="")
+    closed_why = fields.TextField(default="")
 
     class Meta:
         table = "incident"

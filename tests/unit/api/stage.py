@@ -29,6 +29,7 @@ from adapters.store.explained_lines import SqlExplanations
 from adapters.store.gauges import SqlGauges
 from adapters.store.held_firings import SqlHeldFirings
 from adapters.store.history import SqlHistory
+from adapters.store.incident_acts import SqlIncidents
 from adapters.store.ledger import SqlLedger
 from adapters.store.meter_desk import SqlMeters
 from adapters.store.migrate import migrate
@@ -112,6 +113,7 @@ class Stage:
         self.documents = SiteDocuments()
         self.meters = SqlMeters(database)
         self.alarms = SqlAlarms(database)
+        self.incidents = SqlIncidents(database)
         self.held_firings = SqlHeldFirings(database)
         self.consents = SqlConsents(database)
         self.tokens = SqlTokens(database)
