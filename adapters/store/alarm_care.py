@@ -10,11 +10,11 @@ needs a reason and an end, and hides nothing worse than what it was placed on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from adapters.store.alarm_reads import AlarmFilter, list_alarms, list_notes, read_alarm
+from adapters.store.alarm_reads import AlarmFilter, list_alarms, list_notes, read_alarm, read_evidence
 from adapters.store.audit import AuditEntry, record_audit
 from adapters.store.idempotency import answered, input_hash, remember
 from adapters.store.lock_acts import group_of, take_site
@@ -93,6 +93,10 @@ class SqlAlarms:
     async def alarm(self, site: str, alarm: int, *, now: int) -> AlarmEntry | None:
         """One alarm; None for an unknown one."""
         return await read_alarm(self._database, site, alarm, now=now)
+
+    async def evidence(self, site: str, alarm: AlarmEntry) -> dict[str, Any] | None:
+        """The samples that proved an alarm; None for one that rests on none."""
+        return await read_evidence(self._database, site, alarm)
 
     async def notes(
         self, site: str, alarm: AlarmEntry, *, cursor: str | None = None, limit: int = 100

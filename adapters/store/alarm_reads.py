@@ -7,7 +7,7 @@ whoever asks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -40,6 +40,11 @@ _SELECT = (
 _NOTES = (
     "SELECT id, ts, who, what, text FROM alarm_note WHERE site = ? AND rule = ? AND twin = ? AND since = ? AND id < ?"
     " ORDER BY id DESC LIMIT ?"
+)
+
+
+_EVIDENCE = (
+    "SELECT evidence FROM alarm_evidence WHERE site = ? AND rule = ? AND twin = ? AND since = ? ORDER BY ts LIMIT 1"
 )
 
 
@@ -82,6 +87,13 @@ async def read_alarm(reader: Database | Transaction, site: str, alarm: int, *, n
     """One alarm; None for an unknown one."""
     rows = await reader.fetch(f"{_SELECT} AND a.id = ?", now, site, alarm)
     return _alarm(rows[0]) if rows else None
+
+
+async def read_evidence(reader: Database | Transaction, site: str, alarm: AlarmEntry) -> dict[str, Any] | None:
+    """The samples that proved an alarm when it was raised; None for one that rests on none."""
+    rows = await reader.fetch(_EVIDENCE, site, alarm.rule, alarm.twin, alarm.since)
+    found: dict[str, Any] | None = msgspec.json.decode(rows[0][0]) if rows else None
+    return found
 
 
 async def list_notes(

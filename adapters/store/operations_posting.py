@@ -38,6 +38,7 @@ TABLES: dict[str, BulkInsert] = {
         " changed_ts = excluded.changed_ts, cleared_ts = excluded.cleared_ts, severity = excluded.severity,"
         " active = excluded.active, because = excluded.because WHERE excluded.changed_ts >= alarm.changed_ts",
     ),
+    "alarm_evidence": BulkInsert("alarm_evidence", "site rule twin since:bigint ts:bigint evidence", _ONCE),
     "command": BulkInsert(
         "command",
         "site cmd device tenant op target fence:bigint state ts:bigint issued:bigint exp:bigint why reason",
@@ -133,6 +134,9 @@ class OperationsPosting:
         cleared = None if effect.active else effect.ts
         rest = (effect.rule_version, effect.tenant, effect.ts, cleared, effect.severity, effect.active)
         self.put("alarm", key, *key, *rest, as_json(effect.because))
+        evidence = effect.because.get("evidence") if effect.active else None
+        if evidence:
+            self.put("alarm_evidence", (*key, effect.ts), *key, effect.ts, as_json(evidence))
 
     def rule(self, effect: fx.RuleChanged) -> None:
         """A rule moved."""

@@ -14,6 +14,8 @@ from api.cli.language import tell
 from api.cli.options import Clock, Config, Data, DatabaseUrl, Json, Language, RedisUrl, Site, settings_of
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from api.bootstrap import Platform
     from api.settings import Settings
 
@@ -78,6 +80,39 @@ def list_alarms(
         return page.items
 
     _show(run_on_platform(settings, work), as_json=json)
+
+
+@app.command()
+def show(
+    alarm: AlarmId,
+    site: Site = None,
+    json: Json = False,
+    config: Config = None,
+    data: Data = None,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    clock: Clock = None,
+    _lang: Language = None,
+) -> None:
+    """One alarm with the evidence it rests on: the samples before and after a step of power."""
+    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
+    set_up_logs("warning")
+
+    async def work(platform: Platform, _found: object) -> tuple[Any, Any, Any]:
+        name = await _site(platform, site)
+        known = await platform.alarms.alarm(name, alarm, now=platform.clock.now())
+        if known is None:
+            raise CommandError(f"site {name!r} has no alarm {alarm}")
+        return known, await platform.alarms.evidence(name, known), await platform.reports.zone(name)
+
+    known, evidence, zone = run_on_platform(settings, work)
+    if json:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode({"alarm": known, "evidence": evidence}), indent=2).decode())
+        return
+    _show([known], as_json=False)
+    _show_evidence(evidence, zone)
 
 
 @app.command()
@@ -250,6 +285,28 @@ def _show(alarms: list[Any], *, as_json: bool) -> None:
         table.add_row(
             str(alarm.id), alarm.severity, alarm.rule, alarm.twin, _instant(alarm.since), _state(alarm), alarm.assignee
         )
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _show_evidence(evidence: dict[str, Any] | None, zone: tzinfo) -> None:
+    """The evidence in a sentence, the parameters, and the samples."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from twin.flows.evidence_words import evidence_words
+
+    if evidence is None:
+        print(tell("没有采样证据", "it rests on no samples"))
+        return
+    words = evidence_words(evidence, zone)
+    print(tell(words["zh"], words["en"]))
+    print(tell("参数：", "parameters: ") + ", ".join(f"{name}={value}" for name, value in evidence["params"].items()))
+    heads = (("时间", "time"), ("有功 W", "W"), ("非有功 VA", "VA not active"), ("", ""))
+    table = Table(*(tell(*head) for head in heads), box=None)
+    for part, mark in (("before", tell("之前", "before")), ("after", tell("之后", "after"))):
+        for ts, power_w, idle_va in evidence[part]:
+            at = datetime.fromtimestamp(ts / 1000, zone).strftime("%H:%M:%S")
+            table.add_row(at, str(power_w), "-" if idle_va is None else str(idle_va), mark)
     Console(highlight=False, soft_wrap=True).print(table)
 
 

@@ -102,6 +102,10 @@ class Alarms(Protocol):
         """One alarm; None for an unknown one."""
         ...
 
+    async def evidence(self, site: str, alarm: Any) -> dict[str, Any] | None:
+        """The samples that proved an alarm; None for one that rests on none."""
+        ...
+
     async def notes(self, site: str, alarm: Any, *, cursor: str | None = None, limit: int = 100) -> Page[Any]:
         """The history of an alarm's care, newest first."""
         ...

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from api.http.bodies import Ms
+from twin.flows.evidence_words import evidence_words
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from api.http.alarm_backend import Alarm, AlarmNote
 
 Severity = Literal["info", "warning", "minor", "major", "critical"]
@@ -49,6 +52,40 @@ class AlarmPage(msgspec.Struct):
 
     items: list[AlarmRow]
     next: str | None
+
+
+class EvidenceSample(msgspec.Struct):
+    """What the meter said at an instant."""
+
+    at: Ms
+    power_w: int
+    idle_va: Annotated[int | None, msgspec.Meta(description="Power that is not active, VA; null: not told.")]
+
+
+class StepEvidence(msgspec.Struct, kw_only=True):
+    """What proves an alarm about a step of power."""
+
+    meter: str
+    at: Annotated[int, msgspec.Meta(description="Instant of the step, Unix ms.")]
+    source: Annotated[
+        Literal["stream", "device"],
+        msgspec.Meta(description="Found in its stream, or told by the meter itself."),
+    ]
+    step_class: Annotated[str, msgspec.Meta(description="malignant, allowed, motor, reactive, outside or unknown.")]
+    step_w: int
+    step_pf_milli: Annotated[int | None, msgspec.Meta(description="Increment factor dP/dS, thousandths.")]
+    inrush_w: Annotated[int | None, msgspec.Meta(description="Peak of the first seconds above the level before.")]
+    restored: Annotated[bool, msgspec.Meta(description="The supply had come back a moment before.")]
+    params: Annotated[dict[str, Any], msgspec.Meta(description="The parameters it was judged by.")]
+    before: list[EvidenceSample]
+    after: list[EvidenceSample]
+    words: Annotated[dict[str, str], msgspec.Meta(description="In one sentence, zh and en.")]
+
+
+class AlarmEvidence(msgspec.Struct):
+    """The evidence of an alarm; null where it rests on none, as one about a balance."""
+
+    evidence: StepEvidence | None
 
 
 class AlarmNoteRow(msgspec.Struct, kw_only=True):
@@ -115,6 +152,28 @@ def alarm_row(alarm: Alarm) -> AlarmRow:
         shelf_reason=alarm.shelf_reason,
         shelved_severity=alarm.shelved_severity,
         because=alarm.because,
+    )
+
+
+def evidence_body(found: dict[str, Any] | None, zone: tzinfo) -> AlarmEvidence:
+    """The evidence of the store as it goes out."""
+    if found is None:
+        return AlarmEvidence(None)
+    return AlarmEvidence(
+        StepEvidence(
+            meter=found["meter"],
+            at=found["at"],
+            source=found["source"],
+            step_class=found["class"],
+            step_w=found["step_w"],
+            step_pf_milli=found.get("step_pf_milli"),
+            inrush_w=found.get("inrush_w"),
+            restored=found["restored"],
+            params=found["params"],
+            before=[EvidenceSample(*one) for one in found["before"]],
+            after=[EvidenceSample(*one) for one in found["after"]],
+            words=evidence_words(found, zone),
+        )
     )
 
 

@@ -214,3 +214,18 @@ async def test_the_first_notice_of_a_group_leads_it_and_keeps_the_lead(scene: Sc
     assert not await book.was_told(SITE, second)
     rows = await scene.database.fetch("SELECT state, proof, attempts FROM notification WHERE tenant = 't-002'")
     assert [tuple(row) for row in rows] == [("grouped", "told by another", 0)]
+
+
+async def test_evidence_is_posted_once_for_good_and_outlives_the_alarm(park: Database, attack: Attack) -> None:
+    scene = Scene(park)
+    proof = {"meter": "em-001", "before": [[NOW, 100, 0]], "after": [[NOW + 1, 1_600, 0]]}
+    risen = AlarmChanged("steps", 1, "em-001", NOW, NOW, "critical", True, "t-001", {"evidence": proof})
+    await scene.post(risen)
+    await scene.post(risen)
+    await scene.post(AlarmChanged("steps", 1, "em-001", NOW, NOW + 5, "critical", False, "t-001", {}))
+    alarm = await scene.only()
+    assert (alarm.active, await scene.alarms.evidence(SITE, alarm)) == (False, proof)
+    assert len(await park.fetch("SELECT id FROM alarm_evidence WHERE site = ?", SITE)) == 1
+    for statement in ("UPDATE alarm_evidence SET evidence = '{}'", "DELETE FROM alarm_evidence"):
+        with pytest.raises(REFUSED):
+            await attack(statement)

@@ -11,7 +11,7 @@ from adapters.store.models.accounts import (
     Refund,
 )
 from adapters.store.models.adjustments import Adjustment, RerateMark, SupplyTariff
-from adapters.store.models.alarms import AlarmCare, AlarmNote, AlarmShelf, NoticeGroup, WriteProbe
+from adapters.store.models.alarms import AlarmCare, AlarmEvidence, AlarmNote, AlarmShelf, NoticeGroup, WriteProbe
 from adapters.store.models.audit import Audit, Token
 from adapters.store.models.decisions import Notification, RefusedEffect, RuleChange, RuleParam, WebhookCall
 from adapters.store.models.energy import Energy, QuarantinedReading, Rating, RegisterEpoch
@@ -54,6 +54,7 @@ __all__ = [
     "Adjustment",
     "Alarm",
     "AlarmCare",
+    "AlarmEvidence",
     "AlarmNote",
     "AlarmShelf",
     "Anchor",

@@ -62,6 +62,22 @@ class AlarmNote(Model):
         indexes = (("site", "rule", "twin", "since"),)
 
 
+class AlarmEvidence(Model):
+    """The samples that prove an alarm. Append-only by trigger."""
+
+    id = fields.BigIntField(primary_key=True)
+    site = fields.CharField(max_length=64)
+    rule = fields.CharField(max_length=128)
+    twin = fields.CharField(max_length=72)
+    since = fields.BigIntField()
+    ts = fields.BigIntField()
+    evidence = fields.TextField()
+
+    class Meta:
+        table = "alarm_evidence"
+        unique_together = (("site", "rule", "twin", "since", "ts"),)
+
+
 class NoticeGroup(Model):
     """Alarms that are told together, and the newest notice that told for them."""
 

@@ -11,6 +11,7 @@ from api.http.acts import deliver
 from api.http.alarm_backend import Alarm
 from api.http.alarm_bodies import (
     AckRequest,
+    AlarmEvidence,
     AlarmNotePage,
     AlarmPage,
     AlarmRow,
@@ -19,6 +20,7 @@ from api.http.alarm_bodies import (
     Severity,
     ShelveRequest,
     alarm_row,
+    evidence_body,
     note_row,
 )
 from api.http.backend import Platform
@@ -105,6 +107,20 @@ async def list_alarm_notes(
     known = await _alarm(backend, site, alarm)
     page = await page_of(backend.alarms.notes(site, known, cursor=cursor, limit=limit))
     return AlarmNotePage([note_row(note) for note in page.items], page.next)
+
+
+@get(
+    "/sites/{site:str}/alarms/{alarm:int}/evidence",
+    operation_id="getAlarmEvidence",
+    summary="Evidence of an alarm",
+    responses=refusals(404),
+)
+async def get_alarm_evidence(backend: Platform, site: Site, alarm: AlarmId) -> AlarmEvidence:
+    """The samples before and after the step of power that raised an alarm, what the step is and by which parameters. It
+    is kept whatever becomes of the alarm."""
+    known = await _alarm(backend, site, alarm)
+    found = await backend.alarms.evidence(site, known)
+    return evidence_body(found, await backend.reports.zone(site))
 
 
 @post("/sites/{site:str}/alarms/{alarm:int}/ack", operation_id="ackAlarm", summary="Acknowledge an alarm", **CARED)

@@ -130,3 +130,28 @@ async def test_the_live_feed_tells_of_care_and_not_to_tenants(client: AsyncClien
     assert b"shelved_until" in staff.shown(entries[-1])
     tenant = Follower(SITE, None, TYPES - OF_STAFF, "t-001", reset=False)
     assert tenant.shown(entries[-1]) == b""
+
+
+async def test_the_evidence_of_an_alarm_outlives_it(client: AsyncClient, stage: Stage) -> None:
+    proof = {
+        "kind": "power_step", "meter": "em-001", "at": START, "step_w": 1_500, "step_pf_milli": 998, "inrush_w": 1_510,
+        "class": "malignant", "restored": False, "params": {"malignant_allow": ""}, "source": "stream",
+        "before": [[START - 1_000, 100, 0]], "after": [[START, 1_600, 30], [START + 1_000, 1_601, None]],
+    }  # fmt: skip
+    for number, active in ((1, True), (2, False)):
+        because = {"rule": "room-malignant"} | ({"evidence": proof} if active else {})
+        alarm = AlarmChanged("room-malignant", 1, "em-001", START, START + number, "critical", active, "t-001", because)
+        await stage.ledger.post(SITE, [Entry(f"{START + number}-0", "t-001", (alarm,))])
+    page = await stage.alarms.page(SITE, now=START, shelved="shown")
+    found = (await client.get(f"{ALARMS}/{page.items[0].id}/evidence", headers=ADMIN)).json()["evidence"]
+    assert page.items[0].active is False
+    assert (found["meter"], found["at"], found["step_class"], found["source"]) == (
+        "em-001", START, "malignant", "stream",
+    )  # fmt: skip
+    assert found["after"][1] == {"at": START + 1_000, "power_w": 1_601, "idle_va": None}
+    assert "恶性负载" in found["words"]["zh"]
+    assert "increment factor 0.998" in found["words"]["en"]
+    plain = await raise_alarm(stage, number=9)
+    answer = await client.get(f"{ALARMS}/{plain}/evidence", headers=ADMIN)
+    assert (answer.status_code, answer.json()) == (200, {"evidence": None})
+    assert (await client.get(f"{ALARMS}/999999/evidence", headers=ADMIN)).status_code == 404
