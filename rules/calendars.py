@@ -76,10 +76,12 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Calendar(msgspec.Struct, frozen=True):
-    """A named set of instants, given by local wall clock."""
+    """A named set of instants, given by local wall clock. On a date that an entry of `special` names, the spans of the
+    other entries do not start."""
 
     name: str
     entries: tuple[Entry, ...]
+    special: tuple[Entry, ...] = ()
 
     def contains(self, ts_ms: int, zone: tzinfo) -> bool:
         """Whether the instant (Unix ms) lies in the calendar, in that zone."""
@@ -89,8 +91,11 @@ class Calendar(msgspec.Struct, frozen=True):
         return self._covers(today, minute) or self._covers(today - _ONE_DAY, minute + DAY_MINUTES)
 
     def _covers(self, day: date, minute: int) -> bool:
+        special = [entry for entry in self.special if entry.starts_on(day)]
         return any(
-            span.start <= minute < span.end and entry.starts_on(day) for entry in self.entries for span in entry.spans
+            span.start <= minute < span.end and entry.starts_on(day)
+            for entry in special or self.entries
+            for span in entry.spans
         )
 
     def next_change(self, ts_ms: int, zone: tzinfo) -> int:
@@ -109,7 +114,8 @@ class Calendar(msgspec.Struct, frozen=True):
     def _edges(self, day: date, zone: tzinfo) -> set[int]:
         """Every instant of the local day at which something can change: span ends, midnight, jumps of the clock."""
         minutes = {0, DAY_MINUTES}
-        minutes.update(edge % DAY_MINUTES for entry in self.entries for span in entry.spans for edge in _ends(span))
+        entries = (*self.entries, *self.special)
+        minutes.update(edge % DAY_MINUTES for entry in entries for span in entry.spans for edge in _ends(span))
         midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - a wall clock, placed in its zone below
         return {
             *clock_jumps(midnight, zone),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core import accrual
+from twin.core import accrual, plans
 from twin.core.commands import next_due, on_due
 from twin.core.locks import give_way, release_ended
 from twin.core.model import duplicate
@@ -24,6 +24,7 @@ def run_due(draft: Draft, now: int) -> None:
     """Deal with everything whose time has come."""
     draft.wake_dirty = True
     for name in list(draft.group.breakers):
+        plans.follow(draft, name, now)
         release_ended(draft, name, now)
         on_due(draft, name, now)
     for name, meter in list(draft.group.meters.items()):
@@ -51,6 +52,8 @@ def earliest_due(draft: Draft) -> int | None:
         due = next_due(breaker)
         if due is not None:
             dues.append(due)
+        if breaker.plan_at is not None:
+            dues.append(breaker.plan_at)
     for meter in group.meters.values():
         due = _silence_due(draft, meter)
         if due is not None:

@@ -68,6 +68,8 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "meters": "m",
         "gateway": "g",
         "limits": "l",
+        "schedule": "s",
+        "load_limit": "w",
     },
     "MeterTwin": {
         "register": "r",
@@ -114,6 +116,9 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "wakes": "w",
         "params": "p",
         "events": "e",
+        "plan_at": "h",
+        "freed_at": "o",
+        "limit_set": "v",
     },
     "GatewayTwin": {
         "conn": "c",
@@ -192,6 +197,10 @@ class BreakerContract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SH
     gateway: str | None = None
     limits: bool = False
     """A valve that can be left with a trickle: for arrears it is limited, and never closed."""
+    schedule: dict[str, Any] | None = None
+    """When the circuit is off: `name`, `off` and `special` as in the site file (`twin.core.plans`)."""
+    load_limit: dict[str, Any] | None = None
+    """How many watts it may draw: `limit_w`, and `at` with other limits and their times."""
 
 
 class Suspects(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -377,6 +386,12 @@ class BreakerTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Breake
     """What rules have set (`set_param`): it lies over what the contract says, and outlives an import."""
     events: Sequence | None = None
     """Which of its events have been heard."""
+    plan_at: int | None = None
+    """When the schedule or the load limit changes something next."""
+    freed_at: int | None = None
+    """When a person last took off the lock `schedule`."""
+    limit_set: int | None = None
+    """The load limit (W) that the calendar has set on the meters."""
 
 
 class GatewayTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["GatewayTwin"]):
