@@ -17,49 +17,21 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from statistics import median
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from adapters.store.charge_digest import charge_memo
 from adapters.store.database import open_database
-from adapters.store.migrate import migrate
-from adapters.store.registry import SqlRegistry
 from adapters.store.settlement import SqlSettlement
 from adapters.store.verify import verify_sql
-from billing.chain import GENESIS, JournalRecord, journal_hash
-from billing.local_time import HOUR_MS, month_start
-from billing.monthly_fees import month_index
-from billing.tariff import compile_tariff
+from billing.local_time import HOUR_MS
+from tests.bench.settling_fill import END, METERS, MONTH, SITE, fill
 from tests.integration.servers import PostgresServer
 from twin.flows.settle_month import Settlement, SettleOptions
-from twin.ports import SiteDocument
 
-SITE, MONTH, METERS = "park-bench", 202601, 3
-ZONE = ZoneInfo("Asia/Shanghai")
-START, END = (month_start(ZONE, month_index(month)) for month in (MONTH, MONTH + 1))
-SLOT_MS = 900_000
-PRICES = {"peak": 1_215_000, "valley": 415_000}
 RUNS = 3
-_ENERGY = """
-INSERT INTO energy (site, meter, epoch, from_qty, to_qty, from_ts, to_ts, tenant, estimated)
-SELECT $1, 'em-' || t || '-' || m, 1, i * (200 + m), (i + 1) * (200 + m),
- $2::bigint + i * 900000::bigint, $2::bigint + (i + 1) * 900000::bigint, 't-' || t, FALSE
-FROM generate_series(0, $3::int - 1) i, generate_series(0, $4::int - 1) t, generate_series(0, 2) m
-"""
-_RATING = """
-INSERT INTO rating (site, meter, epoch, from_qty, to_qty, revision, active, account, utility, tariff, version, month,
- period, tier, price_micro, amount_nano, journal_seq)
-SELECT $1, 'em-' || t || '-' || m, 1, i * (200 + m), (i + 1) * (200 + m), 1, TRUE, 'tenant:t-' || t || ':wallet',
- 'electricity', 'shop', $5::bigint, 202601, p.name, NULL, p.price, (200 + m)::bigint * p.price, i * $4::bigint + t + 1
-FROM generate_series(0, $3::int - 1) i,
- LATERAL (SELECT CASE WHEN i % 96 < 32 THEN 'valley' ELSE 'peak' END AS name,
-  CASE WHEN i % 96 < 32 THEN 415000 ELSE 1215000 END::bigint AS price, $2::bigint AS started) p,
- generate_series(0, $4::int - 1) t, generate_series(0, 2) m
-"""
 _PLAIN = (
     "SELECT account, period, tier, sum(to_qty - from_qty), sum(amount_nano) FROM rating WHERE site = $1 AND month = $2"
     " GROUP BY account, period, tier"
@@ -84,109 +56,6 @@ class Nobody:
 
     async def deliver(self, acts: Any) -> int:
         return len(acts)
-
-
-def tariff() -> dict[str, Any]:
-    """Two periods, a surcharge, a fee by the day."""
-    version = {
-        "from": "2025-01-01T00:00:00",
-        "mode": "tou",
-        "periods": {"peak": "1.20", "valley": "0.40"},
-        "calendar": [{"months": "all", "days": "all", "slots": {"00:00-08:00": "valley", "08:00-24:00": "peak"}}],
-        "surcharges": [{"name": "fund", "per_unit": "0.0150"}],
-        "fixed": [{"name": "service", "per_month": "30.00"}],
-    }
-    return {"apiVersion": "twinmeter.tariff/v1", "tariff": "shop", "utility": "electricity", "versions": [version]}
-
-
-def document(tenants: int) -> SiteDocument:
-    """A park of so many tenants with three meters each."""
-    names = [[f"em-{tenant}-{meter}" for meter in range(METERS)] for tenant in range(tenants)]
-    site = {
-        "apiVersion": "twinmeter.site/v1",
-        "site": SITE,
-        "timezone": ZONE.key,
-        "currency": "CNY",
-        "settlement": {"prefix": "B-{year}-"},
-        "devices": [{"id": name, "kind": "electricity_meter", "opening_wh": 0} for own in names for name in own],
-        "tenants": [
-            {
-                "id": f"t-{tenant}",
-                "mode": "prepaid",
-                "supplies": [{"meter": name, "tariff": "shop", "from": "2026-01-01T00:00:00"} for name in own],
-            }
-            for tenant, own in enumerate(names)
-        ],
-    }
-    return SiteDocument(site, {"shop": tariff()}, {})
-
-
-async def fill(url: str, tenants: int, slots: int) -> None:
-    """Write the month as the ledger writer would have."""
-    await migrate(url)
-    database = await open_database(url)
-    await SqlRegistry(database).apply(document(tenants), who="bench", now=START)
-    await database.close()
-    version = compile_tariff(tariff(), ZONE.key).versions[0].start_ms
-    connection = await asyncpg.connect(url.replace("asyncpg://", "postgresql://"))
-    # The rows are right by construction, and verification looks at every one of them afterwards.
-    await connection.execute("SET session_replication_role = replica")
-    await connection.execute(_ENERGY, SITE, START, slots, tenants, timeout=None)
-    head = await _journals(connection, tenants, slots, version)
-    await connection.execute(_RATING, SITE, START, slots, tenants, version, timeout=None)
-    await connection.execute("UPDATE site SET journal_seq = $2, journal_hash = $3 WHERE id = $1", SITE, *head)
-    use = "(200 + right(meter, 1)::bigint) * $2::bigint"
-    await connection.execute(
-        f"UPDATE register_epoch SET head_qty = {use}, head_ts = $3, month = $4, month_use = {use} WHERE site = $1",
-        *(SITE, slots, START + slots * SLOT_MS, MONTH),
-    )
-    await connection.execute(
-        "UPDATE account SET charges_nano = (SELECT -sum(amount_nano) FROM leg WHERE leg.site = account.site"
-        " AND leg.account = account.account) WHERE site = $1 AND account LIKE 'tenant:%'",
-        SITE,
-        timeout=None,
-    )
-    await connection.execute("VACUUM ANALYZE", timeout=None)
-    await connection.close()
-
-
-async def _journals(connection: Any, tenants: int, slots: int, version: int) -> tuple[int, bytes]:
-    """Journals and legs by COPY, with the hash chain; returns the last number and hash."""
-    head, seq = GENESIS, 0
-    for first in range(0, slots, 48):
-        journals: list[tuple[Any, ...]] = []
-        legs: list[tuple[Any, ...]] = []
-        for slot in range(first, min(first + 48, slots)):
-            for tenant in range(tenants):
-                seq += 1
-                record = _record(seq, slot, tenant, version)
-                previous, head = head, journal_hash(head, record)
-                named = (SITE, seq, record.kind, record.ts_ms, record.reference, record.actor, record.memo)
-                journals.append((*named, previous, head))
-                legs += [(SITE, seq, place, *leg) for place, leg in enumerate(record.legs, 1)]
-        columns = ("site", "seq", "kind", "ts", "reference", "actor", "memo", "prev_hash", "hash")
-        await connection.copy_records_to_table("journal", records=journals, columns=columns, timeout=None)
-        parts = ("site", "seq", "place", "account", "amount_nano")
-        await connection.copy_records_to_table("leg", records=legs, columns=parts, timeout=None)
-    return seq, head
-
-
-def _record(seq: int, slot: int, tenant: int, version: int) -> JournalRecord:
-    rows = list(_rows(slot, tenant, version))
-    total_nano = sum(row[13] for row in rows)
-    legs = ((f"tenant:t-{tenant}:wallet", -total_nano), ("revenue:electricity", total_nano))
-    reference = f"charge:{rows[0][0]}:1:{rows[0][2]}"
-    return JournalRecord(SITE, seq, "charge", rows[0][5], reference, "platform", charge_memo(rows), legs)
-
-
-def _rows(slot: int, tenant: int, version: int) -> Iterator[Any]:
-    period = "valley" if slot % 96 < 32 else "peak"
-    began = START + slot * SLOT_MS
-    for meter in range(METERS):
-        step = 200 + meter
-        priced = ("shop", version, MONTH, period, None, PRICES[period], step * PRICES[period], False)
-        span = (slot * step, (slot + 1) * step, began, began + SLOT_MS)
-        yield (f"em-{tenant}-{meter}", 1, *span, f"t-{tenant}", *priced)
 
 
 async def plain_s(url: str) -> list[float]:
@@ -259,17 +128,17 @@ def in_process(what: str, url: str) -> dict[str, Any]:
     return result
 
 
-def measure(tenants: int, slots: int) -> dict[str, Any]:
+def measure(tenants: int, slots: int, *, verified: bool = True) -> dict[str, Any]:
     """Everything, on a PostgreSQL of its own."""
     with PostgresServer() as server:
         url = server.fresh_database("settling")
         began = time.monotonic()
-        asyncio.run(fill(url, tenants, slots))
+        asyncio.run(fill(url, tenants, slots, journals=verified))
         filled_s = time.monotonic() - began
         plain = asyncio.run(plain_s(url))
         settled = in_process("settle", url)
         plain += asyncio.run(plain_s(url))
-        verified = in_process("verify", url)
+        proof = in_process("verify", url) if verified else None
     return {
         "tenants": tenants,
         "rows": tenants * METERS * slots,
@@ -277,7 +146,7 @@ def measure(tenants: int, slots: int) -> dict[str, Any]:
         "plain_s": median(plain),
         "plain_runs_s": plain,
         "settled": settled,
-        "verified": verified,
+        "verified": proof,
     }
 
 
@@ -292,6 +161,8 @@ def show(results: dict[str, Any]) -> None:
     print(f"settlement: {settled['seconds']:.1f} s = {ratio:.1f} x the plain aggregate; {settled['bills']} bills;"
           f" peak {settled['peak_mib']:.0f} MiB")  # fmt: skip
     print("  " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in settled["steps"].items()))
+    if verified is None:
+        return
     print(f"verify: {verified['seconds']:.1f} s; {len(verified['breaches'])} breaches;"
           f" peak {verified['peak_mib']:.0f} MiB")  # fmt: skip
     if verified["breaches"]:
@@ -303,6 +174,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.settling", description=__doc__)
     parser.add_argument("--tenants", type=int, default=200, help="2000 is the full size")
     parser.add_argument("--days", type=int, default=31, help="days of the month that are filled")
+    parser.add_argument("--no-verify", action="store_true", help="leave journals and verification out: fills sooner")
     parser.add_argument("--json", metavar="FILE", help="write the figures")
     parser.add_argument("--worker", choices=("settle", "verify"), help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
@@ -312,12 +184,13 @@ def main() -> int:
         result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(result))
         return 0
-    results = measure(options.tenants, options.days * 96)
+    results = measure(options.tenants, options.days * 96, verified=not options.no_verify)
     show(results)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump(results, file, indent=1)
-    return 0 if not results["verified"]["breaches"] and results["settled"]["bills"] == options.tenants else 1
+    breaches = (results["verified"] or {}).get("breaches")
+    return 0 if not breaches and results["settled"]["bills"] == options.tenants else 1
 
 
 if __name__ == "__main__":
