@@ -17,6 +17,7 @@ from adapters.embedded.broker import start_broker
 from adapters.embedded.ports import is_free, who_listens
 from adapters.embedded.processes import EmbeddedServerError
 from adapters.embedded.redis_server import start_redis
+from adapters.journeys.follow import MissingPackagesError, open_journeys
 from adapters.mqtt.errors import MqttError
 from adapters.mqtt.publisher import MqttPublisher
 from adapters.mqtt.subscriber import MqttSubscriber
@@ -52,6 +53,7 @@ from adapters.store.rule_book import SqlRuleBook, SqlShadows
 from adapters.store.settlement import SqlSettlement
 from adapters.store.site_file import SiteError
 from adapters.store.switching import SqlSwitching
+from adapters.store.switch_history import SqlSwitchings
 from adapters.store.tokens import SqlTokens
 from adapters.store.webhook_book import SqlWebhookBook
 from adapters.store.whatif_facts import SqlWhatIfs
@@ -101,6 +103,7 @@ __all__ = [
     "DatabaseURLError",
     "Embedded",
     "EmbeddedServerError",
+    "MissingPackagesError",
     "MqttError",
     "Platform",
     "SiteError",
@@ -191,6 +194,7 @@ class Platform:
         self.alarms = SqlAlarms(database)
         self.incidents = SqlIncidents(database)
         self.held_firings = SqlHeldFirings(database)
+        self.switchings = SqlSwitchings(database)
         self.consents = SqlConsents(database)
         self.tokens = SqlTokens(database)
         self.books = SqlBooks(database)
@@ -199,13 +203,19 @@ class Platform:
         self.skew_ms = None if clock.kind == "telemetry" else 300_000
         """How far a device's clock may be ahead; there is no such thing where time follows telemetry."""
         self.policies = CompiledPolicies(self.registry, skew_ms=self.skew_ms)
-        self.applier = Applier(self.store, self.policies, clock)
+        self.journeys = open_journeys(
+            logged=settings.log_journeys,
+            otlp_url=settings.otlp_url,
+            service=settings.host,
+            one_of=settings.otlp_one_of,
+        )
+        self.applier = Applier(self.store, self.policies, clock, self.journeys)
         self.delivery = ActDelivery(self.store, self.ledger, self.applier, self.marks)
         self.book_keeper = BookKeeper(self.registry, self.accounts, self.proofs, self.delivery, clock)
         self.rerater = Rerater(SqlReratings(database), self.delivery, clock)
         self.tenancies = TenancyKeeper(self.meters, self.delivery, clock)
         self.vitals = Vitals()
-        self.ingest = Ingest(self.store, self.applier, clock, self.vitals)
+        self.ingest = Ingest(self.store, self.applier, clock, self.vitals, self.journeys)
         self.pump = TimerPump(self.store, self.registry, self.applier, clock)
         self.publisher = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}-commands")
         self.presence = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}-presence", host=settings.host)
@@ -218,8 +228,7 @@ class Platform:
             *(self, SqlSettlement(database), self.bills, SqlReratings(database)),
             *(self.delivery, self.notifier, clock),
         )
-        fresh = RedisTwinStore(self.redis, cache_groups=0)
-        self.switching = BulkSwitching(fresh, SqlSwitching(database), self.policies, self.delivery, clock)
+        self._wire_switching()
         self._wire_rules()
         self.subscriber: MqttSubscriber | None = None
         self.record_subscriber: MqttSubscriber | None = None
@@ -235,6 +244,12 @@ class Platform:
         """The consumers that run in this process."""
         self.http_url = ""
         """Where the API listens, once it does."""
+
+    def _wire_switching(self) -> None:
+        """Jobs of bulk switching; twins are read afresh, because other processes decide on them."""
+        fresh = RedisTwinStore(self.redis, cache_groups=0)
+        book = SqlSwitching(self.database)
+        self.switching = BulkSwitching(fresh, book, self.policies, self.delivery, self.clock)
 
     def _wire_rules(self) -> None:
         """Recorded history, versions of rules, and what follows them."""
@@ -322,10 +337,10 @@ class Platform:
         """The consumers of the effect stream by the service they belong to."""
         # Under leases the name belongs to the work: what one owner read and did not finish is the next one's.
         worker = "owner" if self.settings.ingest_shards else f"{self.settings.host}-{self.settings.ingest_shard}"
-        ledger = LedgerWriter(self.stream, self.ledger, self.vitals.posted, lambda: time.time_ns() // 1_000_000)
+        ledger = LedgerWriter(self.stream, self.ledger, self.vitals.posted, _wall_ms, self.journeys)
         # The effect is in the stream before whoever committed it has taken note, so a remembered twin may be too old.
         fresh = RedisTwinStore(self.redis, cache_groups=0)
-        commands = CommandDispatcher(self.stream, fresh, self.applier, self.publisher, self.clock)
+        commands = CommandDispatcher(self.stream, fresh, self.applier, self.publisher, self.clock, self.journeys)
         book = ProvingBook(SqlNoticeBook(self.database, self.clock.now), self.applier, self.clock)
         notices = NoticeSender(
             self.stream, self.notifier, book, AlarmGroups(fresh, self.policies), SqlContacts(self.database)
@@ -338,6 +353,8 @@ class Platform:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self.journeys is not None:
+            await asyncio.to_thread(self.journeys.close)
         await self.settlement.close()
         await self.presence.stop()
         await self.publisher.stop()
@@ -345,6 +362,11 @@ class Platform:
         await self.store.close()
         await self.stream.close()
         await self.database.close()
+
+
+def _wall_ms() -> int:
+    """The machine's clock (Unix ms), by which Redis dates effects."""
+    return time.time_ns() // 1_000_000
 
 
 async def open_platform(

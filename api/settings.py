@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -22,6 +22,10 @@ ENVIRONMENT = {
     "clock": "TWINMETER_CLOCK",
     "host": "TWINMETER_HOST",
     "log_level": "TWINMETER_LOG",
+    "log_format": "TWINMETER_LOG_FORMAT",
+    "log_journeys": "TWINMETER_LOG_JOURNEYS",
+    "otlp_url": "TWINMETER_OTLP_URL",
+    "otlp_one_of": "TWINMETER_OTLP_ONE_OF",
     "admin_token": "TWINMETER_ADMIN_TOKEN",
     "embedded_broker": "TWINMETER_EMBEDDED_BROKER",
     "embedded_redis": "TWINMETER_EMBEDDED_REDIS",
@@ -70,6 +74,13 @@ class Settings(msgspec.Struct, frozen=True):
     clock: str = "real"
     host: str = "twinmeter"
     log_level: str = "info"
+    log_format: Literal["text", "json"] = "text"
+    log_journeys: bool = False
+    """Log each step of each message, so that one id is found from receipt to journal."""
+    otlp_url: str = ""
+    """OpenTelemetry receiver (OTLP over HTTP); empty: no traces."""
+    otlp_one_of: int = 1
+    """Trace one message of so many."""
     admin_token: str = ""
     embedded_broker: str = ""
     """mosquitto or iotcore; empty: the first that is there."""

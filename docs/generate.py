@@ -32,6 +32,10 @@ SETTINGS = {
     "host": "Name of this process at the broker (client id, `$host/NAME/status`) and in consumer groups: one for each process, "
     "the same after a restart.",
     "log_level": "`debug`, `info`, `warning` or `error`.",
+    "log_format": "`text` (logfmt) or `json`: one JSON object a line.",
+    "log_journeys": "`true`: a line for each step of each message, so that one id is found from receipt to journal and command ([tracing](operations/tracing.md)).",
+    "otlp_url": "Receiver of OpenTelemetry traces (OTLP over HTTP) such as `http://127.0.0.1:4318`; needs `pip install 'twinmeter[otel]'`. Empty: no traces, at no cost.",
+    "otlp_one_of": "Trace one message of so many; the same ones in every process.",
     "admin_token": "The first administrator's bearer token, 16 characters or more.",
     "embedded_broker": "`mosquitto` or `iotcore`; empty: the first that is there.",
     "embedded_redis": "Path of a `redis-server` or `valkey-server`; empty: the first that is there.",

@@ -298,10 +298,10 @@ class Ledger(Protocol):
         """Id of the last effect-stream entry whose rows are committed; '0-0' at the beginning."""
         ...
 
-    async def post(self, site: str, entries: Sequence[Entry]) -> None:
+    async def post(self, site: str, entries: Sequence[Entry]) -> Mapping[str, Sequence[int]] | None:
         """Write a batch of entries in one transaction: chain, rating rows, journal, projections, alarms, commands.
 
-        Entries at or before `position` are ignored, and every row is idempotent by its own key besides.
+        Tells the numbers of the journals that charges came to, by the id of their entry, where it knows them. Entries at or before `position` are ignored, and every row is idempotent by its own key besides.
         """
         ...
 

@@ -87,6 +87,8 @@ class ChainPosting:
         self.site = site
         self.book = book
         self.refusals: list[Refusal] = []
+        self.posted: list[tuple[str, int]] = []
+        """(entry, number of the journal) of what was charged."""
         self._heads: dict[tuple[str, int], ChainHead] = {}
         self._touched: set[tuple[str, int]] = set()
         self._energy: list[tuple[Any, ...]] = []
@@ -175,8 +177,10 @@ class ChainPosting:
         await _ENERGY.run(tx, self._energy)
         rating: list[tuple[Any, ...]] = []
         totals: dict[str, tuple[str, int]] = {}
-        for (_, account), charges in self._journals.items():
+        for (entry, account), charges in self._journals.items():
             seq = self._journal(account, charges)
+            if seq is not None:
+                self.posted.append((entry, seq))
             rating += [(self.site, *_rating_row(charge), seq) for charge in charges]
             amount_nano = sum(charge.amount_nano for charge in charges)
             totals[account] = (charges[0].tenant, totals.get(account, ("", 0))[1] + amount_nano)

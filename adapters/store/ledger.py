@@ -25,9 +25,9 @@ class SqlLedger:
         """Id of the last effect-stream entry whose rows are committed; LookupError for an unknown site."""
         return await ledger_writer.position(self._database, site)
 
-    async def post(self, site: str, entries: Sequence[Entry]) -> None:
+    async def post(self, site: str, entries: Sequence[Entry]) -> dict[str, list[int]]:
         """Write a batch of entries in one transaction; see `ledger_writer.post`."""
-        await ledger_writer.post(self._database, site, entries)
+        return await ledger_writer.post(self._database, site, entries)
 
     async def top_up(self, site: str, top_up: TopUp) -> Receipt:
         """Credit a payment once; see `money_acts.top_up` for the refusals."""

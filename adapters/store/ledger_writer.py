@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from twin.ports import Entry
 
 BEGINNING = "0-0"
+Journals = dict[str, list[int]]
 
 
 def stream_id(text: str) -> tuple[int, int]:
@@ -47,51 +48,61 @@ async def position(database: Database, site: str) -> str:
     return str(rows[0][0])
 
 
-async def post(database: Database, site: str, entries: Sequence[Entry]) -> None:
+async def post(database: Database, site: str, entries: Sequence[Entry]) -> dict[str, list[int]]:
     """Post a batch of entries, all of them or none. Entries at or before the site's position are ignored.
+
+    Tells the numbers of the journals of charges by the id of their entry.
 
     Raises LookupError for a site that was never imported, and the driver's error when the database is in trouble.
     """
     if not entries:
-        return
+        return {}
     try:
-        await _post(database, site, entries, one_by_one=False)
+        return await _post(database, site, entries, one_by_one=False)
     except REFUSALS:
-        await _post(database, site, entries, one_by_one=True)
+        return await _post(database, site, entries, one_by_one=True)
 
 
-async def _post(database: Database, site: str, entries: Sequence[Entry], *, one_by_one: bool) -> None:
+async def _post(database: Database, site: str, entries: Sequence[Entry], *, one_by_one: bool) -> Journals:
+    journals: Journals = {}
     async with database.write() as tx:
         book = await open_book(tx, site)
         done = stream_id(book.position)
         fresh = [entry for entry in entries if stream_id(entry.id) > done]
         if not fresh:
-            return
+            return journals
         items = [
             Item(entry.id, place, entry.group, effect) for entry in fresh for place, effect in enumerate(entry.effects)
         ]
         post_them = _post_one_by_one if one_by_one else _post_together
-        await record_refusals(tx, site, await post_them(tx, book, items))
+        await record_refusals(tx, site, await post_them(tx, book, items, journals))
         last = max((entry.id for entry in fresh), key=stream_id)
         await tx.execute("UPDATE site SET ledger_position = ? WHERE id = ?", last, site)
+    return journals
 
 
-async def _post_together(tx: Transaction, book: JournalBook, items: Sequence[Item]) -> list[Refusal]:
+async def _post_together(
+    tx: Transaction, book: JournalBook, items: Sequence[Item], journals: Journals
+) -> list[Refusal]:
     chains = ChainPosting(book.site, book)
     await chains.post(tx, items)
     await OperationsPosting(book.site).post(tx, (item.effect for item in items))
     await post_late(tx, book.site, [item.effect for item in items])
     await post_handovers(tx, book.site, [item.effect for item in items])
+    for entry, seq in chains.posted:
+        journals.setdefault(entry, []).append(seq)
     return chains.refusals
 
 
-async def _post_one_by_one(tx: Transaction, book: JournalBook, items: Sequence[Item]) -> list[Refusal]:
+async def _post_one_by_one(
+    tx: Transaction, book: JournalBook, items: Sequence[Item], journals: Journals
+) -> list[Refusal]:
     refusals: list[Refusal] = []
     for item in items:
         mark = book.mark()
         await tx.execute("SAVEPOINT one_effect")
         try:
-            refusals += await _post_together(tx, book, [item])
+            refusals += await _post_together(tx, book, [item], journals)
         except REFUSALS as error:
             await tx.execute("ROLLBACK TO SAVEPOINT one_effect")
             book.back_to(mark)

@@ -7,8 +7,10 @@ there and embedded servers are started for as long as the command takes.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import msgspec
@@ -44,15 +46,16 @@ def quiet(_text: str) -> None:
     """No progress."""
 
 
-def set_up_logs(level: str, sink: TextIO | None = None) -> None:
-    """Logs go to stderr (or a sink) as one line an event, from this level on."""
-    import logging
-
+def set_up_logs(level: str, sink: TextIO | None = None, form: str = "text") -> None:
+    """Logs go to stderr (or a sink) as one line an event, from this level on; `form` is `text` (logfmt) or `json`."""
     import structlog
 
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise WrongUsageError(f"log_level {level!r} is not one of debug, info, warning, error")
+    drawn: Any = structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    if form == "json":
+        drawn = structlog.processors.JSONRenderer(ensure_ascii=False)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -60,7 +63,7 @@ def set_up_logs(level: str, sink: TextIO | None = None) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.StackInfoRenderer(),
             structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+            drawn,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sink or sys.stderr),
@@ -69,6 +72,25 @@ def set_up_logs(level: str, sink: TextIO | None = None) -> None:
     logging.basicConfig(
         level=number, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sink or sys.stderr
     )
+    if form == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonLines())
+
+
+class JsonLines(logging.Formatter):
+    """Records of libraries as one JSON object a line, in the fields of our own lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        line = {"timestamp": _utc(record.created), "level": record.levelname.lower(), "event": record.getMessage()}
+        line["logger"] = record.name
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 @contextmanager
@@ -102,12 +124,14 @@ async def opened(settings: Settings, progress: Callable[[str], None] = quiet, *,
 
     `remember`: this process decides on readings, so it may keep twins in its memory.
     """
-    from api.bootstrap import DatabaseURLError, open_platform
+    from api.bootstrap import DatabaseURLError, MissingPackagesError, open_platform
 
     try:
         platform = await open_platform(settings, progress, remember=remember)
     except DatabaseURLError as error:
         raise WrongUsageError(str(error)) from None
+    except MissingPackagesError as error:
+        raise CommandError(str(error)) from None
     except OSError as error:
         raise CommandError(f"the database at {settings.shown()['database_url']} does not answer: {error}") from None
     try:

@@ -128,7 +128,7 @@ def _run(name: str, settings: Settings) -> None:
     if missing:
         words = ", ".join(f"--{field.replace('_', '-')} or {ENVIRONMENT[field]}" for field in missing)
         raise WrongUsageError(f"a single service shares its servers with others: give {words}")
-    set_up_logs(settings.log_level)
+    set_up_logs(settings.log_level, form=settings.log_format)
     run_loop(_serve(name, settings))
 
 

@@ -47,7 +47,7 @@ def up(
         config, data=data, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, http=http, clock=clock
     )
     files = None if import_ is None else read(import_)
-    set_up_logs(settings.log_level)
+    set_up_logs(settings.log_level, form=settings.log_format)
     there = None if settings.redis_url else find_running(settings.data_dir)
     if there is not None:
         raise CommandError(f"{settings.data} is in use by pid {there.pid} ({there.http_url}); stop it, or give --data")

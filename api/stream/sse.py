@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import msgspec
 
 from billing.money import format_nano
-from twin.core.effects import AnyEffect
+from twin.core.effects import AnyEffect, Caused
 
 if TYPE_CHECKING:
     from twin.ports import Entry
 
-TYPES: Final = frozenset(str(effect.__struct_config__.tag) for effect in get_args(AnyEffect))
+TYPES: Final = frozenset(str(effect.__struct_config__.tag) for effect in get_args(AnyEffect) if effect is not Caused)
 """Names of all types of events."""
 OF_STAFF: Final = frozenset({"care"})
 """Types that no tenant gets to see."""
@@ -45,7 +45,7 @@ def entry_events(site: str, entry: Entry, types: Collection[str] | None) -> byte
     Only the last event carries the entry's id: a client that was cut off in between gets the whole entry again,
     and never misses the rest of it.
     """
-    wanted = [effect for effect in entry.effects if types is None or effect_tag(effect) in types]
+    wanted = [effect for effect in entry.effects if effect_tag(effect) in (TYPES if types is None else types)]
     parts = []
     for place, effect in enumerate(wanted):
         head = {"site": site, "group": entry.group, "entry": entry.id}

@@ -284,6 +284,12 @@ class ConnectionReported(Effect, frozen=True, omit_defaults=True, tag="conn", ta
     gateway: bool = False
 
 
+class Caused(Effect, frozen=True, omit_defaults=True, tag="cause", tag_field="t"):
+    """The messages that led to the effects of this entry, by their ids; only where somebody follows messages."""
+
+    ids: tuple[str, ...]
+
+
 AnyEffect = (
     ChargePosted
     | EpochOpened
@@ -305,4 +311,5 @@ AnyEffect = (
     | MeterReleased
     | MeterTaken
     | AlarmCareChanged
+    | Caused
 )

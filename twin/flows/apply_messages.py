@@ -8,6 +8,7 @@ commit is the fence.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,9 @@ import structlog
 
 from twin.core.acts import ActOutOfOrderError
 from twin.core.decide import Decision, UnknownDeviceError, decide_all
+from twin.core.effects import Caused
 from twin.core.model import Group
+from twin.journeys import wanted_ids
 from twin.ports import GroupChange, StoreFullError
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
     from twin.core.messages import Message
     from twin.core.policy import SitePolicy
+    from twin.journeys import Journeys
     from twin.ports import Clock, Policies, TwinStore
 
 log = structlog.get_logger(__name__)
@@ -56,10 +60,11 @@ class ContendedError(RuntimeError):
 class Applier:
     """Applies messages to the twins of any site."""
 
-    def __init__(self, store: TwinStore, policies: Policies, clock: Clock) -> None:
+    def __init__(self, store: TwinStore, policies: Policies, clock: Clock, journeys: Journeys | None = None) -> None:
         self._store = store
         self._policies = policies
         self._clock = clock
+        self._journeys = journeys
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def point_of(self, site: str, device: str) -> str | None:
@@ -115,17 +120,42 @@ class Applier:
             if group is None:
                 outcome.failures.extend(Failure(name, message, LookupError(f"no group {name}")) for message, _ in timed)
                 continue
+            began_ns = time.time_ns() if self._journeys is not None else 0
             decision = _decide_isolated(group, timed, policy, guards, outcome)
             if decision is not None:
-                changes.append(_change(group, decision))
+                change = _change(group, decision)
+                changes.append(change if self._journeys is None else self._with_cause(site, change, timed, began_ns))
                 guards = _spend(guards, decision)
+        began_ns = time.time_ns() if self._journeys is not None else 0
         refused = await self._commit(site, changes, now)
+        if self._journeys is not None:
+            self._tell_committed(changes, refused, began_ns)
         for change in changes:
             if change.after.id not in refused:
                 outcome.groups[change.after.id] = change.after
         if refused:  # these are decided again, and fail again if they must
             outcome.failures[:] = [failure for failure in outcome.failures if failure.group not in refused]
         return {name: messages[name] for name in refused}
+
+    def _with_cause(self, site: str, change: GroupChange, timed: Sequence[Timed], began_ns: int) -> GroupChange:
+        """The change with the messages that led to it, where they led to anything and somebody follows them."""
+        assert self._journeys is not None
+        ids = wanted_ids(self._journeys, site, change.after.id, timed) if change.effects else ()
+        if not ids:
+            return change
+        told = ",".join(dict.fromkeys(str(effect.__struct_config__.tag) for effect in change.effects))
+        facts = {"group": change.after.id, "effects": told}
+        self._journeys.step("decided", ids, began_ns=began_ns, ended_ns=time.time_ns(), **facts)
+        return msgspec.structs.replace(change, effects=(*change.effects, Caused(ids)))
+
+    def _tell_committed(self, changes: Sequence[GroupChange], refused: frozenset[str], began_ns: int) -> None:
+        assert self._journeys is not None
+        ended_ns = time.time_ns()
+        for change in changes:
+            cause = change.effects[-1] if change.effects else None
+            if isinstance(cause, Caused) and change.after.id not in refused:
+                facts = {"group": change.after.id, "revision": change.before.revision + 1}
+                self._journeys.step("committed", cause.ids, began_ns=began_ns, ended_ns=ended_ns, **facts)
 
     async def _commit(self, site: str, changes: list[GroupChange], now: int) -> frozenset[str]:
         while changes:

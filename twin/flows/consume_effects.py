@@ -8,16 +8,19 @@ position and not the other way round.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from twin.journeys import ids_of
 from twin.ports import StoreLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from twin.flows.vitals import LagHistogram
+    from twin.journeys import Journeys
     from twin.ports import EffectStream, Entry, Ledger
 
 log = structlog.get_logger(__name__)
@@ -106,11 +109,13 @@ class LedgerWriter:
         ledger: Ledger,
         posted: LagHistogram | None = None,
         wall: Callable[[], int] | None = None,
+        journeys: Journeys | None = None,
     ) -> None:
         self._stream = stream
         self._ledger = ledger
         self._posted = posted
         self._wall = wall
+        self._journeys = journeys
         self._trimmed_at: dict[str, float] = {}
         self._posted_to: dict[str, int] = {}
 
@@ -122,7 +127,10 @@ class LedgerWriter:
     async def consume(self, site: str, entries: Sequence[Entry]) -> None:
         """One transaction for the whole batch. Raises EntriesMissingError."""
         await self._check_gapless(site, entries)
-        await self._ledger.post(site, entries)
+        began_ns = time.time_ns() if self._journeys is not None else 0
+        journals = await self._ledger.post(site, entries)
+        if self._journeys is not None:
+            self._tell_posted(entries, journals or {}, began_ns)
         self._posted_to[site] = entries[-1].serial
         if self._posted is not None and self._wall is not None:
             now = self._wall()
@@ -145,6 +153,17 @@ class LedgerWriter:
             if entry.serial and entry.serial != before + 1:
                 raise EntriesMissingError(f"{site}: entry {before + 1} before {entry.id} was handed to somebody else")
             before = entry.serial
+
+    def _tell_posted(self, entries: Sequence[Entry], journals: Mapping[str, Sequence[int]], began_ns: int) -> None:
+        """The entry's id and the numbers of its journals, for each message that led to it."""
+        assert self._journeys is not None
+        ended_ns = time.time_ns()
+        for entry in entries:
+            ids = ids_of(entry)
+            if ids:
+                numbers = ",".join(map(str, journals.get(entry.id, ())))
+                facts = {"entry": entry.id, "journals": numbers}
+                self._journeys.step("posted", ids, began_ns=began_ns, ended_ns=ended_ns, **facts)
 
 
 def _order(entry_id: str) -> tuple[int, int]:

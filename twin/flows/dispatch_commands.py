@@ -7,6 +7,8 @@ broker, so it cannot switch anything later.
 
 from __future__ import annotations
 
+import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,12 +17,17 @@ from schemas.topics import device_topic
 from twin.core.effects import CommandChanged
 from twin.core.messages import CommandSent
 from twin.flows.translate import command_payload
+from twin.journeys import ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from twin.flows.apply_messages import Applier
+    from twin.journeys import Journeys
     from twin.ports import Clock, EffectStream, Entry, Publisher, TwinStore
+
+MOST_FOLLOWED = 10_000
+"""Commands under way whose causes are remembered."""
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +38,17 @@ class CommandDispatcher:
     name = "commands"
 
     def __init__(
-        self, stream: EffectStream, store: TwinStore, applier: Applier, publisher: Publisher, clock: Clock
+        self,
+        stream: EffectStream,
+        store: TwinStore,
+        applier: Applier,
+        publisher: Publisher,
+        clock: Clock,
+        journeys: Journeys | None = None,
     ) -> None:
+        self._journeys = journeys
+        self._causes: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        """The messages that led to commands which are under way; only where somebody follows them."""
         self._stream = stream
         self._store = store
         self._applier = applier
@@ -48,14 +64,32 @@ class CommandDispatcher:
         """Publish what is still wanted."""
         for entry in entries:
             for effect in entry.effects:
-                if isinstance(effect, CommandChanged) and effect.state == "created":
+                if not isinstance(effect, CommandChanged):
+                    continue
+                if self._journeys is not None:
+                    self._follow(entry, effect)
+                if effect.state == "created":
                     await self._dispatch(site, entry.group, effect)
+
+    def _follow(self, entry: Entry, effect: CommandChanged) -> None:
+        """Every step of a command belongs to the messages that led to it, not to those that told of the step."""
+        assert self._journeys is not None
+        ids = self._causes.get(effect.cmd) or ids_of(entry)
+        if not ids:
+            return
+        self._causes[effect.cmd] = ids
+        while len(self._causes) > MOST_FOLLOWED:
+            self._causes.popitem(last=False)
+        facts = {"cmd": effect.cmd, "device": effect.device, "target": effect.target, "reason": effect.reason}
+        now_ns = time.time_ns()
+        self._journeys.step(f"command {effect.state}", ids, began_ns=now_ns, ended_ns=now_ns, **facts)
 
     async def _dispatch(self, site: str, group: str, effect: CommandChanged) -> None:
         now = self._clock.now()
         if now >= effect.exp or not await self._still_wanted(site, group, effect):
             return
         device = await self._applier.device_of(site, effect.device)
+        began_ns = time.time_ns()
         await self._publisher.publish(
             device_topic(site, device, "cmd"),
             command_payload(effect),
@@ -64,6 +98,9 @@ class CommandDispatcher:
             response_topic=device_topic(site, device, "ack"),
         )
         self.sent += 1
+        if self._journeys is not None and (ids := self._causes.get(effect.cmd)):
+            facts = {"cmd": effect.cmd, "device": device, "target": effect.target, "fence": effect.fence}
+            self._journeys.step("command published", ids, began_ns=began_ns, ended_ns=time.time_ns(), **facts)
         await self._applier.apply(site, {group: [CommandSent(effect.device, effect.cmd, self._clock.now())]})
 
     async def _still_wanted(self, site: str, group: str, effect: CommandChanged) -> bool:

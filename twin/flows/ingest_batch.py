@@ -19,13 +19,15 @@ from schemas.topics import parse_topic
 from twin.core.messages import ConnectionChanged, LinkChanged
 from twin.flows import translate
 from twin.flows.vitals import Vitals
+from twin.journeys import wanted_ids
 from twin.ports import DeadLetter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from twin.core.messages import Message
     from twin.flows.apply_messages import Applier, Outcome
+    from twin.journeys import Journeys
     from twin.ports import Clock, Delivery, TwinStore
 
 log = structlog.get_logger(__name__)
@@ -50,11 +52,19 @@ class IngestCounters(msgspec.Struct):
 class Ingest:
     """Handles micro-batches of deliveries; `handle` returns when everything in the batch may be acknowledged."""
 
-    def __init__(self, store: TwinStore, applier: Applier, clock: Clock, vitals: Vitals | None = None) -> None:
+    def __init__(
+        self,
+        store: TwinStore,
+        applier: Applier,
+        clock: Clock,
+        vitals: Vitals | None = None,
+        journeys: Journeys | None = None,
+    ) -> None:
         self._store = store
         self._applier = applier
         self._clock = clock
         self.vitals = vitals or Vitals()
+        self._journeys = journeys
         self.counters = IngestCounters()
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
@@ -89,14 +99,37 @@ class Ingest:
                 dead[site].append(_letter(delivery, f"unknown device {device}", "", now))
                 continue
             sites[site][group] += messages
+            if self._journeys is not None:
+                self._tell_received(site, group, delivery.topic, messages)
         for site, groups in sites.items():
             outcome = await self._applier.apply_timed(site, groups)
             await self._follow_up(site, groups, outcome, dead, now)
         if readings := self.counters.readings - readings_before:
             self.vitals.commit.observe((time.perf_counter_ns() - began_ns) // 1_000_000, readings)
+        if self._journeys is not None:
+            self._tell_batch(sites, time.time_ns() - (time.perf_counter_ns() - began_ns))
         for site, letters in dead.items():
             self.counters.dead += len(letters)
             await self._store.dead_letter(site, letters)
+
+    def _tell_received(self, site: str, group: str, topic: str, messages: list[tuple[Message, int]]) -> None:
+        assert self._journeys is not None
+        now_ns = time.time_ns()
+        for message, now in messages:
+            ids = wanted_ids(self._journeys, site, group, ((message, now),))
+            if ids:
+                sent_ns = getattr(message, "ts", now) * 1_000_000
+                late_ms = max(0, now - sent_ns // 1_000_000)
+                facts = {"topic": topic, "group": group, "late_ms": late_ms}
+                self._journeys.step("received", ids, began_ns=now_ns, ended_ns=now_ns, **facts)
+
+    def _tell_batch(self, sites: Mapping[str, Mapping[str, list[tuple[Message, int]]]], began_ns: int) -> None:
+        assert self._journeys is not None
+        for site, groups in sites.items():
+            ids = [name for group, timed in groups.items() for name in wanted_ids(self._journeys, site, group, timed)]
+            if ids:
+                count = sum(map(len, groups.values()))
+                self._journeys.step("batch", ids, began_ns=began_ns, ended_ns=time.time_ns(), site=site, messages=count)
 
     def _read(self, verb: str, device: str, payload: bytes, now: int) -> list[tuple[Message, int]]:
         if verb == "tele":

@@ -1,0 +1,1 @@
+"""Journeys of messages: in the log, and as OpenTelemetry traces."""
