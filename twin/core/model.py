@@ -20,6 +20,7 @@ from billing.points import Rates
 from billing.rating import Slice
 from rules.step import RuleState
 from twin.core.malignant import Sample
+from twin.core.short_names import SHORT_NAMES
 
 AnyStruct = TypeVar("AnyStruct", bound=msgspec.Struct)
 
@@ -38,113 +39,6 @@ Relay = Literal["open", "armed", "closed", "limited"]
 """Positions in switch language. Through `limited`, which only some valves know, a trickle flows."""
 SHUT = ("open", "limited")
 """Where a lock puts a breaker or a valve."""
-
-
-SHORT_NAMES: dict[str, dict[str, str]] = {
-    "Contract": {
-        "name": "n",
-        "mode": "m",
-        "account": "a",
-        "emergency_credit_nano": "e",
-        "params": "p",
-        "protected_until": "g",
-        "group": "r",
-    },
-    "MeterContract": {
-        "kind": "k",
-        "tariff": "t",
-        "breaker": "b",
-        "gateway": "g",
-        "interval_ms": "i",
-        "modulus": "m",
-        "max_rate": "x",
-        "supply_from": "f",
-        "params": "p",
-        "imax_a": "y",
-    },
-    "BreakerContract": {
-        "op": "o",
-        "remote_close": "c",
-        "meters": "m",
-        "gateway": "g",
-        "limits": "l",
-        "schedule": "s",
-        "load_limit": "w",
-    },
-    "MeterTwin": {
-        "register": "r",
-        "sequence": "s",
-        "conn": "c",
-        "link": "l",
-        "at": "a",
-        "device_ts": "d",
-        "received_at": "t",
-        "quality": "q",
-        "values": "v",
-        "rules": "u",
-        "wakes": "w",
-        "incidents": "n",
-        "versions": "b",
-        "params": "p",
-        "steps": "h",
-        "events": "e",
-    },
-    "Lock": {
-        "since": "s",
-        "until": "u",
-        "rule": "r",
-        "rule_version": "v",
-        "expires_ms": "x",
-        "verify_ms": "e",
-    },
-    "BreakerTwin": {
-        "locks": "k",
-        "fence": "f",
-        "command": "m",
-        "close": "x",
-        "retry_at": "y",
-        "failures": "z",
-        "relay": "r",
-        "relay_at": "a",
-        "relay_since": "s",
-        "relay_sid": "d",
-        "relay_said": "t",
-        "conn": "c",
-        "link": "l",
-        "incidents": "n",
-        "rules": "u",
-        "wakes": "w",
-        "params": "p",
-        "events": "e",
-        "plan_at": "h",
-        "freed_at": "o",
-        "limit_set": "v",
-    },
-    "GatewayTwin": {
-        "conn": "c",
-        "versions": "b",
-        "incidents": "n",
-        "rules": "u",
-        "wakes": "w",
-        "params": "p",
-    },
-    "TenantTwin": {
-        "credits_nano": "c",
-        "credits_seq": "q",
-        "charges_nano": "d",
-        "state": "s",
-        "state_since": "t",
-        "held": "h",
-        "held_told": "i",
-        "unseen_charges": "x",
-        "unseen_credits": "y",
-        "warned_at": "n",
-        "rules": "u",
-        "wakes": "w",
-        "params": "p",
-    },
-}
-"""Field names as they are stored: every twin repeats them, and long ones would cost a sixth of a site's memory."""
 
 
 class Contract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SHORT_NAMES["Contract"]):
