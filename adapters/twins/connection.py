@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
+    ClusterError,
     MasterDownError,
+    MovedError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
+    RedisClusterException,
     ResponseError,
+    SlotNotCoveredError,
+    TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from adapters.twins.cluster import connect_cluster, is_cluster_url
 
 _pack: Any
 try:
@@ -49,7 +57,12 @@ _REFUSALS = {
     "NOREPLICAS": "it has too few replicas to accept writes",
 }
 _REFUSAL_WORD = re.compile(rf"\b(?:{'|'.join(_REFUSALS)})\b")
-_REFUSALS_BY_CLASS: tuple[tuple[type[RedisError], str], ...] = (
+_REFUSALS_BY_CLASS: tuple[tuple[type[Exception], str], ...] = (
+    (SlotNotCoveredError, "no node of the cluster has these keys now"),
+    (TryAgainError, "the keys are just moving to another node of the cluster; this is over by itself"),
+    (MovedError, "the keys have moved to another node of the cluster; this is over by itself"),
+    (AskError, "the keys are just moving to another node of the cluster; this is over by itself"),
+    (RedisClusterException, "the cluster cannot be used: are its nodes running, and have they replicas?"),
     (AuthenticationError, "it refuses the password: put the right one into the URL"),
     (BusyLoadingError, _REFUSALS["LOADING"]),
     (OutOfMemoryError, _REFUSALS["OOM"]),
@@ -57,6 +70,7 @@ _REFUSALS_BY_CLASS: tuple[tuple[type[RedisError], str], ...] = (
     (MasterDownError, _REFUSALS["MASTERDOWN"]),
     (ClusterDownError, _REFUSALS["CLUSTERDOWN"]),
     (NoPermissionError, _REFUSALS["NOPERM"]),
+    (ClusterError, "the keys are just moving to another node of the cluster; this is over by itself"),
 )
 """redis-py takes the leading word off some errors and keeps it as a class; inside a script the word is anywhere."""
 
@@ -66,23 +80,25 @@ class StoreUnavailableError(ConnectionError):
 
 
 def connect(url: str, *, timeout_s: float = 5.0, retries: int = 3) -> Redis:
-    """A client for twins and streams. No connection is made until the first command.
+    """A client for twins and streams, of one Redis or of a cluster (`adapters.twins.cluster`). No connection is made
+    until the first command.
 
     A command that fails to get through is repeated `retries` times with a growing pause. That is safe for commits: if
     the first attempt did arrive, the second is refused by the revision and the caller decides again.
     """
     backoff = ExponentialWithJitterBackoff(base=0.05, cap=1.0) if retries else NoBackoff()
-    client = Redis.from_url(
-        url,
-        protocol=2,
-        decode_responses=False,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        socket_keepalive=True,
-        health_check_interval=30,
-        retry=Retry(backoff, retries),
-        client_name="twinmeter",
-    )
+    options: dict[str, Any] = {
+        "protocol": 2,
+        "decode_responses": False,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "socket_keepalive": True,
+        "health_check_interval": 30,
+        "client_name": "twinmeter",
+    }
+    if is_cluster_url(url):
+        return cast(Redis, connect_cluster(url, Retry(backoff, retries), **options))
+    client = Redis.from_url(url, retry=Retry(backoff, retries), **options)
     pool: Any = client.connection_pool
     pool.connection_class = _swift(pool.connection_class)
     return client
@@ -119,6 +135,8 @@ def _swift(connection: Any) -> Any:
 
 def address(client: Redis) -> str:
     """Where a client connects to, without credentials."""
+    if isinstance(client, RedisCluster):
+        return ",".join(sorted(f"{node.host}:{node.port}" for node in client.nodes_manager.startup_nodes.values()))
     settings = client.connection_pool.connection_kwargs
     if "path" in settings:
         return f"unix:{settings['path']}"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError, WatchError
 
 from adapters.twins.change import devices_of, gateways_of, newborn
+from adapters.twins.cluster import client_of_key, close_client_of_key
 from adapters.twins.codec import encode_group
 from adapters.twins.entry_id import BEGINNING, newest
 from adapters.twins.keys import SITES, SiteKeys
@@ -40,6 +41,7 @@ class Rebuild:
     """One rebuild of one site; used once."""
 
     def __init__(self, client: Redis, keys: SiteKeys, generation: int) -> None:
+        self._everywhere: Any = client
         self._client: Any = client
         self._keys = keys
         self._generation = generation
@@ -50,11 +52,18 @@ class Rebuild:
 
         `floor` is an effect id that all new ones must be behind. Raises StoreLostError when another rebuild took over.
         """
+        self._client = await client_of_key(self._everywhere, self._keys.generation)
+        try:
+            return await self._replace(groups, wake, floor)
+        finally:
+            await close_client_of_key(self._everywhere, self._client)
+
+    async def _replace(self, groups: AsyncIterator[Group], wake: int, floor: str) -> tuple[int, Trust]:
         last, consumers = await self._take_over(floor)
         await self._clear(last, consumers)
         count = await self._write(groups, wake)
         trust = Trust(builder=self._builder, generation=self._generation, last=last)
-        await self._client.sadd(SITES, self._keys.site)
+        await self._everywhere.sadd(SITES, self._keys.site)
         await self._guarded(lambda pipe: pipe.hset(self._keys.generation, mapping={"gen": self._generation}))
         return count, trust
 
