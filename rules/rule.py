@@ -87,6 +87,10 @@ class Retry(msgspec.Struct, frozen=True, eq=False):
     then: str = "require_operator"
 
 
+EVENTS = frozenset({"event", "reading.power_step", "birth", "account.credited"})
+"""Triggers that happen and are over."""
+
+
 class Rule(msgspec.Struct, frozen=True, eq=False):
     """One compiled rule.
 
@@ -132,6 +136,11 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
     run_when: Run | None = None
     ready: Step | None = None
     paths: frozenset[str] = frozenset()
+
+    @property
+    def momentary(self) -> bool:
+        """Whether it looks at events, which do not last: that its condition held once says nothing of now."""
+        return not EVENTS.isdisjoint(self.on)
 
     @property
     def when(self) -> Expression | None:

@@ -17,7 +17,8 @@ a supply guarantee, a warning not delivered, water), guard, cooldown.
 - A rule with `charge` or `unlock` repeats: it acts on every trigger whose condition holds and has no fired state. An
   unlock that a gate stops is deferred and made up for when the gate opens; a charge is not, the next one covers it.
 - A ladder (`levels`) moves its severity in place; while it is held only by `clear`, it stands on its lowest rung.
-- Without `clear`, a rule clears when its condition is false; with `retry`, only by a release or by a person. A rule
+- Without `clear`, a rule clears when its condition is false; with `retry`, only by a release or by a person; a
+  release waits while the condition is known to hold still, except of an event, which does not last. A rule
   with a lock `until: calendar` ends besides when its calendar closes, and is due again when it opens.
 - A person's approval lets a waiting rule through its guard, once, until the approval ends.
 """
@@ -344,7 +345,7 @@ class _Fired:
     def step(self, level: int, absent: Any, absent_level: int) -> Step:
         """`level` is the highest rung that holds (-1: none), `absent_level` a rung above it that has no value."""
         rule, state = self.rule, self.state
-        if state.release_ms and self.now >= state.release_ms:
+        if state.release_ms and self.now >= state.release_ms and (level < 0 or rule.momentary):
             return self.release()
         active = rule.active
         if rule.ends_with_calendar and active is not None and not active.is_open(self.now, self.env.zone):
@@ -417,6 +418,8 @@ class _Fired:
         """When time alone may change something about a fired rule."""
         rule = self.rule
         release_ms = state.release_ms or None
+        if release_ms is not None and release_ms <= self.now:
+            release_ms = self.now + RECHECK_MS  # due, but what it locked for is still so
         if rule.ends_with_calendar and rule.active is not None:
             release_ms = _sooner(release_ms, rule.active.next_change(self.now, self.env.zone))
         if not rule.clocked:
