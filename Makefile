@@ -51,7 +51,6 @@ e2e: setup-dev system
 bench: setup-dev system
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 	$(BIN)/python -m tests.bench.settling
-	$(BIN)/python -m tests.bench.malignant
 
 soak: setup-dev system
 	$(BIN)/python -m pytest -q -m soak tests --timeout 7200

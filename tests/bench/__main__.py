@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tests.bench import malignant
 from tests.bench.measure import Plan, measure
 from tests.bench.replaying import measure_replay
 from tests.bench.report import show, write_docs
@@ -24,6 +25,7 @@ WIDTH = 160
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 FULL = Plan(small=1_000, large=100_000, runs=5, large_runs=3, small_rounds=30, latency_slots=200, latency_runs=3)
 QUICK = Plan(small=1_000, large=5_000, runs=3, large_runs=3, small_rounds=8, latency_slots=50, latency_runs=3)
+QUICK_ROOM_DAYS = 8
 FULL_REPLAY, QUICK_REPLAY = (220, 30), (60, 6)
 """Tenants and days of the history that rules are replayed over."""
 
@@ -43,10 +45,14 @@ def main() -> int:
         results = measure(QUICK if options.quick else FULL, Path(folder), lambda text: console.log(text))
         console.log("rules: a month recorded and replayed")
         results["replay"] = asyncio.run(measure_replay(Path(folder), *(QUICK_REPLAY if options.quick else FULL_REPLAY)))
+    console.log("malignant load: simulated rooms")
+    results["malignant"] = malignant.measure(QUICK_ROOM_DAYS if options.quick else malignant.DAYS)
     results["took_s"] = round(time.monotonic() - began)
     show(results, console)
     for name, value in results["replay"].items():
         console.print(f"rules, {name:40} {value:>14,.2f}")
+    for line in malignant.table(results["malignant"]):
+        console.print(line, highlight=False)
     if options.json:
         options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
     if options.update_docs:

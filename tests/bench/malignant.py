@@ -45,6 +45,8 @@ PACK = Path(__file__).parents[2] / "rules" / "packs" / "dormitory.yaml"
 ROOMS = ("H0-A", "H0-B", "H0-C", "H0-G", "H0-H", "H0-L")
 TUNING, HELD_OUT = "tuning", "held-out"
 DAY_S = 86_400
+DAYS = 30
+"""Room-days of a measurement: some half a minute."""
 MONTH_DAYS = 30
 FOUND_WITHIN_MS = 2_000
 ALLOWED_USES = (
@@ -185,6 +187,7 @@ class Tally:
             "room_days": self.days,
             "switched_on": used,
             "recall": round(found / max(1, used), 4),
+            "recall_of_heights_not_allowed": round(found / max(1, used - sum(self.excused.values())), 4),
             "recall_by_appliance": {
                 name: {
                     "switched_on": self.used[name],
@@ -236,7 +239,8 @@ def table(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"{name:18} {row['switched_on']:11d}  {row['found']:5d}  {share:6.1%}  {row['of_an_allowed_height']:30d}"
         )
-    lines.append(f"{'all':18} {result['switched_on']:11d}  {'':5}  {result['recall']:6.1%}")
+    rest = f"{result['recall_of_heights_not_allowed']:.1%} of those of no allowed height"
+    lines.append(f"{'all':18} {result['switched_on']:11d}  {'':5}  {result['recall']:6.1%}  {rest}")
     lines.append(
         f"false alarms: {result['false_alarms']}, {result['false_alarms_a_meter_month']} a meter-month; by what came "
         f"on: {result['false_alarms_by_cause'] or 'nothing'}"
@@ -248,7 +252,7 @@ def table(result: dict[str, Any]) -> list[str]:
 def main() -> int:
     """Measure, print, and write what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.malignant", description=__doc__)
-    parser.add_argument("--days", type=int, default=40, help="room-days")
+    parser.add_argument("--days", type=int, default=DAYS, help="room-days")
     parser.add_argument("--tuning", action="store_true", help="the seeds that the parameters were chosen on")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures")
     options = parser.parse_args()
