@@ -45,6 +45,7 @@ from adapters.store.migrate import migrate
 from adapters.store.migration_state import migration_state
 from adapters.store.past import SqlPast
 from adapters.store.proofs import SqlProofs
+from adapters.store.plans_desk import SqlPlans
 from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
 from adapters.store.report_queries import SqlReports
@@ -52,9 +53,9 @@ from adapters.store.rerating import SqlReratings
 from adapters.store.rule_book import SqlRuleBook, SqlShadows
 from adapters.store.settlement import SqlSettlement
 from adapters.store.site_file import SiteError
-from adapters.store.switching import SqlSwitching
 from adapters.store.switch_history import SqlSwitchings
 from adapters.store.tokens import SqlTokens
+from adapters.store.switching import SqlSwitching
 from adapters.store.webhook_book import SqlWebhookBook
 from adapters.store.whatif_facts import SqlWhatIfs
 from adapters.twins.connection import connect
@@ -254,6 +255,7 @@ class Platform:
     def _wire_rules(self) -> None:
         """Recorded history, versions of rules, and what follows them."""
         self.history = SqlHistory(self.database)
+        self.plans = SqlPlans(self.database)
         self.past = SqlPast(self.database)
         self.rule_book = SqlRuleBook(self.database)
         self.shadows = SqlShadows(self.database)

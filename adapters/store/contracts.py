@@ -116,7 +116,7 @@ def _max_rate(device: Entry, electric: bool) -> int:
     return int(device.get("max_w") or phases * voltage_v * device.get("imax_a", 0))
 
 
-def breaker_contract(device: Entry, meters: Iterable[str]) -> BreakerContract:
+def breaker_contract(settings: Entry, device: Entry, meters: Iterable[str]) -> BreakerContract:
     """The contract of one breaker, relay or valve; `meters` measure what flows through it."""
     return BreakerContract(
         id=device["id"],
@@ -125,7 +125,15 @@ def breaker_contract(device: Entry, meters: Iterable[str]) -> BreakerContract:
         meters=tuple(meters),
         gateway=device.get("gateway"),
         limits=bool(device.get("valve") and device.get("valve_limit")),
+        schedule=_plan(settings, "schedules", device.get("schedule")),
+        load_limit=_plan(settings, "limits", device.get("limit")),
     )
+
+
+def _plan(settings: Entry, kind: str, name: str | None) -> Entry | None:
+    """The schedule or limit of a name with the name in it, as twins keep it; titles are for screens."""
+    plan = settings.get(kind, {}).get(name) if name is not None else None
+    return None if plan is None else {"name": name, **{key: plan[key] for key in sorted(plan) if key != "title"}}
 
 
 def tenant_contracts(
@@ -139,7 +147,7 @@ def tenant_contracts(
             behind.setdefault(meter.breaker, []).append(meter.id)
         if can_switch(devices[meter.id]):
             behind.setdefault(meter.id, [meter.id])
-    breakers = [breaker_contract(devices[name], names) for name, names in behind.items()]
+    breakers = [breaker_contract(settings, devices[name], names) for name, names in behind.items()]
     contract = tenant_contract(tenant, settings["timezone"])
     return Contracts(tenant["id"], contract, tuple(meters), tuple(breakers))
 
@@ -151,7 +159,7 @@ def device_contracts(settings: Entry, device: Entry, *, rented: bool = False) ->
         return Contracts(device_group(name), None, gateway=name)
     metered = device["kind"] in METERS
     meters = (meter_contract(settings, device, None, rented=rented),) if metered else ()
-    breakers = (breaker_contract(device, (name,) if metered else ()),) if can_switch(device) else ()
+    breakers = (breaker_contract(settings, device, (name,) if metered else ()),) if can_switch(device) else ()
     return Contracts(device_group(name), None, meters, breakers)
 
 

@@ -65,6 +65,11 @@ _LOCKS = (
     "SELECT breaker, lock, who, why, ts, until, rule, rule_version FROM standing_lock"
     " WHERE site = ? AND breaker {names} AND active ORDER BY breaker, lock"
 )
+_FREED = (
+    "SELECT breaker, ts FROM standing_lock WHERE site = ? AND breaker {names} AND lock = 'schedule' AND NOT active"
+    " AND who NOT IN ('calendar/schedule', 'platform')"
+)
+"""Schedules that a person has taken off: until the next window they stay off."""
 _COMMANDS = (
     "SELECT c.device, c.fence, c.target, c.state, c.ts, EXISTS (SELECT 1 FROM relay_report r WHERE r.site = c.site"
     " AND r.breaker = c.device AND r.relay = 'closed' AND r.ts >= c.issued) AS closed_since FROM command c JOIN"
@@ -178,6 +183,7 @@ class _Facts:
         self.locks: defaultdict[str, dict[str, Lock]] = defaultdict(dict)
         for breaker, lock, who, why, since, until, rule, version in await _named(tx, _LOCKS, site, breakers):
             self.locks[breaker][lock] = Lock(who, why, since, until, rule, version)
+        self.freed = dict(map(tuple, await _named(tx, _FREED, site, breakers)))
         self.incidents: defaultdict[str, dict[str, Incident]] = defaultdict(dict)
         for device, kind, since, count, detail in await _named(tx, _INCIDENTS, site, {*meters, *breakers, *gateways}):
             self.incidents[device][kind] = Incident(kind, since, count, detail)
@@ -227,6 +233,7 @@ class _Facts:
         breaker = revived_breaker(name, self.locks.get(name, {}), last, self.generation)
         breaker.rules = self._rules("breaker", name)
         breaker.params = self.params.get(("breaker", name), {})
+        breaker.freed_at = self.freed.get(name)
         known = self.incidents.get(name, {})
         breaker.incidents = {kind: known[kind] for kind in known if not combined or kind in OF_BREAKERS}
         return breaker

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from adapters.store.contracts import can_switch, local_instant
 from adapters.store.money_acts import HOARDING_PARAM
 from adapters.store.shares import check_apportionments
+from adapters.store.site_plans import check_plans
 from adapters.store.site_state import GATEWAY, LISTS, METERS, SiteState, SupplyRow
 from billing.money import MoneyError, parse_money
 from billing.tariff import TariffError, compile_tariff
@@ -67,6 +68,7 @@ class _Reading:
         self._breakers()
         self._vacancy()
         self._bills()
+        self.problems += check_plans(self.site, self.params)
         if self.problems:
             raise SiteError(self.problems)
         settings = {key: value for key, value in self.site.items() if key not in LISTS}

@@ -32,6 +32,7 @@ from api.http.routes import (
     meters,
     metrics,
     reports,
+    plans,
     rules,
     settlement,
     sites,
@@ -106,6 +107,14 @@ TAGS: Final = {
     "consents": (consents.get_supply, consents.take_emergency_credit, consents.confirm_warning),
     "switching": (switching.command_device, switching.place_lock, switching.release_lock),
     "bulk switching": (
+    "plans": (
+        plans.list_plans,
+        plans.preview_plan,
+        plans.set_plan,
+        plans.remove_plan,
+        plans.assign_plan,
+        plans.get_device_plan,
+    ),
         bulk.preview_switching,
         bulk.start_switching,
         bulk.list_switching,

@@ -181,6 +181,24 @@ class Bills(Protocol):
 
 
 class SiteCounts(Protocol):
+class PlanDesk(Protocol):
+    """Schedules and load limits. All raise LookupError for an unknown site and MoneyRefusedError with a stable code."""
+
+    async def plans(self, site: str) -> dict[str, dict[str, dict[str, Any]]]:
+        """By kind and name: the plan, and the `devices` that have it."""
+        ...
+
+    async def define(self, site: str, kind: str, name: str, plan: Mapping[str, Any] | None, caller: Caller) -> Outcome:
+        """Make, change or (None) remove a plan."""
+        ...
+
+    async def assign(
+        self, site: str, kind: str, devices: Sequence[str], name: str | None, caller: Caller
+    ) -> Outcome:
+        """Give devices a plan, or (None) take theirs off."""
+        ...
+
+
     """How much of each kind one site has now; see `adapters/store/gauges.py`."""
 
     @property
@@ -357,6 +375,8 @@ class Backend(RuleBackend, Protocol):
     def tokens(self) -> Tokens: ...
     @property
     def gauges(self) -> Gauges: ...
+    def plans(self) -> PlanDesk: ...
+    @property
     @property
     def answers(self) -> Answers: ...
     @property

@@ -34,6 +34,7 @@ from adapters.store.ledger import SqlLedger
 from adapters.store.meter_desk import SqlMeters
 from adapters.store.migrate import migrate
 from adapters.store.past import SqlPast
+from adapters.store.plans_desk import SqlPlans
 from adapters.store.proofs import SqlProofs
 from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
@@ -136,6 +137,7 @@ class Stage:
         )
         self.switching = BulkSwitching(self.store, SqlSwitching(database), self.policies, self.delivery, self.clock)
         self.vitals = Vitals()
+        self.plans = SqlPlans(database)
         self.ingest = Ingest(self.store, self.applier, self.clock, self.vitals)
         self.recorder = Recorder(self.history, self.registry, self.clock, keep_days=62)
         self.webhooks = SimpleNamespace(delivered=0, failed=0)
