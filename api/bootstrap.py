@@ -43,9 +43,10 @@ from adapters.store.ledger import SqlLedger, SqlNoticeBook
 from adapters.store.meter_desk import SqlMeters
 from adapters.store.migrate import migrate
 from adapters.store.migration_state import migration_state
+from adapters.store.partitions import PartitionError, partition_counts, partition_tables
 from adapters.store.past import SqlPast
-from adapters.store.proofs import SqlProofs
 from adapters.store.plans_desk import SqlPlans
+from adapters.store.proofs import SqlProofs
 from adapters.store.queries import SqlQueries
 from adapters.store.registry import SqlRegistry
 from adapters.store.report_queries import SqlReports
@@ -54,8 +55,8 @@ from adapters.store.rule_book import SqlRuleBook, SqlShadows
 from adapters.store.settlement import SqlSettlement
 from adapters.store.site_file import SiteError
 from adapters.store.switch_history import SqlSwitchings
-from adapters.store.tokens import SqlTokens
 from adapters.store.switching import SqlSwitching
+from adapters.store.tokens import SqlTokens
 from adapters.store.webhook_book import SqlWebhookBook
 from adapters.store.whatif_facts import SqlWhatIfs
 from adapters.twins.connection import connect
@@ -106,14 +107,18 @@ __all__ = [
     "EmbeddedServerError",
     "MissingPackagesError",
     "MqttError",
+    "PartitionError",
     "Platform",
     "SiteError",
     "is_free",
     "migration_state",
+    "open_database",
     "open_font",
     "open_leases",
     "open_platform",
     "open_recorded",
+    "partition_counts",
+    "partition_tables",
     "probe_session",
     "start_embedded",
     "who_listens",
@@ -250,12 +255,12 @@ class Platform:
         """Jobs of bulk switching; twins are read afresh, because other processes decide on them."""
         fresh = RedisTwinStore(self.redis, cache_groups=0)
         book = SqlSwitching(self.database)
+        self.plans = SqlPlans(self.database)
         self.switching = BulkSwitching(fresh, book, self.policies, self.delivery, self.clock)
 
     def _wire_rules(self) -> None:
         """Recorded history, versions of rules, and what follows them."""
         self.history = SqlHistory(self.database)
-        self.plans = SqlPlans(self.database)
         self.past = SqlPast(self.database)
         self.rule_book = SqlRuleBook(self.database)
         self.shadows = SqlShadows(self.database)

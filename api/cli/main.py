@@ -17,6 +17,7 @@ from api.cli import (
     explain_line,
     incidents,
     meters,
+    partition,
     rebuild,
     reports,
     rerate,
@@ -28,6 +29,7 @@ from api.cli import (
     site,
     switch,
     switch_one,
+    switch_why,
     tariff,
     up,
     verify,
@@ -53,11 +55,13 @@ app.command("demo")(demo.demo)
 app.command("up")(up.up)
 for _service in (single.ingest, single.commands, single.scheduler, single.recorder, single.api):
     app.command(_service.__name__)(_service)
+books.app.command("partition")(partition.partition)
 app.add_typer(books.app, name="ledger")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(approvals.app, name="approvals")
 switch.app.command("open")(switch_one.open_one)
 switch.app.command("close")(switch_one.close_one)
+switch.app.command("why")(switch_why.why)
 app.add_typer(switch.app, name="switch")
 app.add_typer(site.app, name="site")
 app.add_typer(rules.app, name="rules")

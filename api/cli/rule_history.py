@@ -118,7 +118,7 @@ def explain(
 
     if url is not None:
         far = Remote(url, site)
-        found = far.get("rules", rule, "explain", twin=twin, at=_far_instant(at), lang=language())
+        found = far.get("rules", rule, "explain", twin=twin, at=far_instant(at), lang=language())
     else:
         found = _near(settings, site, at, work)
     print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else "\n".join(found["text"]))
@@ -146,7 +146,7 @@ def why(
         return msgspec.to_builtins(await tenant_why(platform, name, tenant, ts))
 
     if url is not None:
-        found = Remote(url, site).get("tenants", tenant, "why", at=_far_instant(at))
+        found = Remote(url, site).get("tenants", tenant, "why", at=far_instant(at))
     else:
         found = _near(settings, site, at, work)
     print(json.dumps(found, ensure_ascii=False, indent=2) if as_json else found["text"][language()])
@@ -184,7 +184,7 @@ def instant(text: str, zone: tzinfo, option: str) -> int:
     return int(found.timestamp()) * 1000 + found.microsecond // 1000
 
 
-def _far_instant(text: str | None) -> int | None:
+def far_instant(text: str | None) -> int | None:
     """Unix ms for the API, which alone knows the site's zone: an offset must be written."""
     if text is None or text.isdigit():
         return None if text is None else int(text)

@@ -22,6 +22,7 @@ from api.http.routes import (
     alarms,
     approvals,
     books,
+    breaker_why,
     bulk,
     consents,
     devices,
@@ -31,8 +32,8 @@ from api.http.routes import (
     held,
     meters,
     metrics,
-    reports,
     plans,
+    reports,
     rules,
     settlement,
     sites,
@@ -91,7 +92,7 @@ TAGS: Final = {
         approvals.cancel_request,
     ),
     "books": (books.read_trial_balance, books.list_anchors, books.take_anchor, books.export_ledger),
-    "devices": (devices.list_devices, devices.get_device, devices.list_commands),
+    "devices": (devices.list_devices, devices.get_device, devices.list_commands, breaker_why.explain_breaker_of),
     "meters": (
         meters.enter_reading,
         meters.declare_rollover,
@@ -106,7 +107,6 @@ TAGS: Final = {
     ),
     "consents": (consents.get_supply, consents.take_emergency_credit, consents.confirm_warning),
     "switching": (switching.command_device, switching.place_lock, switching.release_lock),
-    "bulk switching": (
     "plans": (
         plans.list_plans,
         plans.preview_plan,
@@ -115,6 +115,7 @@ TAGS: Final = {
         plans.assign_plan,
         plans.get_device_plan,
     ),
+    "bulk switching": (
         bulk.preview_switching,
         bulk.start_switching,
         bulk.list_switching,

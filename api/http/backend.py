@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from twin.flows.switch_in_bulk import BulkSwitching
     from twin.flows.vitals import Vitals
     from twin.ports import Caller, Clock, DeadLetter, EffectStream, Ledger, Outcome, PendingAct, Registry
+    from twin.switch_history import Switchings
 
 
 class Store(TwinStore, Protocol):
@@ -180,7 +181,6 @@ class Bills(Protocol):
         ...
 
 
-class SiteCounts(Protocol):
 class PlanDesk(Protocol):
     """Schedules and load limits. All raise LookupError for an unknown site and MoneyRefusedError with a stable code."""
 
@@ -199,6 +199,7 @@ class PlanDesk(Protocol):
         ...
 
 
+class SiteCounts(Protocol):
     """How much of each kind one site has now; see `adapters/store/gauges.py`."""
 
     @property
@@ -368,15 +369,17 @@ class Backend(RuleBackend, Protocol):
     @property
     def held_firings(self) -> HeldFirings: ...
     @property
+    def switchings(self) -> Switchings: ...
+    @property
     def consents(self) -> Consents: ...
     @property
     def switching(self) -> BulkSwitching: ...
     @property
+    def plans(self) -> PlanDesk: ...
+    @property
     def tokens(self) -> Tokens: ...
     @property
     def gauges(self) -> Gauges: ...
-    def plans(self) -> PlanDesk: ...
-    @property
     @property
     def answers(self) -> Answers: ...
     @property

@@ -72,19 +72,20 @@ PERMISSIONS: Final[dict[str, frozenset[str]]] = {
     "exportLedger": _MONEY,
     "listDevices": _STAFF,
     "getDevice": _ALL,
+    "explainBreaker": _ALL,
     "commandDevice": _SWITCHING,
     "listCommands": _STAFF | {TENANT},
     "placeLock": _SWITCHING,
     "placeLock.credit": _HEADS,
     "releaseLock": _SWITCHING,
     "releaseLock.credit": _HEADS,
-    "previewSwitching": _SWITCHING,
     "listPlans": _STAFF,
     "previewPlan": _STAFF,
     "getDevicePlan": _STAFF,
     "setPlan": _HEADS,
     "removePlan": _HEADS,
     "assignPlan": _HEADS,
+    "previewSwitching": _SWITCHING,
     "startSwitching": _SWITCHING,
     "listSwitching": _STAFF,
     "getSwitching": _STAFF,
@@ -172,3 +173,10 @@ def is_public(operation: str) -> bool:
 def may(role: str, operation: str) -> bool:
     """Whether a role may carry out an operation; False for an operation that has no entry."""
     return role in PERMISSIONS.get(operation, ())
+
+
+def roles_that_release(kind: str) -> tuple[str, ...]:
+    """The staff who may take a lock of this kind off, in the order of rank."""
+    special = f"releaseLock.{kind}"
+    allowed = PERMISSIONS[special] if special in PERMISSIONS else PERMISSIONS["releaseLock"]
+    return tuple(role for role in ROLES if role in allowed)

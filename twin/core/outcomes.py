@@ -121,7 +121,7 @@ def carry_out(draft: Draft, view: View, bound: BoundRule, outcome: Step, action:
     elif isinstance(action, actions.Unlock):
         for breaker in view.switches(action.target):
             timing = {"expires_ms": action.expires_ms, "verify_ms": action.verify_within_ms}
-            _unlock(draft, breaker, action.lock, rule, timing, now)
+            _unlock(draft, breaker, action.lock, rule, view, timing, now)
     elif isinstance(action, actions.Notify):
         _notify(draft, view, bound, outcome, action, now)
     elif isinstance(action, actions.Webhook):
@@ -132,7 +132,7 @@ def carry_out(draft: Draft, view: View, bound: BoundRule, outcome: Step, action:
         _set_param(draft, view, bound, action, now)
 
 
-def _unlock(draft: Draft, breaker: str, kind: str, rule: Rule, timing: dict[str, int], now: int) -> None:
+def _unlock(draft: Draft, breaker: str, kind: str, rule: Rule, view: View, timing: dict[str, int], now: int) -> None:
     """A rule takes a lock off, where it may: money ends `credit` alone, and what stands for safety is left standing."""
     lock = draft.group.breakers[breaker].locks.get(kind)
     if lock is None:
@@ -141,7 +141,7 @@ def _unlock(draft: Draft, breaker: str, kind: str, rule: Rule, timing: dict[str,
         detail = f"rule {rule.id} may not release {kind}, placed by {lock.rule or lock.who}"
         open_incident(draft, draft.breaker(breaker), "unlock_refused", now, detail)
         return
-    why = {"rule": rule.id, "ver": rule.version}
+    why = {"rule": rule.id, "ver": rule.version, "inputs": explain(rule, view, None, now).inputs}
     locks.release(draft, breaker, kind, "rule", rule.id, now, why, timing)
     draft.supply_dirty = True
 

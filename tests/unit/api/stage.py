@@ -42,6 +42,7 @@ from adapters.store.report_queries import SqlReports
 from adapters.store.rerating import SqlReratings
 from adapters.store.rule_book import SqlRuleBook, SqlShadows
 from adapters.store.settlement import SqlSettlement
+from adapters.store.switch_history import SqlSwitchings
 from adapters.store.switching import SqlSwitching
 from adapters.store.tokens import SqlTokens
 from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
@@ -116,6 +117,7 @@ class Stage:
         self.alarms = SqlAlarms(database)
         self.incidents = SqlIncidents(database)
         self.held_firings = SqlHeldFirings(database)
+        self.switchings = SqlSwitchings(database)
         self.consents = SqlConsents(database)
         self.tokens = SqlTokens(database)
         self.gauges = SqlGauges(database)
@@ -135,9 +137,9 @@ class Stage:
             *(self, SqlSettlement(database), self.bills, SqlReratings(database)),
             *(self.delivery, self.notifier, self.clock),
         )
+        self.plans = SqlPlans(database)
         self.switching = BulkSwitching(self.store, SqlSwitching(database), self.policies, self.delivery, self.clock)
         self.vitals = Vitals()
-        self.plans = SqlPlans(database)
         self.ingest = Ingest(self.store, self.applier, self.clock, self.vitals)
         self.recorder = Recorder(self.history, self.registry, self.clock, keep_days=62)
         self.webhooks = SimpleNamespace(delivered=0, failed=0)
