@@ -18,6 +18,7 @@ from api.cli import (
     incidents,
     meters,
     partition,
+    plans,
     rebuild,
     reports,
     rerate,
@@ -59,6 +60,7 @@ books.app.command("partition")(partition.partition)
 app.add_typer(books.app, name="ledger")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(approvals.app, name="approvals")
+switch.app.add_typer(plans.app, name="plan")
 switch.app.command("open")(switch_one.open_one)
 switch.app.command("close")(switch_one.close_one)
 switch.app.command("why")(switch_why.why)
