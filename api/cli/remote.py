@@ -55,9 +55,13 @@ class Remote:
         """Do something below the site; `key` makes it happen once."""
         return self._call("POST", self._below(path, {}), body, key)
 
-    def delete(self, *path: str) -> Any:
+    def put(self, *path: str, body: dict[str, Any], key: str | None = None) -> Any:
+        """Make or change something below the site; `key` makes it happen once."""
+        return self._call("PUT", self._below(path, {}), body, key)
+
+    def delete(self, *path: str, key: str | None = None, **query: Any) -> Any:
         """End something below the site."""
-        return self._call("DELETE", self._below(path, {}))
+        return self._call("DELETE", self._below(path, query), None, key)
 
     def _below(self, path: tuple[str, ...], query: dict[str, Any]) -> str:
         parts = "/".join(quote(part, safe="") for part in ("sites", self.site, *path))

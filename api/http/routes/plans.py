@@ -95,7 +95,7 @@ class PlanRequest(PlanBody, forbid_unknown_fields=True, kw_only=True):
     reason: Reason
 
 
-class AssignRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class PlanAssignRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Devices, and the name of the plan they get; null takes theirs off."""
 
     devices: Annotated[list[Annotated[str, msgspec.Meta(max_length=64)]], msgspec.Meta(min_length=1, max_length=5_000)]
@@ -159,7 +159,7 @@ async def preview_plan(backend: Platform, site: Site, kind: Kind, data: PlanBody
     zone = await backend.reports.zone(site)
     plan = data.plan(kind)
     given = (plan, None) if kind == "schedules" else (None, plan)
-    return _outlook(given, backend.clock.now(), days, zone)
+    return outlook(given, backend.clock.now(), days, zone)
 
 
 @put("/sites/{site:str}/plans/{kind:str}/{name:str}", operation_id="setPlan", summary="Name a plan", **WRITTEN)
@@ -193,7 +193,7 @@ async def remove_plan(
     **WRITTEN,
 )
 async def assign_plan(
-    backend: Platform, person: Person, site: Site, kind: Kind, key: IdempotencyKey, data: AssignRequest
+    backend: Platform, person: Person, site: Site, kind: Kind, key: IdempotencyKey, data: PlanAssignRequest
 ) -> Response[PlanChange]:
     """Give devices a schedule or a limit, or take theirs off: they follow at once."""
     caller = Caller(person.name, data.reason, backend.clock.now(), key)
@@ -216,7 +216,7 @@ async def get_device_plan(backend: Platform, site: Site, device: Device, days: D
     if contract is None:
         raise Problem("not_switchable", f"{device} has no relay or valve that could be switched")
     given = (contract.schedule, contract.load_limit)
-    seen = _outlook(given, backend.clock.now(), days, await backend.reports.zone(site))
+    seen = outlook(given, backend.clock.now(), days, await backend.reports.zone(site))
     lock = group.breakers[device].locks.get("schedule")
     seen.locked_until = lock.until if lock is not None else None
     return seen
@@ -229,9 +229,7 @@ async def _done(backend: Platform, outcome: Outcome) -> Response[PlanChange]:
     return Response(body, status_code=200, headers=HIT if outcome.repeated else {})
 
 
-def _outlook(
-    given: tuple[dict[str, Any] | None, dict[str, Any] | None], now: int, days: int, zone: ZoneInfo
-) -> Outlook:
+def outlook(given: tuple[dict[str, Any] | None, dict[str, Any] | None], now: int, days: int, zone: ZoneInfo) -> Outlook:
     schedule, limit = given
     until = now + days * DAY_MS
     off = spells(schedule_calendar(schedule), now, until, zone) if schedule is not None else []
