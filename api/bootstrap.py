@@ -253,7 +253,7 @@ class Platform:
 
     def _wire_switching(self) -> None:
         """Jobs of bulk switching; twins are read afresh, because other processes decide on them."""
-        fresh = RedisTwinStore(self.redis, cache_groups=0)
+        fresh = self.store.unremembered()
         book = SqlSwitching(self.database)
         self.plans = SqlPlans(self.database)
         self.switching = BulkSwitching(fresh, book, self.policies, self.delivery, self.clock)
@@ -346,7 +346,7 @@ class Platform:
         worker = "owner" if self.settings.ingest_shards else f"{self.settings.host}-{self.settings.ingest_shard}"
         ledger = LedgerWriter(self.stream, self.ledger, self.vitals.posted, _wall_ms, self.journeys)
         # The effect is in the stream before whoever committed it has taken note, so a remembered twin may be too old.
-        fresh = RedisTwinStore(self.redis, cache_groups=0)
+        fresh = self.store.unremembered()
         commands = CommandDispatcher(self.stream, fresh, self.applier, self.publisher, self.clock, self.journeys)
         book = ProvingBook(SqlNoticeBook(self.database, self.clock.now), self.applier, self.clock)
         notices = NoticeSender(

@@ -25,6 +25,8 @@ KIND = "ledger_went_back"
 WHO = "platform"
 _NEWEST = "SELECT id, site, group_id, seq, body FROM act ORDER BY id DESC LIMIT 1"
 _MARKED = "SELECT id, site, group_id, seq, body FROM act WHERE id = ?"
+_DELIVERED_SINCE = "SELECT count(*) FROM act WHERE site = ? AND id > ? AND delivered"
+_DOUBT = "UPDATE act SET delivered = FALSE WHERE site = ? AND id > ? AND delivered RETURNING id"
 _HEADS = "SELECT group_id, seq FROM act_head WHERE site = ?"
 _CREDITS = "SELECT account, credits_nano FROM account WHERE site = ?"
 _LOCKS = "SELECT breaker, lock FROM standing_lock WHERE site = ? AND active"
@@ -53,6 +55,15 @@ class SqlActMarks:
         """Whether the marked act still stands as it was."""
         rows = await self._database.fetch(_MARKED, int(mark.partition(":")[0]))
         return bool(rows) and _mark(rows[0]) == mark
+
+    async def doubt_after(self, site: str, mark: str) -> int:
+        """Count the acts of a site that are newer than the marked one as undelivered again; returns how many were
+        delivered."""
+        newer = (site, int(mark.partition(":")[0]))
+        if not (await self._database.fetch(_DELIVERED_SINCE, *newer))[0][0]:
+            return 0
+        async with self._database.write() as tx:
+            return len(await tx.fetch(_DOUBT, *newer))
 
     async def heads(self, site: str) -> dict[str, tuple[int, int]]:
         """(number of the last act, total of credits in nano-units) by group."""

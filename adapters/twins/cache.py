@@ -66,6 +66,10 @@ class Memory:
         self._absent_s = absent_s
         self._seconds = seconds
 
+    def nothing(self) -> Memory:
+        """A memory that keeps nothing, by the same clock."""
+        return Memory(groups=0, devices=0, absent_s=0.0, seconds=self._seconds)
+
     def group(self, site: str, group: str) -> Group | None:
         """The group as last read or committed by this process."""
         return self._groups.get((site, group))

@@ -85,6 +85,13 @@ class RedisTwinStore:
         """Close the connections to Redis."""
         await self._client.aclose()
 
+    def unremembered(self) -> RedisTwinStore:
+        """This very store with its trust, always read from Redis. A store of its own would go on trusting twins that
+        have been replaced by a rebuild, which nobody tells it of. Close only the store itself."""
+        view = copy(self)
+        view._memory = self._memory.nothing()
+        return view
+
     def fenced(self, lease: str, token: int) -> RedisTwinStore:
         """This very store, its memory and its trust, for commits under a lease. Close only the store itself."""
         view = copy(self)

@@ -84,11 +84,13 @@ class SimMqttConnection:
                 self._broker.disconnect(self._client_id, graceful=False)
         self.arrived.set()
 
-    async def close(self) -> None:
-        """Say goodbye; the session stays."""
+    async def close(self, session_expiry_s: int | None = None) -> None:
+        """Say goodbye; the session stays, unless its life is set to nothing."""
         if self.failure is None and self._process.alive and self._is_ours():
             self.failure = ConnectionDroppedError("closed")
             self._broker.disconnect(self._client_id, graceful=True)
+            if session_expiry_s == 0:
+                self._broker.lose_session(self._client_id)
 
     def _is_ours(self) -> bool:
         session = self._broker.sessions.get(self._client_id)

@@ -58,7 +58,8 @@ class SqlServer:
         self.restores = 0
         self._holder: Hold | None = None
         self._waiting: deque[Hold] = deque()
-        self._snapshots: list[tuple[Process, sqlite3.Connection]] = []
+        self._snapshots: dict[Hold, sqlite3.Connection] = {}
+        self._idle: list[sqlite3.Connection] = []
         self.writer = self._connect()
         self.reader = self._connect()
 
@@ -72,7 +73,7 @@ class SqlServer:
 
     def close(self) -> None:
         """Close every connection."""
-        for _, connection in self._snapshots:
+        for connection in [*self._snapshots.values(), *self._idle]:
             connection.close()
         self.writer.close()
         self.reader.close()
@@ -115,9 +116,8 @@ class SqlServer:
     def forget(self, process: Process) -> None:
         """A process was killed: what it had begun is rolled back."""
         self.time_out(process)
-        for owner, connection in list(self._snapshots):
-            if owner is process:
-                self.end_snapshot(connection)
+        for hold in [hold for hold in self._snapshots if hold.process is process]:
+            self.end_snapshot(hold)
 
     def time_out(self, process: Process) -> None:
         """A client that holds a transaction and says nothing: the server ends it (`idle_in_transaction`)."""
@@ -135,8 +135,8 @@ class SqlServer:
         """Every connection breaks, as when the server stops."""
         self.epoch += 1
         self._roll_back()
-        for _, connection in list(self._snapshots):
-            self.end_snapshot(connection)
+        for hold in list(self._snapshots):
+            self.end_snapshot(hold)
 
     def restore(self, copy: sqlite3.Connection) -> None:
         """Every connection breaks, and the database is that of the backup."""
@@ -148,18 +148,22 @@ class SqlServer:
         if self.writer.in_transaction:
             self.writer.rollback()
 
-    def begin_snapshot(self, process: Process) -> sqlite3.Connection:
+    def begin_snapshot(self, process: Process) -> tuple[Hold, sqlite3.Connection]:
         """A connection that goes on seeing this instant."""
-        connection = self._connect()
+        connection = self._idle.pop() if self._idle else self._connect()
         connection.execute("PRAGMA query_only=ON")
         connection.execute("BEGIN")
-        self._snapshots.append((process, connection))
-        return connection
+        hold = Hold(process)
+        self._snapshots[hold] = connection
+        return hold, connection
 
-    def end_snapshot(self, connection: sqlite3.Connection) -> None:
-        """Close it, if it is still there."""
-        self._snapshots = [pair for pair in self._snapshots if pair[1] is not connection]
-        connection.close()
+    def end_snapshot(self, hold: Hold) -> None:
+        """End it; the connection is kept for the next one."""
+        hold.ended = True
+        connection = self._snapshots.pop(hold)
+        if connection.in_transaction:
+            connection.rollback()
+        self._idle.append(connection)
 
 
 class _Cursor:
@@ -223,8 +227,7 @@ class SimConnection:
 
     async def rollback(self) -> None:
         """Undo what was begun here, also for a process that is being cleaned away."""
-        ours = self._process.alive and self._epoch == self._server.epoch and self._hold and not self._hold.ended
-        if ours and self._connection.in_transaction:
+        if self._process.alive and self._hold is not None and not self._hold.ended and self._connection.in_transaction:
             self._connection.rollback()
 
     async def _run(self, sql: str, work: Any) -> list[Any]:
@@ -272,12 +275,12 @@ class SimDatabase(Database):
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[SQLiteTransaction]:
         server, process = self._server, current_process()
-        connection = server.begin_snapshot(process)
+        hold, connection = server.begin_snapshot(process)
         try:
-            yield SQLiteTransaction(SimConnection(server, connection, process, "sql.snapshot"))  # type: ignore[arg-type]
+            yield SQLiteTransaction(SimConnection(server, connection, process, "sql.snapshot", hold))  # type: ignore[arg-type]
         finally:
-            if process.alive:
-                server.end_snapshot(connection)
+            if process.alive and not hold.ended:
+                server.end_snapshot(hold)
 
     async def close(self) -> None:
         """Nothing to close."""

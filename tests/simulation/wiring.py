@@ -30,6 +30,7 @@ import twin.flows.keep_books
 import twin.flows.policies
 import twin.flows.pump_timers
 import twin.flows.rerate
+import twin.flows.switch_in_bulk
 from adapters.mqtt.backoff import Backoff
 from adapters.mqtt.subscriber import MqttSubscriber
 from adapters.twins.store import RedisTwinStore
@@ -56,6 +57,7 @@ PERIODS: dict[Any, dict[str, float]] = {
     twin.flows.pump_timers: {"IDLE_S": 3.0},
     twin.flows.deliver_acts: {"SWEEP_EVERY_S": 6.0},
     twin.flows.rerate: {"EVERY_S": 20.0},
+    twin.flows.switch_in_bulk: {"IDLE_EVERY_S": 120.0},
     twin.flows.call_webhooks: {"EVERY_S": 600.0},
     twin.flows.keep_books: {"LOOK_EVERY_S": 600.0},
     twin.flows.carry_tenancies: {"LOOK_EVERY_S": 15.0},

@@ -11,6 +11,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
+from contextvars import Context
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ class World:
 
     def later(self, delay_ms: float, what: Callable[..., object], *args: Any) -> None:
         """Do something of the outside world after a while."""
-        self.loop.call_later(delay_ms / 1000, partial(what, *args))
+        self.loop.call_later(delay_ms / 1000, partial(what, *args), context=Context())
 
     def run_for(self, ms: float) -> None:
         """Let time pass."""

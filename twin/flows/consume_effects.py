@@ -47,6 +47,10 @@ class Consumer(Protocol):
         """Deal with entries; when this returns they are acknowledged, when it raises they come again."""
         ...
 
+    async def idle(self, site: str) -> None:
+        """There was nothing to read for a moment."""
+        ...
+
 
 class ConsumerLoop:
     """Feeds one consumer with one site's stream until told to stop."""
@@ -75,6 +79,8 @@ class ConsumerLoop:
                     await self._consumer.consume(site, entries)
                     await self._stream.acknowledge(site, self._consumer.name, [entry.id for entry in entries])
                     self.consumed += len(entries)
+                else:
+                    await self._consumer.idle(site)
                 pause_s = FIRST_PAUSE_S
             except asyncio.CancelledError:
                 raise
@@ -136,6 +142,14 @@ class LedgerWriter:
             now = self._wall()
             for entry in entries:
                 self._posted.observe(now - int(entry.id.partition("-")[0]))
+        await self._trim(site)
+
+    async def idle(self, site: str) -> None:
+        """Let go of what another consumer still needed at the last trim: where the stream is full, nothing comes that
+        would remind us of it."""
+        await self._trim(site)
+
+    async def _trim(self, site: str) -> None:
         loop_time = asyncio.get_running_loop().time()
         if loop_time - self._trimmed_at.get(site, 0.0) >= TRIM_EVERY_S:
             self._trimmed_at[site] = loop_time

@@ -78,6 +78,7 @@ class ActDelivery:
         while not stop.is_set():
             if sweeps % SWEEPS_PER_LOOK == 0:
                 await self.require_same_history()
+                await self.doubt_lost()
             sweeps += 1
             if await self.sweep() < SWEEP_BATCH:
                 await asyncio.sleep(SWEEP_EVERY_S)
@@ -86,6 +87,20 @@ class ActDelivery:
         """Look at every site, whether or not there is anything to deliver. Raises StoreLostError."""
         for site in await self._store.sites():
             await self._require_same_history(site)
+
+    async def doubt_lost(self) -> int:
+        """Redis went back to where it did not have some acts yet: they are delivered again; returns how many.
+
+        Nothing else need tell: an act that only adds credit leaves no effect in the stream.
+        """
+        lost = 0
+        for site in await self._store.sites():
+            mark = await self._store.act_mark(site)
+            if mark:
+                lost += await self._marks.doubt_after(site, mark)
+        if lost:
+            log.warning("acts that the twins had lost are delivered again", acts=lost)
+        return lost
 
     async def _require_same_history(self, site: str) -> None:
         reason = await why_went_back(self._marks, self._store, site)

@@ -84,6 +84,9 @@ class CommandDispatcher:
         now_ns = time.time_ns()
         self._journeys.step(f"command {effect.state}", ids, began_ns=now_ns, ended_ns=now_ns, **facts)
 
+    async def idle(self, site: str) -> None:
+        """Nothing to do."""
+
     async def _dispatch(self, site: str, group: str, effect: CommandChanged) -> None:
         now = self._clock.now()
         if now >= effect.exp or not await self._still_wanted(site, group, effect):

@@ -38,6 +38,11 @@ class ActMarks(Protocol):
         """Whether the marked act still stands as it was."""
         ...
 
+    async def doubt_after(self, site: str, mark: str) -> int:
+        """Count the acts of a site that are newer than the marked one as undelivered again; returns how many were
+        delivered."""
+        ...
+
     async def heads(self, site: str) -> dict[str, tuple[int, int]]:
         """(number of the last act, total of credits) by group."""
         ...

@@ -67,6 +67,9 @@ class NoticeSender:
             await self._book.told(site, notice, proof)
             self.sent += 1
 
+    async def idle(self, site: str) -> None:
+        """Nothing to do."""
+
     async def _reason_not_to(
         self, site: str, entry: Entry, notice: NotificationWanted, together: str
     ) -> tuple[str, str]:

@@ -1,0 +1,118 @@
+"""What the simulation has found in the product, each reduced to its few steps. The seeds are those of its first days."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import twin.flows.consume_effects as consuming
+from adapters.store.act_marks import SqlActMarks
+from adapters.store.database import open_database
+from adapters.store.ledger import SqlLedger
+from adapters.store.migrate import migrate
+from adapters.store.registry import SqlRegistry
+from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
+from adapters.twins.store import RedisTwinStore
+from tests.simulation.redis_client import SimRedis, SimRedisServer
+from tests.unit.adapters.store.park import NOW, SITE, document
+from twin.core.effects import IncidentOpened
+from twin.core.model import Group
+from twin.flows.consume_effects import ConsumerLoop, LedgerWriter
+from twin.flows.deliver_acts import ActDelivery
+from twin.ports import Entry, GroupChange, StoreFullError, TopUp
+
+
+async def _groups(*names: str) -> AsyncIterator[Group]:
+    for name in names:
+        yield Group(SITE, name)
+
+
+class _Posts:
+    """A ledger that only keeps its position."""
+
+    def __init__(self) -> None:
+        self.at = "0-0"
+
+    async def position(self, _site: str) -> str:
+        return self.at
+
+    async def post(self, _site: str, entries: list[Entry]) -> None:
+        self.at = entries[-1].id
+
+
+async def test_a_full_stream_empties_once_the_slowest_reader_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seed 11: at the last trim somebody else still needed the entries; then nothing came that would trim again."""
+    monkeypatch.setattr(consuming, "TRIM_EVERY_S", 0.05)
+    monkeypatch.setattr(consuming, "KEEP_ENTRIES", 0)
+    monkeypatch.setattr(consuming, "BLOCK_MS", 10)
+    redis = MemoryRedis()
+    store, stream, ledger = MemoryTwinStore(redis, stream_max=2), MemoryEffectStream(redis), _Posts()
+    await store.replace_site(SITE, 1, _groups("t-001"), wake=0)
+    await stream.join(SITE, "notices")
+    stop = asyncio.Event()
+    running = asyncio.create_task(ConsumerLoop(stream, LedgerWriter(stream, ledger), "w").run(SITE, stop))  # type: ignore[arg-type]
+
+    async def change(now: int) -> None:
+        before = (await store.load(SITE, ["t-001"]))["t-001"]
+        effect = IncidentOpened("em-001", "doubt", now)
+        await store.commit(SITE, [GroupChange(before, before, (effect,))], now=now)
+
+    await change(1)
+    await change(2)
+    while await stream.lag(SITE, "ledger"):
+        await asyncio.sleep(0.01)
+    with pytest.raises(StoreFullError):
+        await change(3)
+    late = await stream.read(SITE, "notices", "w", count=10, block_ms=0)
+    await stream.acknowledge(SITE, "notices", [entry.id for entry in late])
+    await asyncio.sleep(0.2)
+    await change(3)
+    stop.set()
+    await running
+
+
+async def test_who_reads_afresh_goes_on_after_a_rebuild() -> None:
+    """Seed 12: commands were dispatched from a store of their own, which went on trusting twins that were replaced."""
+    server = SimRedisServer(lambda: NOW)
+    store = RedisTwinStore(SimRedis(server))  # type: ignore[arg-type]
+    await store.replace_site(SITE, 1, _groups("t-001"), wake=0)
+    fresh = store.unremembered()
+    assert set(await fresh.load(SITE, ["t-001"])) == {"t-001"}
+    other = RedisTwinStore(SimRedis(server))  # type: ignore[arg-type]
+    await other.replace_site(SITE, 2, _groups("t-001", "t-002"), wake=0)
+    await store.generation(SITE)  # as every process does that finds its twins replaced
+    assert set(await fresh.load(SITE, ["t-001", "t-002"])) == {"t-001", "t-002"}
+
+
+class _Applied:
+    """An applier that only hands the acts on."""
+
+    def __init__(self) -> None:
+        self.acts: list[int] = []
+
+
+async def test_acts_that_redis_lost_without_a_trace_are_delivered_again(tmp_path: Path) -> None:
+    """Seed 30: a top-up leaves no effect; Redis restored to before it had no older end than SQL expected, and every
+    later act of the tenant came too early for ever."""
+    url = f"sqlite:///{tmp_path / 'acts.sqlite3'}"
+    await migrate(url)
+    database = await open_database(url)
+    await SqlRegistry(database).apply(document(), who="test", now=NOW)
+    ledger, marks = SqlLedger(database), SqlActMarks(database)
+    redis = MemoryRedis()
+    store = MemoryTwinStore(redis)
+    await store.replace_site(SITE, 1, _groups("t-001"), wake=0)
+    told = {pending.group: pending.act.seq for pending in await ledger.undelivered(SITE, limit=100)}
+    await ledger.delivered(SITE, told)
+    await store.note_act_mark(SITE, await marks.newest())
+    delivery = ActDelivery(store, ledger, _Applied(), marks)  # type: ignore[arg-type]
+    assert await delivery.doubt_lost() == 0
+    receipt = await ledger.top_up(SITE, TopUp("t-001", 5_000_000_000, "cash", "", "k-1", "bob", NOW))
+    await ledger.delivered(SITE, {"t-001": receipt.seq})  # and Redis forgets it, with the mark that would follow
+    assert await ledger.undelivered(SITE, limit=100) == []
+    assert await delivery.doubt_lost() == 1
+    assert [pending.act.seq for pending in await ledger.undelivered(SITE, limit=100)] == [receipt.seq]
+    await database.close()
