@@ -59,7 +59,7 @@ class RulesetError(RuleError):
         self.problems = problems
 
 
-MOST_PROBLEMS = 50
+MOST_PROBLEMS = 25
 """So many problems of a file are told at once; more would not be read, and looking for them would take its time."""
 _MOST_COMPARED = 24
 

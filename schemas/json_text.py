@@ -10,7 +10,7 @@ from schemas.places import NODES_MAX, Fault, PathTuple, Places, UnreadableError,
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
-_WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None}
+_WORDS: Final[dict[str, tuple[str, bool | None]]] = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
 _INT_MAX: Final = 2**63 - 1
 
 
@@ -42,6 +42,8 @@ class _Scanner:
         return UnreadableError(Fault((), *self.place(min(at, len(self.text))), f"this is not JSON: {message}"))
 
     def _skip(self, at: int) -> int:
+        if self.text[at : at + 1] > " ":
+            return at
         match = _SPACE.match(self.text, at)
         return match.end() if match else at
 
@@ -49,12 +51,12 @@ class _Scanner:
         self.places.add_value(path, *self.place(at))
         head = self.text[at : at + 1]
         value: Any
-        if head == "{":
+        if head == '"':
+            value, end = self._string(at)
+        elif head == "{":
             value, end = self._object(at + 1, path)
         elif head == "[":
             value, end = self._list(at + 1, path)
-        elif head == '"':
-            value, end = self._string(at)
         else:
             value, end = self._word_or_number(at, path)
         return value, self._skip(end)
@@ -99,9 +101,9 @@ class _Scanner:
         return value, end
 
     def _word_or_number(self, at: int, path: PathTuple) -> tuple[Any, int]:
-        for word, value in _WORDS.items():
-            if self.text.startswith(word, at):
-                return value, at + len(word)
+        word, value = _WORDS.get(self.text[at : at + 1], ("", None))
+        if word and self.text.startswith(word, at):
+            return value, at + len(word)
         match = _NUMBER.match(self.text, at)
         if match is None:
             raise self._unreadable(at, "a value is expected here")
@@ -111,7 +113,7 @@ class _Scanner:
         digits = match[0]
         if match[2] or match[3]:
             self.places.fault(path, *self.place(at), float_advice(digits))
-        elif len(digits) > 20 or abs(int(digits)) > _INT_MAX:
+        elif len(digits) > 18 and (len(digits) > 20 or abs(int(digits)) > _INT_MAX):
             self.places.fault(path, *self.place(at), f"{digits[:40]} is beyond 64 bits; quote it if it is a text")
         else:
             return int(digits)

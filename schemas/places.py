@@ -10,7 +10,7 @@ PathTuple = tuple[str | int, ...]
 
 NODES_MAX: Final = 500_000
 """Most values in one document, those brought in by aliases included."""
-FAULTS_MAX: Final = 50
+FAULTS_MAX: Final = 25
 """So many faults of one text are told; more would not be read."""
 DEPTH_MAX: Final = 64
 """Deepest nesting of lists and objects."""

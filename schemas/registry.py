@@ -29,7 +29,7 @@ from schemas.sentences import explain_error
 PathTuple = tuple[str | int, ...]
 Locate = Callable[[PathTuple], tuple[int, int]]
 
-PROBLEMS_MAX: Final = 50
+PROBLEMS_MAX: Final = 25
 """So many problems are told at once; more would not be read."""
 
 _FOLDER = Path(__file__).parent
