@@ -14,13 +14,18 @@ from twin.core.effects import AlarmChanged
 from twin.ports import Entry
 
 SINCE = 1_767_888_000_000
+PROOF = {
+    "kind": "power_step", "meter": "em-1", "at": SINCE, "step_w": 1_500, "step_pf_milli": 998, "class": "malignant",
+    "restored": False, "params": {"malignant_allow": "980-1120"}, "source": "stream",
+    "before": [[SINCE - 1_000, 100, 0]], "after": [[SINCE, 1_600, None]],
+}  # fmt: skip
 
 
 async def raise_alarm(file: Path) -> None:
     """What the ledger writer does with an alarm of a rule."""
     database = await open_database(f"sqlite:///{file}")
     try:
-        alarm = AlarmChanged("volts", 1, "em-1", SINCE, SINCE, "major", True, "t-1")
+        alarm = AlarmChanged("volts", 1, "em-1", SINCE, SINCE, "major", True, "t-1", {"evidence": PROOF})
         position = await SqlLedger(database).position("small")
         at = int(position.partition("-")[0]) + 1
         await SqlLedger(database).post("small", [Entry(f"{at}-0", "t-1", (alarm,))])
@@ -39,6 +44,12 @@ def test_alarms_from_raised_to_shelved_and_back(tmp_path: Path) -> None:
 
     listed = json.loads(twinmeter("alarms", "list", "--json", *data, cwd=tmp_path).stdout)
     number = listed[0]["id"]
+    told = twinmeter("alarms", "show", number, *data, cwd=tmp_path)
+    assert "a step of 1500 W, increment factor 0.998 (from 100 W to 1600 W)" in told.stdout, told.stderr
+    assert "malignant_allow=980-1120" in told.stdout
+    assert "恶性负载" in twinmeter("alarms", "show", number, *data, cwd=tmp_path, LC_ALL="zh_CN.UTF-8").stdout
+    whole = json.loads(twinmeter("alarms", "show", number, "--json", *data, cwd=tmp_path).stdout)
+    assert (whole["alarm"]["id"], whole["evidence"]) == (number, PROOF)
     acked = twinmeter("alarms", "ack", number, "--comment", "seen", "--who", "lin", *data, cwd=tmp_path)
     assert acked.returncode == 0, acked.stderr
     assert "active, acknowledged" in acked.stdout
