@@ -55,7 +55,12 @@ def shops(count: int, watt: int = 6_000) -> list[MeterSeries]:
 
 
 def park(
-    meters: list[MeterSeries], start: str = START, *, credit_of: dict[str, str] | None = None, **params: str
+    meters: list[MeterSeries],
+    start: str = START,
+    *,
+    credit_of: dict[str, str] | None = None,
+    expires: str = "15m",
+    **params: str,
 ) -> SiteDocument:
     """One tenant a meter, `0.30` of credit unless told otherwise; rules at the pace of a fast clock."""
     document = site_document(meters, dict.fromkeys((one.device for one in meters), "flat"), at_local(start))
@@ -69,7 +74,7 @@ def park(
             for action in rule["then"]:
                 for name in ("breaker.lock", "breaker.unlock"):
                     if name in action:
-                        action[name] |= {"expires": "15m", "verify_within": "3m"}
+                        action[name] |= {"expires": expires, "verify_within": "3m"}
     return document
 
 
@@ -107,7 +112,7 @@ class Stage:
             urls = self.direct | {name: link.url for name, link in self.links.items()}
             self.place = Installation(self.folder / "installation", **urls)
             self.clock_text = f"scaled:{self.start_text}+08:00,{self.rate:g},{time.time_ns() // 1_000_000}"
-            self.place.set(TWINMETER_CLOCK=self.clock_text, TWINMETER_HISTORY_DAYS="0")
+            self.place.set(TWINMETER_CLOCK=self.clock_text, TWINMETER_HISTORY_DAYS="0", TWINMETER_LEASE_S="2")
             imported = self.place.import_site(self.document)
             assert imported.returncode == 0, imported.stderr
             stack.callback(self._end_processes)

@@ -22,7 +22,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     for ruleset in document.rulesets.values():
         ruleset["calendars"]["friendly"] = [{"times": ["09:00-10:35"]}]
     document.site["tenants"][1]["protected_until"] = "2026-01-13T00:00:00"
-    with Stage(tmp_path, document) as found:
+    with Stage(tmp_path, document, rate=90) as found:
         yield found
 
 
@@ -54,7 +54,7 @@ def test_a_due_cutoff_waits_for_its_window_and_debt_accrues(stage: Stage) -> Non
     assert stage.tap.commands(GUARANTEED) == []
     device = api.get(f"/sites/{SITE}/devices/{GUARANTEED}")
     assert device["reported"]["relay"] == "closed"
-    body = api.wait(tenants[1], lambda body: body["held"] == ["arrears-cutoff: protected"])
+    body = api.wait(tenants[1], lambda body: body["held"] == ["arrears-cutoff: inhibited_by"])
     used = device["registers"]["charged"] - 1_000
     assert float(body["balance"]) == pytest.approx(0.30 - used * PRICE_NANO / 1e9, abs=0.2)
     assert float(body["balance"]) < 0

@@ -36,6 +36,8 @@ class Wiretap:
 
     def __init__(self, url: str, *verbs: str) -> None:
         self.heard: list[Heard] = []
+        self.keeps_history = True
+        """False: samples in arrays, as gateways send what they kept, are passed over."""
         self._verbs = verbs or ("cmd", "ack")
         self._news = threading.Condition()
         self._ready = threading.Event()
@@ -60,6 +62,8 @@ class Wiretap:
 
     def _on_message(self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
         *_, device, verb = message.topic.split("/")
+        if not self.keeps_history and verb == "tele" and message.payload[:1] == b"[":
+            return
         body = msgspec.json.decode(message.payload)
         with self._news:
             self.heard.append(Heard(time.monotonic(), device, verb, body, bytes(message.payload), bool(message.retain)))
