@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from api.settings import ENVIRONMENT, SECRETS, Settings
-from docs import http_page, metrics_page, schema_pages
+from docs import http_page, metrics_page, scaling_page, schema_pages
 from docs.dashboard import dashboard
 from docs.disconnect_page import disconnect_page
 from rules.language.kinds import Type
@@ -56,6 +56,7 @@ def pages() -> dict[str, str]:
         "disconnect.md": disconnect_page(),
         "twin-model.md": _twin_model(),
         "settings.md": _settings(),
+        "scaling.md": scaling_page.page(),
         "http.md": http_page.page(),
     }
     made |= {f"contract/{name}": text for name, text in schema_pages.pages().items()}

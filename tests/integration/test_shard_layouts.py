@@ -1,0 +1,142 @@
+"""From one process to three shards and back, with messages waiting at the broker at every change: nothing is lost, and
+no session is left behind that would go on collecting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import aiomqtt
+import msgspec
+import pytest
+
+import api.shards
+from adapters.embedded import start_redis
+from api.bootstrap import Platform, open_platform
+from api.services import Services
+from api.settings import Settings
+from simulators.profiles import load_profiles
+from simulators.replay import Reading, build_day, publish_readings, spread_meters
+from tests.integration.park import SITE, ZONE, charges_of, expected_charges, import_document, site_document
+from tests.integration.servers import broker_at
+from twin.flows.spread_shards import EVERYTHING
+from twin.flows.verify_site import verify_site
+
+START_MS = int(datetime(2026, 1, 12, tzinfo=ZONE).timestamp() * 1000)
+METERS = spread_meters(12, seed=3)
+OPENINGS = {meter.device: meter.opening for meter in METERS}
+MIXED = {meter.device: ("flat", "tou", "tiers")[number % 3] for number, meter in enumerate(METERS)}
+
+
+class Town:
+    """One installation that is started again and again with another layout."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.sent: list[Reading] = []
+        self._waiting = build_day(load_profiles(), METERS, START_MS, 24, 900)
+
+    @contextlib.asynccontextmanager
+    async def running(self, shards: int) -> AsyncIterator[Platform]:
+        """All services but the API in this process."""
+        settings = msgspec.structs.replace(
+            self.settings, clock="telemetry", ingest_shards=shards, shard_spread=0, lease_s=1.0
+        )
+        platform = await open_platform(settings)
+        services = Services(platform, ("ingest", "ledger", "commands", "scheduler"))
+        task = asyncio.create_task(services.run())
+        try:
+            await asyncio.wait_for(services.ready.wait(), 30)
+            yield platform
+            assert services.failures == {}
+        finally:
+            services.stop.set()
+            await asyncio.wait_for(task, 30)
+
+    async def publish(self, rounds: int) -> None:
+        """The next readings of every meter."""
+        some = self._waiting[: rounds * len(METERS)]
+        del self._waiting[: rounds * len(METERS)]
+        port = int(self.settings.mqtt_url.rsplit(":", 1)[-1])
+        async with aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5) as client:
+            await publish_readings(client, SITE, some)
+        self.sent += some
+
+    async def settled(self, platform: Platform) -> None:
+        """Every tenant is charged what was sent."""
+        expected = expected_charges(self.sent, MIXED, OPENINGS)
+
+        async def charged() -> bool:
+            charges = await charges_of(platform)
+            return all(charges[tenant] == nano for tenant, nano in expected.items())
+
+        await until(charged)
+
+
+async def until(holds: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> None:
+    deadline = asyncio.get_running_loop().time() + within_s
+    while not await holds():
+        assert asyncio.get_running_loop().time() < deadline, "did not happen in time"
+        await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Town]:
+    monkeypatch.setattr(api.shards, "LOOK_EVERY_S", 0.3)
+    with start_redis(tmp_path / "redis") as redis, broker_at(tmp_path / "broker") as broker:
+        yield Town(Settings(redis_url=redis.url, mqtt_url=broker.url, data=str(tmp_path / "data"),
+                            database_url=f"sqlite:///{tmp_path / 'ledger.sqlite3'}"))  # fmt: skip
+
+
+async def test_one_process_three_shards_one_shard_one_process(town: Town):
+    async with town.running(0) as platform:
+        await import_document(platform, site_document(METERS, MIXED, START_MS))
+        await town.publish(8)
+        await town.settled(platform)
+    await town.publish(8)
+    async with town.running(3) as platform:
+        await town.settled(platform)
+
+        async def narrowed() -> bool:
+            return not EVERYTHING & await platform.leases.notes("twinmeter-ingest-00") and await noted(platform, 3)
+
+        await until(narrowed)
+        filters = [await platform.leases.notes(f"twinmeter-ingest-{number:02d}") for number in range(3)]
+        assert sum(len(some) for some in filters) == len(METERS) + 1, "every meter and the gateway, once"
+        await asyncio.sleep(1.5)
+        before = platform.ingest.counters.messages
+        await town.publish(8)
+        await town.settled(platform)
+        assert platform.ingest.counters.messages - before == 8 * len(METERS), "each message is heard once"
+    await town.publish(8)
+    async with town.running(1) as platform:
+        await town.settled(platform)
+
+        async def emptied() -> bool:
+            return await platform.leases.notes("sessions") == {"00"}
+
+        await until(emptied)
+
+        async def forgotten() -> bool:
+            return [lease.name for lease in (await platform.leases.view("ingest")).leases] == ["00"]
+
+        await until(forgotten)
+        await town.publish(8)
+        await town.settled(platform)
+    await town.publish(8)
+    async with town.running(0) as platform:
+        await town.settled(platform)
+
+        async def posted() -> bool:
+            return not await platform.stream.lag(SITE, "ledger")
+
+        await until(posted)
+        proof = await verify_site(platform, SITE)
+        assert proof.ok, proof.findings[:5]
+
+
+async def noted(platform: Platform, shards: int) -> bool:
+    return len(await platform.leases.notes("layouts")) == shards
