@@ -260,7 +260,7 @@ def _repeated(text: str) -> str:
     while size < 100_000:
         found += [{**rule, "id": f"{rule['id']}-{len(found)}"} for rule in rules]
         size += len(text)
-    return _as_yaml({**document, "rules": rules + found, "tests": tests * (1 + len(found) // len(rules))})[:110_000]
+    return _cut(_as_yaml({**document, "rules": rules + found, "tests": tests * (1 + len(found) // len(rules))}), 110_000)
 
 
 def _cut_document(document: dict[str, Any]) -> dict[str, Any]:
@@ -269,9 +269,9 @@ def _cut_document(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _cut(text: str) -> str:
-    """At most 100 KB, cut where a rule begins."""
-    return text if len(text) <= 100_000 else text[: text.rindex("\n- ", 0, 100_000) + 1]
+def _cut(text: str, most: int = 100_000) -> str:
+    """At most 100 KB or so, cut where a rule or a test begins."""
+    return text if len(text) <= most else text[: text.rindex("\n- ", 0, most) + 1]
 
 
 def loaded(name: str, text: str) -> object:
