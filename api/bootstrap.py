@@ -29,6 +29,7 @@ from adapters.store.accounts_desk import SqlAccounts
 from adapters.store.act_marks import SqlActMarks
 from adapters.store.alarm_care import SqlAlarms
 from adapters.store.answers import SqlAnswers
+from adapters.store.backups import BackupError, create_backup, restore_backup, verify_backup
 from adapters.store.bill_reads import SqlBills
 from adapters.store.books import SqlBooks
 from adapters.store.consents import SqlConsents
@@ -67,6 +68,7 @@ from schemas.topics import VERBS_UP, topic_filter
 from twin.flows.apply_messages import Applier
 from twin.flows.call_webhooks import WebhookCalls
 from twin.flows.carry_tenancies import TenancyKeeper
+from twin.flows.clear_guards import GuardKeeper
 from twin.flows.consume_effects import ConsumerLoop, LedgerWriter
 from twin.flows.deliver_acts import ActDelivery
 from twin.flows.dispatch_commands import CommandDispatcher
@@ -102,6 +104,7 @@ DOUBTED_ACTS = 1_000
 """More acts than people can make in the second that Redis may lose with the power."""
 
 __all__ = [
+    "BackupError",
     "DatabaseURLError",
     "Embedded",
     "EmbeddedServerError",
@@ -110,6 +113,7 @@ __all__ = [
     "PartitionError",
     "Platform",
     "SiteError",
+    "create_backup",
     "is_free",
     "migration_state",
     "open_database",
@@ -120,7 +124,9 @@ __all__ = [
     "partition_counts",
     "partition_tables",
     "probe_session",
+    "restore_backup",
     "start_embedded",
+    "verify_backup",
     "who_listens",
 ]
 """What the entry points take from here, names of the adapters included: nobody else may import those."""
@@ -229,33 +235,42 @@ class Platform:
         self.notifier = LogNotifier()
         self.webhook_sender = WebhookSender(settings.webhook_targets(), lambda: time.time_ns() // 1_000_000)
         self.webhooks = WebhookCalls(SqlWebhookBook(database), self.webhook_sender, clock)
-        self.bills = SqlBills(database)
-        self.settlement = SettlementRoom(
-            *(self, SqlSettlement(database), self.bills, SqlReratings(database)),
-            *(self.delivery, self.notifier, clock),
-        )
+        self._wire_settlement()
         self._wire_switching()
         self._wire_rules()
+        self._wire_leases()
         self.subscriber: MqttSubscriber | None = None
         self.record_subscriber: MqttSubscriber | None = None
         self.rebuilt: dict[str, str] = {}
         self._preparing = asyncio.Lock()
         self.service_failures: Counter[str] = Counter()
+        self.loops: dict[str, ConsumerLoop] = {}
+        """The consumers that run in this process."""
+        self.http_url = ""
+        """Where the API listens, once it does."""
+
+    def _wire_settlement(self) -> None:
+        """Months, and the bills that come of them."""
+        self.bills = SqlBills(self.database)
+        self.settlement = SettlementRoom(
+            *(self, SqlSettlement(self.database), self.bills, SqlReratings(self.database)),
+            *(self.delivery, self.notifier, self.clock),
+        )
+
+    def _wire_leases(self) -> None:
+        """What processes need that divide the work."""
         self.leases = RedisLeases(self.redis)
         self.lease_counters: dict[str, LeaseCounters] = {}
         """What became of this process's leases by kind of work; empty where nothing is divided."""
         self.shard_sessions: dict[str, MqttSubscriber] = {}
         """Sessions of the shards that this process owns now."""
-        self.loops: dict[str, ConsumerLoop] = {}
-        """The consumers that run in this process."""
-        self.http_url = ""
-        """Where the API listens, once it does."""
 
     def _wire_switching(self) -> None:
         """Jobs of bulk switching; twins are read afresh, because other processes decide on them."""
         fresh = self.store.unremembered()
         book = SqlSwitching(self.database)
         self.plans = SqlPlans(self.database)
+        self.guards = GuardKeeper(self.registry, self.held_firings, self.clock)
         self.switching = BulkSwitching(fresh, book, self.policies, self.delivery, self.clock)
 
     def _wire_rules(self) -> None:

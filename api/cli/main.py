@@ -10,6 +10,7 @@ from api.cli import (
     accounts,
     alarms,
     approvals,
+    backup,
     books,
     conformance,
     demo,
@@ -69,6 +70,7 @@ app.add_typer(site.app, name="site")
 app.add_typer(rules.app, name="rules")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(incidents.app, name="incidents")
+app.add_typer(backup.app, name="backup")
 app.add_typer(meters.app, name="meters")
 app.add_typer(tariff.app, name="tariff")
 app.add_typer(reports.app, name="report")
