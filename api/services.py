@@ -74,6 +74,7 @@ class Services:
                 self._alone("settlement", platform.settle_until),
                 self._alone("rerate", platform.rerater.run),
                 self._alone("switching", platform.switching.run),
+                self._alone("guards", platform.guards.run),
             ]
         if "recorder" in self.names and platform.settings.history_days:
             tasks += [

@@ -14,6 +14,7 @@ import msgspec
 from adapters.store.audit import AuditEntry, record_audit
 from adapters.store.lock_acts import group_of, take_site
 from adapters.store.outbox import append_act, next_seq
+from twin.core.guards import GUARD_HELD
 from twin.core.messages import FiringApproved
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ _WAITING = (
     "SELECT r.rule, r.rule_version, r.twin, r.ts, r.record, r.transition FROM rule_change r JOIN"
     " (SELECT rule, twin, max(id) AS id FROM rule_change WHERE site = ? GROUP BY rule, twin) newest"
     " ON newest.id = r.id WHERE r.state = 'deferred' ORDER BY r.ts, r.id"
+)
+
+
+_ALARMS = "SELECT DISTINCT twin FROM alarm WHERE site = ? AND rule = ? AND active"
+_CLEAR = (
+    "UPDATE alarm SET active = FALSE, cleared_ts = ?, changed_ts = ? WHERE site = ? AND rule = ? AND twin = ?"
+    " AND active"
 )
 
 
@@ -61,6 +69,18 @@ class SqlHeldFirings:
                     HeldFiring(rule, version, told.get("scope", ""), twin, since, told, transition == "approved")
                 )
         return found
+
+    async def clear_settled(self, site: str, now: int) -> list[str]:
+        """End the alarms of used-up guards behind which nothing waits any more; returns their rules."""
+        alarmed = [row[0] for row in await self._database.fetch(_ALARMS, site, GUARD_HELD)]
+        if not alarmed:
+            return []
+        waiting = {firing.rule for firing in await self.waiting(site)}
+        settled = [rule for rule in alarmed if rule not in waiting]
+        async with self._database.write() as tx:
+            for rule in settled:
+                await tx.execute(_CLEAR, now, now, site, GUARD_HELD, rule)
+        return settled
 
     async def approve(
         self, site: str, firings: Sequence[HeldFiring], *, who: str, why: str, until: int, now: int

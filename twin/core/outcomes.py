@@ -19,6 +19,7 @@ from rules.explain import explain
 from twin.core import accrual, locks, supply
 from twin.core.arrears import GATES, may_lock_for_money
 from twin.core.effects import AlarmChanged, NotificationWanted, ParamChanged, RuleChanged, WebhookWanted
+from twin.core.guards import tell_held
 from twin.core.incidents import open_incident, resolve_incident
 from twin.core.lock_kinds import ARREARS, outranked, rule_may_release
 from twin.core.model import Lock
@@ -66,6 +67,8 @@ def record(draft: Draft, view: View, bound: BoundRule, before: RuleState | None,
     after = outcome.state if outcome.changed else before
     because = tell(draft, view, bound, after, outcome.transition, now)
     move_alarm(draft, view, bound, before, outcome, because, now)
+    if outcome.transition == "deferred":
+        tell_held(draft, rule, because, now)
     if outcome.transition == "fired" and rule.guard is not None:
         draft.guards_spent[rule.id] = draft.guards_spent.get(rule.id, 0) + 1
 

@@ -267,6 +267,7 @@ def approve_rule(draft: Draft, scope: str, twin: str, rule_id: str, until: int, 
     approved = approved_by_operator(state, until) if state is not None else None
     if approved is None:
         return False
+    _look_up_params(draft, view, bound, view.owner)
     keep_state(private_owner(draft, view), rule_id, approved)
     tell(draft, view, bound, approved, "approved", now)
     evaluate(draft, view, bound, "clock", now)
