@@ -124,6 +124,7 @@ __all__ = [
     "partition_counts",
     "partition_tables",
     "probe_session",
+    "recorded_lag",
     "restore_backup",
     "start_embedded",
     "verify_backup",
@@ -233,8 +234,6 @@ class Platform:
         self.presence = MqttPublisher(settings.mqtt_url, f"twinmeter-{settings.host}-presence", host=settings.host)
         """Tells gateways that somebody listens; kept by whoever ingests, so that they buffer when nobody does."""
         self.notifier = LogNotifier()
-        self.webhook_sender = WebhookSender(settings.webhook_targets(), lambda: time.time_ns() // 1_000_000)
-        self.webhooks = WebhookCalls(SqlWebhookBook(database), self.webhook_sender, clock)
         self._wire_settlement()
         self._wire_switching()
         self._wire_rules()
@@ -250,7 +249,9 @@ class Platform:
         """Where the API listens, once it does."""
 
     def _wire_settlement(self) -> None:
-        """Months, and the bills that come of them."""
+        """Calls to other systems; months, and the bills that come of them."""
+        self.webhook_sender = WebhookSender(self.settings.webhook_targets(), lambda: time.time_ns() // 1_000_000)
+        self.webhooks = WebhookCalls(SqlWebhookBook(self.database), self.webhook_sender, self.clock)
         self.bills = SqlBills(self.database)
         self.settlement = SettlementRoom(
             *(self, SqlSettlement(self.database), self.bills, SqlReratings(self.database)),
@@ -407,6 +408,24 @@ def open_leases(redis_url: str) -> tuple[RedisLeases, Callable[[], Awaitable[Non
     """The leases alone, to look at, and how to close the connection."""
     client = connect(redis_url)
     return RedisLeases(client), client.aclose
+
+
+async def recorded_lag(settings: Settings) -> int | None:
+    """How many seconds the recorded history is behind the newest effect, at the worst site; None without any."""
+    if (await migration_state(settings.database_url)).missing:
+        return None
+    database, client = await open_database(settings.database_url, pool_size=1), connect(settings.redis_url)
+    store, gauges = RedisTwinStore(client, cache_groups=0), SqlGauges(database)
+    behind: list[int] = []
+    try:
+        for site in await SqlRegistry(database).sites():
+            known, recorded = await store.generation(site), await gauges.recorded(site)
+            if known is not None and recorded is not None:
+                behind.append(max(0, int(known[1].partition("-")[0]) - recorded) // 1000)
+    finally:
+        await store.close()
+        await database.close()
+    return max(behind, default=None)
 
 
 async def open_recorded(database_url: str) -> tuple[Database, SqlPast, SqlHistory]:

@@ -149,8 +149,8 @@ class _Session:
         self._done = asyncio.Event()
         self._failed: list[Exception] = []
         self._store = platform.store.fenced(f"{INGEST}-{held.name}", held.token)
-        applier = Applier(self._store, platform.policies, platform.clock)
-        self._ingest = Ingest(self._store, applier, platform.clock, platform.vitals)
+        applier = Applier(self._store, platform.policies, platform.clock, platform.journeys)
+        self._ingest = Ingest(self._store, applier, platform.clock, platform.vitals, platform.journeys)
         self._ingest.counters = platform.ingest.counters
         self._fenced: set[str] = set()
         self._stale_since: dict[str, float] = {}
