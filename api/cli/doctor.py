@@ -75,6 +75,8 @@ def examine(settings: Settings) -> list[Check]:
             checks.append(asyncio.run(server_checks.broker(settings)))
         if settings.database_url:
             checks += asyncio.run(server_checks.database(settings))
+        if settings.database_url and settings.redis_url and not any(check.state == "failed" for check in checks):
+            checks.append(asyncio.run(server_checks.recorder(settings)))
     return checks
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 OLDEST_REDIS = (6, 2)
 SKEW_MS = 1_000
 WITHIN_S = 5
+RECORDER_BEHIND_S = 600
 
 
 async def redis(settings: Settings) -> list[Check]:
@@ -106,6 +107,28 @@ async def database(settings: Settings) -> list[Check]:
             Check(name, "warning", f"{found}, {tell('未迁移', 'not migrated')}: {', '.join(state.missing)}", remedy)
         ]
     return [Check(name, "ok", f"{found}, {tell('已迁移', 'migrated')}")]
+
+
+async def recorder(settings: Settings) -> Check:
+    """Whether the recorder keeps up with what the twins take in."""
+    from api.bootstrap import recorded_lag
+
+    name = tell("历史记录", "recorder")
+    if not settings.history_days:
+        return Check(name, "ok", tell("已关闭（history_days 为 0）", "off (history_days is 0)"))
+    try:
+        behind_s = await recorded_lag(settings)
+    except Exception as error:  # each driver raises its own; the checks of Redis and the database say more
+        return Check(name, "warning", tell("无法判断", "cannot be told") + f": {type(error).__name__}")
+    if behind_s is None:
+        return Check(name, "ok", tell("尚无记录", "nothing to record yet"))
+    if behind_s <= RECORDER_BEHIND_S:
+        return Check(name, "ok", tell(f"落后 {behind_s} 秒", f"{behind_s} s behind"))
+    remedy = tell(
+        "启动 recorder 服务；代理最多为其保留一天的消息",
+        "start the recorder; the broker keeps a day of messages for it",
+    )
+    return Check(name, "warning", tell(f"落后 {behind_s} 秒", f"{behind_s} s behind"), remedy)
 
 
 def _clock(their_ms: int, whose: str) -> Check:
