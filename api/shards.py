@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from api.bootstrap import MqttError
-from schemas.topics import ROOT
+from schemas.topics import ROOT, VERBS_DOWN
 from twin.flows.apply_messages import Applier
 from twin.flows.ingest_batch import Ingest
 from twin.flows.keep_leases import LeaseKeeper
@@ -36,6 +36,9 @@ log = structlog.get_logger(__name__)
 
 INGEST = "ingest"
 SESSIONS, LAYOUTS = "sessions", "layouts"
+OUR_OWN = tuple(f"/{verb}" for verb in VERBS_DOWN)
+"""What a filter of a device brings back of our own words to it."""
+HELPERS_END_S = 1.0
 LOOK_EVERY_S = 2.0
 READ_AGAIN_S = 300.0
 """A device that moves to another group is heard by its old shard until then; the twins do not mind."""
@@ -178,10 +181,12 @@ class _Session:
                 raise LeaseLostError(str(error)) from error
             raise
         finally:
+            self._platform.shard_sessions.pop(self._held.name, None)
+            self._done.set()
             for helper in helpers:
                 helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
-            self._platform.shard_sessions.pop(self._held.name, None)
+            # A question to Redis may be in the way; a shard must not wait for it with its lease held.
+            await asyncio.wait(helpers, timeout=HELPERS_END_S)
         if self._failed:
             raise self._failed[0]
 
@@ -193,7 +198,7 @@ class _Session:
         try:
             if not self._held.holds():
                 raise LeaseLostError(f"shard {self._held.name} was not renewed in time")
-            await self._ingest.handle(deliveries)
+            await self._ingest.handle([one for one in deliveries if not one.topic.endswith(OUR_OWN)])
         except (StoreLostError, LeaseLostError) as error:
             self._failed.append(error)
             self._done.set()
@@ -212,7 +217,7 @@ class _Session:
         recorded = set(await self._leases.notes(self._client_id))
         if self._layout.shards > 1 and self._held.name == shard_name(0):
             recorded |= EVERYTHING  # from a time without shards
-        while True:
+        while not self._done.is_set():
             with contextlib.suppress(ConnectionError):
                 if self._subscriber.counters.connected and not noted and not self._retired:
                     await self._note_layout()

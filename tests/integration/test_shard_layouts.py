@@ -111,6 +111,7 @@ async def test_one_process_three_shards_one_shard_one_process(town: Town):
         await town.publish(8)
         await town.settled(platform)
         assert platform.ingest.counters.messages - before == 8 * len(METERS), "each message is heard once"
+        assert platform.ingest.counters.dead == 0, "commands come back by the same filters and are passed over"
     await town.publish(8)
     async with town.running(1) as platform:
         await town.settled(platform)
