@@ -196,7 +196,7 @@ def test_counting_a_reading_costs_less_than_a_microsecond() -> None:
 
 
 def _cost_ns(lag: LagHistogram, spans: list[int]) -> float:
-    began = time.perf_counter_ns()
+    began = time.thread_time_ns()
     for span in spans:
         lag.observe(span)
-    return (time.perf_counter_ns() - began) / len(spans)
+    return (time.thread_time_ns() - began) / len(spans)
