@@ -64,6 +64,14 @@ _PRAGMAS = {
     "journal_size_limit": str(64 * 1024 * 1024),
 }
 _POOL_SIZE = 8
+_SESSION = {
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+"""A process that is frozen, or cut off, in the middle of a transaction must not hold a site's row against whoever took
+its work over."""
 _STREAMED = 1_000
 """Rows fetched at a time while streaming."""
 _PROBE_CHARACTERS = 256 * 1024
@@ -334,6 +342,7 @@ def _postgres_credentials(url: str, pool_size: int) -> dict[str, Any]:
         "minsize": 1,
         "maxsize": pool_size,
         "application_name": "twinmeter",
+        "server_settings": dict(_SESSION),
     }
 
 
