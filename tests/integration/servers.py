@@ -1,8 +1,8 @@
 """Real servers for the integration tests, on free ports of 127.0.0.1, each in its own data directory.
 
-Import the fixtures into a test module: `from tests.integration.servers import broker, redis_server  # noqa: F401`.
-Session-scoped fixtures are shared by all tests of a worker, so tests use keys, topics and databases of their own
-(`fresh_name`). A test that kills or freezes a server starts one for itself with the `*_at` functions.
+The fixtures are there for every test (`tests/conftest.py`) and shared by all tests of a worker, so tests use keys,
+topics and databases of their own (`fresh_name`). A test that kills or freezes a server starts one for itself with the
+`*_at` functions.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from adapters.embedded import RunningServer, start_redis
 from adapters.store.backups import BackupError, create_backup, restore_backup, verify_backup
 from api.bootstrap import Platform, open_platform
 from api.settings import Settings
-from tests.integration.servers import PostgresServer, postgres_server
+from tests.integration.servers import PostgresServer
 from tests.unit.api import parks
 from tests.unit.api.parks import SITE
 from twin.core.messages import ConnectionChanged, Telemetry
@@ -23,7 +23,6 @@ from twin.flows.import_site import import_site
 from twin.flows.verify_site import verify_site
 from twin.ports import MoneyRefusedError, TopUp
 
-__all__ = ["postgres_server"]
 HOUR = 3_600_000
 FIRST_WH = 120_000
 

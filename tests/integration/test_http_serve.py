@@ -21,7 +21,7 @@ from adapters.embedded.ports import free_port
 from api.http.serve import serve_http
 from api.stream.feed import QUEUE_MAX
 from tests.integration.park import import_document, running_platform, settled
-from tests.integration.servers import broker, fresh_name, redis_server  # noqa: F401
+from tests.integration.servers import fresh_name
 from tests.unit.api import parks
 from tests.unit.api.parks import SITE
 from tests.unit.api.stage import ADMIN, ADMIN_SECRET, Stage, bearer, migrated_database, open_stage
@@ -225,7 +225,7 @@ async def test_a_hundred_equal_top_ups_over_sockets_are_one(stage: Stage) -> Non
         assert tenant["balance"] == "105.000000000"
 
 
-async def test_the_whole_platform(tmp_path: Path, broker: Any, redis_server: Any) -> None:  # noqa: F811
+async def test_the_whole_platform(tmp_path: Path, broker: Any, redis_server: Any) -> None:
     """Redis, a broker, SQLite and all services: a top-up and a lock reach the twin, the ledger and the feed."""
     site = fresh_name("park")
     database_url = f"sqlite:///{tmp_path / 'platform.sqlite3'}"

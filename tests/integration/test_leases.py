@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from adapters.embedded import RunningServer
 from adapters.twins import RedisEffectStream, RedisLeases, RedisTwinStore, connect
 from tests.conformance.twin_values import a_group, charge, charged, notice, stream_of
-from tests.integration.servers import fresh_name, redis_server  # noqa: F401 - a fixture
+from tests.integration.servers import fresh_name
 from twin.flows.consume_effects import EntriesMissingError, LedgerWriter
 from twin.flows.keep_leases import Held, LeaseKeeper
 from twin.leases import LayoutError, LeaseLostError
@@ -22,7 +22,7 @@ TTL_MS = 400
 
 
 @pytest.fixture
-async def client(redis_server: RunningServer) -> AsyncIterator[Redis]:  # noqa: F811
+async def client(redis_server: RunningServer) -> AsyncIterator[Redis]:
     client = connect(redis_server.url, retries=0)
     yield client
     await client.aclose()

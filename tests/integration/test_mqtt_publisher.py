@@ -16,16 +16,7 @@ from adapters.mqtt.errors import BrokerRefusedError, PublishFailedError
 from adapters.mqtt.publisher import MqttPublisher
 from adapters.mqtt.subscriber import MqttSubscriber
 from schemas.topics import host_status_topic
-from tests.integration.servers import (
-    broker,  # noqa: F401 - a fixture
-    broker_at,
-    freeze,
-    fresh_name,
-    kill9,
-    mosquitto,  # noqa: F401 - a fixture
-    production_mosquitto,
-    thaw,
-)
+from tests.integration.servers import broker_at, freeze, fresh_name, kill9, production_mosquitto, thaw
 
 
 def publisher(url, **options):
@@ -60,7 +51,7 @@ async def until(holds, within_s=10.0):
         await asyncio.sleep(0.01)
 
 
-async def test_many_at_once_arrive_in_the_order_they_were_asked_for(broker):  # noqa: F811
+async def test_many_at_once_arrive_in_the_order_they_were_asked_for(broker):
     topic, seen = f"{fresh_name()}/cmd", []
     async with listening(broker.url, topic, seen), publisher(broker.url) as out:
         await asyncio.gather(*(out.publish(topic, b"%d" % n, expiry_s=60) for n in range(500)))
@@ -69,7 +60,7 @@ async def test_many_at_once_arrive_in_the_order_they_were_asked_for(broker):  # 
     assert not any(delivery.retain for delivery in seen)
 
 
-async def test_a_retained_message_is_kept_and_a_command_is_not(broker):  # noqa: F811
+async def test_a_retained_message_is_kept_and_a_command_is_not(broker):
     name, seen = fresh_name(), []
     async with publisher(broker.url) as out:
         await out.publish(f"{name}/cfg", b"version 3", retain=True)
@@ -80,7 +71,7 @@ async def test_a_retained_message_is_kept_and_a_command_is_not(broker):  # noqa:
     assert [(delivery.topic, delivery.payload) for delivery in seen] == [(f"{name}/cfg", b"version 3")]
 
 
-async def test_an_expired_command_does_not_reach_a_device_that_comes_back_late(broker):  # noqa: F811
+async def test_an_expired_command_does_not_reach_a_device_that_comes_back_late(broker):
     name, device = fresh_name(), fresh_name("dev")
 
     async def visit():
@@ -104,7 +95,7 @@ async def test_an_expired_command_does_not_reach_a_device_that_comes_back_late(b
     assert await visit() == [b"fresh"]
 
 
-async def test_the_host_is_online_while_we_are_and_offline_after_a_goodbye(broker):  # noqa: F811
+async def test_the_host_is_online_while_we_are_and_offline_after_a_goodbye(broker):
     host, seen = fresh_name("host"), []
     async with listening(broker.url, host_status_topic(host), seen):
         async with publisher(broker.url, host=host, sid="s-1") as out:
@@ -117,7 +108,7 @@ async def test_the_host_is_online_while_we_are_and_offline_after_a_goodbye(broke
     ]
 
 
-async def test_the_will_says_offline_when_the_process_is_killed(broker):  # noqa: F811
+async def test_the_will_says_offline_when_the_process_is_killed(broker):
     host, seen = fresh_name("host"), []
     program = (
         "import asyncio, sys\n"
@@ -183,7 +174,7 @@ async def test_a_publish_to_a_silent_broker_ends_in_time(tmp_path):
         server.stop()
 
 
-async def test_a_topic_with_a_wildcard_is_refused_at_once(mosquitto):  # noqa: F811
+async def test_a_topic_with_a_wildcard_is_refused_at_once(mosquitto):
     async with publisher(mosquitto.url) as out:
         with pytest.raises(ValueError, match="wildcard"):
             await out.publish("t/+/cmd", b"")

@@ -15,15 +15,7 @@ from adapters.mqtt.backoff import Backoff
 from adapters.mqtt.errors import BrokerRefusedError, SessionTakenOverError
 from adapters.mqtt.publisher import MqttPublisher
 from adapters.mqtt.subscriber import MqttSubscriber
-from tests.integration.servers import (
-    broker,  # noqa: F401 - a fixture
-    broker_at,
-    freeze,
-    fresh_name,
-    kill9,
-    mosquitto,  # noqa: F401 - a fixture
-    thaw,
-)
+from tests.integration.servers import broker_at, freeze, fresh_name, kill9, thaw
 
 
 def subscriber(url, client_id, pattern, **options):
@@ -89,7 +81,7 @@ def client_process(url, client_id, pattern, acknowledges):
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
 
 
-async def test_a_client_killed_before_it_acknowledged_gets_everything_again(broker):  # noqa: F811
+async def test_a_client_killed_before_it_acknowledged_gets_everything_again(broker):
     name, client_id = fresh_name(), fresh_name("ingest")
     topic = f"{name}/d/tele"
     process = client_process(broker.url, client_id, f"{name}/+/tele", "never")
@@ -110,7 +102,7 @@ async def test_a_client_killed_before_it_acknowledged_gets_everything_again(brok
     assert set(again.seen) == set(numbers(0, 400))
 
 
-async def test_a_client_killed_again_and_again_loses_nothing(broker):  # noqa: F811
+async def test_a_client_killed_again_and_again_loses_nothing(broker):
     name, client_id = fresh_name(), fresh_name("ingest")
     topic, pattern = f"{name}/d/tele", f"{name}/+/tele"
     async with Running(subscriber(broker.url, client_id, pattern)):
@@ -132,7 +124,7 @@ async def test_a_client_killed_again_and_again_loses_nothing(broker):  # noqa: F
     assert set(numbers(0, 2000)) <= seen | set(last.seen)
 
 
-async def test_acknowledged_messages_do_not_come_again(broker):  # noqa: F811
+async def test_acknowledged_messages_do_not_come_again(broker):
     name, client_id = fresh_name(), fresh_name("ingest")
     sub = subscriber(broker.url, client_id, f"{name}/#")
     async with Running(sub) as first:
@@ -146,7 +138,7 @@ async def test_acknowledged_messages_do_not_come_again(broker):  # noqa: F811
     assert second.seen == [b"new"]
 
 
-async def test_a_failing_handler_gets_its_messages_again_in_order(broker):  # noqa: F811
+async def test_a_failing_handler_gets_its_messages_again_in_order(broker):
     name = fresh_name()
     failures = [3]
 
@@ -163,7 +155,7 @@ async def test_a_failing_handler_gets_its_messages_again_in_order(broker):  # no
     assert sub.counters.handler_failures == 3
 
 
-async def test_the_receive_maximum_bounds_what_is_in_flight(mosquitto):  # noqa: F811
+async def test_the_receive_maximum_bounds_what_is_in_flight(mosquitto):
     name = fresh_name()
     gate = asyncio.Event()
 
@@ -181,7 +173,7 @@ async def test_the_receive_maximum_bounds_what_is_in_flight(mosquitto):  # noqa:
     assert max(running.batches) == 10
 
 
-async def test_another_client_with_our_id_takes_the_session_and_the_lease_ends_the_fight(broker):  # noqa: F811
+async def test_another_client_with_our_id_takes_the_session_and_the_lease_ends_the_fight(broker):
     name, client_id = fresh_name(), fresh_name("ingest")
     owner = ["first"]
 
@@ -278,7 +270,7 @@ async def test_the_fallback_broker_forgets_its_sessions_when_it_dies(tmp_path):
         server.stop()
 
 
-async def test_retained_messages_come_with_a_new_session_and_on_request(broker):  # noqa: F811
+async def test_retained_messages_come_with_a_new_session_and_on_request(broker):
     name, client_id = fresh_name(), fresh_name("ingest")
     async with MqttPublisher(broker.url, fresh_name("pub")) as publisher:
         await publisher.publish(f"{name}/d/state", b"closed", retain=True)
@@ -297,7 +289,7 @@ async def test_retained_messages_come_with_a_new_session_and_on_request(broker):
             await until(lambda: replayed.seen == [b"closed"])
 
 
-async def test_poison_topics_and_sizes_do_not_stop_the_devices_behind_them(broker):  # noqa: F811
+async def test_poison_topics_and_sizes_do_not_stop_the_devices_behind_them(broker):
     name = fresh_name()
     sub = subscriber(broker.url, fresh_name("ingest"), f"{name}/#", max_packet_bytes=2000)
     async with Running(sub) as running:
@@ -342,7 +334,7 @@ async def test_a_broker_without_mqtt_5_does_not_leave_us_hanging(tmp_path):
         server.stop()
 
 
-async def test_a_stop_waits_for_the_batch_in_hand_and_acknowledges_it(broker):  # noqa: F811
+async def test_a_stop_waits_for_the_batch_in_hand_and_acknowledges_it(broker):
     name, client_id = fresh_name(), fresh_name("ingest")
 
     async def slow(batch):

@@ -27,7 +27,7 @@ from tests.integration.park import (
     settled,
     site_document,
 )
-from tests.integration.servers import PostgresServer, broker_at, postgres_server  # noqa: F401 - a fixture
+from tests.integration.servers import PostgresServer, broker_at
 from twin.flows.verify_site import verify_site
 
 START_MS = int(datetime(2026, 1, 12, tzinfo=ZONE).timestamp() * 1000)

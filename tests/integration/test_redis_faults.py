@@ -18,13 +18,11 @@ from adapters.embedded import RunningServer, start_redis
 from adapters.twins import RedisEffectStream, RedisTwinStore, StoreUnavailableError, connect
 from adapters.twins.entry_id import order
 from tests.conformance.twin_values import a_gateway, a_group, charge, notice, plain, stream_of
-from tests.integration.servers import free_port, freeze, fresh_name, kill9, redis_server, thaw, wait_until
+from tests.integration.servers import free_port, freeze, fresh_name, kill9, thaw, wait_until
 from twin.core.model import Group
 from twin.ports import DeadLetter, GroupChange, StoreLostError
 
 NOW = 1_750_000_000_000
-
-__all__ = ["redis_server"]
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """The servers the integration tests stand on."""
 
-from tests.integration.servers import PostgresServer, postgres_server  # noqa: F401 - a fixture
+from tests.integration.servers import PostgresServer
 
 
-def test_postgres_has_a_database_for_each_test_and_syncs_to_disk(postgres_server):  # noqa: F811
+def test_postgres_has_a_database_for_each_test_and_syncs_to_disk(postgres_server):
     first, second = postgres_server.fresh_database(), postgres_server.fresh_database()
     assert first != second
     assert postgres_server.sql("SHOW fsync") == "on"

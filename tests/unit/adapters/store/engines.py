@@ -16,7 +16,7 @@ from adapters.store.database import Database, open_database
 from adapters.store.ledger import SqlLedger
 from adapters.store.migrate import migrate
 from adapters.store.registry import SqlRegistry
-from tests.integration.servers import PostgresServer, fresh_name, postgres_server
+from tests.integration.servers import PostgresServer, fresh_name
 from tests.unit.adapters.store.park import NOW, document
 
 __all__ = [
@@ -24,10 +24,7 @@ __all__ = [
     "database",
     "ledger",
     "park",
-    "postgres_server",
-    "postgres_template",
     "registry",
-    "sqlite_template",
     "url",
 ]
 
