@@ -102,11 +102,11 @@ class Stage:
 
     def __enter__(self) -> Stage:
         with self._stack as stack:
-            self.redis: RunningServer = stack.enter_context(start_redis(self.folder / "redis"))
-            self.broker: RunningServer = stack.enter_context(broker_at(self.folder / "broker"))
+            self.redis: RunningServer = stack.enter_context(start_redis(self.disk("redis")))
+            self.broker: RunningServer = stack.enter_context(broker_at(self.disk("broker")))
             database = f"sqlite:///{self.folder / 'ledger.sqlite3'}"
             if self._postgres:
-                self.postgres = stack.enter_context(PostgresServer())
+                self.postgres = stack.enter_context(self.new_postgres())
                 database = self.postgres.fresh_database()
             self.direct = {"redis": self.redis.url, "mqtt": self.broker.url, "database": database}
             for name in self._through:
@@ -124,6 +124,14 @@ class Stage:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stack.__exit__(kind, error, at)
+
+    def disk(self, name: str) -> Path:
+        """Where a server keeps its files."""
+        return self.folder / name
+
+    def new_postgres(self) -> PostgresServer:
+        """The PostgreSQL of the stage, not started yet."""
+        return PostgresServer()
 
     def now_ms(self) -> int:
         """What everybody takes the time to be."""
