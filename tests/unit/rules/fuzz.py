@@ -260,7 +260,8 @@ def _repeated(text: str) -> str:
     while size < 100_000:
         found += [{**rule, "id": f"{rule['id']}-{len(found)}"} for rule in rules]
         size += len(text)
-    return _cut(_as_yaml({**document, "rules": rules + found, "tests": tests * (1 + len(found) // len(rules))}), 110_000)
+    more = tests * (1 + len(found) // len(rules))
+    return _cut(_as_yaml({**document, "rules": rules + found, "tests": more}), 110_000)
 
 
 def _cut_document(document: dict[str, Any]) -> dict[str, Any]:
