@@ -135,7 +135,8 @@ def fleet_document(merchants: Sequence[Merchant], seed: int) -> dict[str, Any]:
     water = {"pattern": "wm-{n:03d}", "from": 1, "to": sum(merchant.water is not None for merchant in merchants)}
     groups.append(
         {"name": "water", "kind": "water_meter", "ids": water, "gateways": gateways, "profile": "water"}
-        | {"peak_lph": [300, 900], "opening_l": [10_000, 4_000_000], "valve": True, "travel": ["8s", "15s"]}
+        | {"peak_lph": [300, 900], "opening_l": [10_000, 4_000_000], "valve": True, "valve_limit": True}
+        | {"travel": ["8s", "15s"]}
     )
     large = [merchant for merchant in merchants if merchant.breaker is not None]
     groups.append(
@@ -291,7 +292,7 @@ def _devices(merchant: Merchant, fleet: Fleet) -> list[dict[str, Any]]:
         water = _meter(fleet, merchant.water)
         found.append(
             {"id": merchant.water, "kind": "water_meter", "gateway": water.gateway, "valve": True, "remote_close": True}
-            | {"opening_l": water.register.opening, "max_lph": 3_000, "interval": "1m"}
+            | {"valve_limit": True, "opening_l": water.register.opening, "max_lph": 3_000, "interval": "1m"}
         )
     return found
 
