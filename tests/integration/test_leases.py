@@ -4,14 +4,18 @@ the ledger's refusal of gaps."""
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
-from adapters.embedded import RunningServer
+from adapters.embedded import RunningServer, start_redis
 from adapters.twins import RedisEffectStream, RedisLeases, RedisTwinStore, connect
 from tests.conformance.twin_values import a_group, charge, charged, notice, stream_of
+from tests.integration.installation import TWINMETER
 from tests.integration.servers import fresh_name
 from twin.flows.consume_effects import EntriesMissingError, LedgerWriter
 from twin.flows.keep_leases import Held, LeaseKeeper
@@ -205,3 +209,29 @@ async def write(store, site: str, count: int) -> None:
         group = (await store.load(site, ["t-1"]))["t-1"]
         await store.commit(site, [charge(group, effects=(notice(1),))], now=1)
         await asyncio.sleep(0)
+
+
+async def test_the_command_line_shows_owners_and_what_has_none(tmp_path: Path):
+    with start_redis(tmp_path / "redis") as server:
+        assert "no work is divided here" in shards_of(server.url, code=0)
+        client = connect(server.url)
+        leases = RedisLeases(client)
+        await leases.beat("ingest", "one-ab12", "one", {}, ttl_ms=60_000, layout="2/0")
+        await leases.beat("ingest", "two-cd34", "two", {}, ttl_ms=60_000, layout="2/0")
+        token = await leases.take("ingest", "00", "one-ab12", ttl_ms=60_000)
+        shown = shards_of(server.url, code=0)
+        assert "one-ab12" in shown
+        assert "two-cd34 stand by" in shown
+        await leases.give("ingest", "00", "one-ab12", token)
+        told = json.loads(shards_of(server.url, "--json", code=1))
+        assert told["ingest"]["leases"][0]["owner"] is None
+        assert [process["host"] for process in told["ingest"]["processes"]] == ["one", "two"]
+        await client.aclose()
+
+
+def shards_of(redis_url: str, *options: str, code: int) -> str:
+    done = subprocess.run(
+        [TWINMETER, "shards", "--redis-url", redis_url, *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stderr
+    return done.stdout

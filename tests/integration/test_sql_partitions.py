@@ -3,6 +3,7 @@ that a proof needs can be taken away unnoticed."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import asyncpg
@@ -13,6 +14,7 @@ from adapters.store.database import Database, open_database
 from adapters.store.ledger import SqlLedger
 from adapters.store.partitions import KEYS, PartitionError, partition_counts, partition_tables
 from adapters.store.verify import verify_sql
+from tests.integration.installation import TWINMETER
 from tests.integration.test_settlement import january
 from tests.integration.test_sql_attacks import ATTACKS, LEG, REFUSED
 from tests.integration.test_sql_attacks import posted as posted_park
@@ -194,3 +196,16 @@ async def test_a_partition_cannot_leave_without_being_missed(divided: Database, 
     assert "PostgreSQL" in refused_by["energy"]
     assert refused_by["journal"] == {"PostgreSQL"}
     assert refused_by["rating"] == refused_by["leg"] == {"verify"}
+
+
+async def test_the_command_divides_only_when_told_to(posted: Database, url: str):
+    def run(*options: str) -> str:
+        command = [TWINMETER, "ledger", "partition", "--database-url", url.replace("asyncpg://", "postgresql://")]
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run().count("not divided") == len(KEYS)
+    assert run("--parts", "3", "--yes").split() == [word for table in KEYS for word in (table, "3")]
+    assert await partition_counts(posted) == dict.fromkeys(KEYS, 3)
+    assert await findings(posted) == []
