@@ -7,6 +7,7 @@ PACKAGES := api adapters twin rules billing schemas simulators
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
 WORKERS ?= 2
+SEEDS ?= 2000
 
 .PHONY: help demo test check fmt unit integration e2e bench soak docs lock setup setup-dev system clean
 
@@ -15,7 +16,7 @@ help:
 	@echo "make test     lint, types, import contracts and every test"
 	@echo "make check    lint, types, contracts, architecture and unit tests only"
 	@echo "make fmt      format"
-	@echo "make bench    measurements        make soak   long runs"
+	@echo "make bench    measurements        make soak   long runs (SEEDS=2000)"
 	@echo "make docs     renew generated pages   make lock   renew the lock files"
 
 demo: $(READY)
@@ -53,6 +54,7 @@ bench: setup-dev system
 	$(BIN)/python -m tests.bench.settling
 
 soak: setup-dev system
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 	$(BIN)/python -m pytest -q -m soak tests --timeout 7200
 
 docs: setup-dev

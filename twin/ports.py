@@ -192,6 +192,11 @@ class EffectStream(Protocol):
         """Up to `count` entries newer than `after`, oldest first; nothing is handed out or acknowledged by it."""
         ...
 
+    async def knows(self, site: str, entry_id: str) -> bool:
+        """Whether an entry of this id is in the stream, or was: dropped by `trim`, or before the last rebuild. False
+        means that the store went back in time and wrote other entries since."""
+        ...
+
     async def trimmed_to(self, site: str) -> str:
         """Id up to which entries were dropped by `trim`; '0-0' when none were."""
         ...

@@ -6,7 +6,8 @@ change them together. Only the registry of sites has no tag.
     `{site}:g:<group>`     hash    one group: `rev`, `x` (acts, wake), `T`/`t` tenant,
                                    `M:<id>`/`m:<id>` meters, `B:<id>`/`b:<id>` breakers, `g` gateway
     `{site}:gen`           hash    `gen` generation, `builder` its random token, `last` newest
-                                   effect id, `count` of effects, `trimmed` newest dropped id, `mark`
+                                   effect id, `count` of effects, `trimmed` newest dropped id, `base` what the
+                                   rebuild went on behind, `mark`
                                    of SQL's newest act, `fence:<lease>` newest token of a lease
     `{site}:fx`            stream  effects, one entry per commit of a group: `n` serial number,
                                    `g` group, `e` JSON array

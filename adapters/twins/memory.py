@@ -52,6 +52,7 @@ class MemorySite(msgspec.Struct):
     builder: int = 0
     last: str = BEGINNING
     trimmed: str = BEGINNING
+    base: str = BEGINNING
     mark: str = ""
     groups: dict[str, Group] = {}
     timers: dict[str, int] = {}
@@ -228,6 +229,7 @@ class MemoryTwinStore:
         builder = state.builder = next(self.redis.tokens)
         state.generation = None
         state.last, state.trimmed = newest(position, state.last), BEGINNING
+        state.base = state.last
         state.groups, state.timers, state.directory, state.gateways = {}, {}, {}, {}
         state.effects, state.consumers = [], {name: ConsumerGroup() for name in state.consumers}
         state.announce()
@@ -348,6 +350,13 @@ class MemoryEffectStream:
         """Up to `count` entries newer than `after`, oldest first, for nobody in particular."""
         behind = order(after)
         return [entry for entry in self.redis.site(site).effects if order(entry.id) > behind][:count]
+
+    async def knows(self, site: str, entry_id: str) -> bool:
+        """Whether an entry of this id is in the stream, or was: dropped by `trim`, or before the last rebuild."""
+        state = self.redis.site(site)
+        if any(entry.id == entry_id for entry in state.effects):
+            return True
+        return order(entry_id) <= max(order(state.trimmed), order(state.base))
 
     async def trimmed_to(self, site: str) -> str:
         """Id up to which entries were dropped by `trim`; '0-0' when none were since the last rebuild."""

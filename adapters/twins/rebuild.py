@@ -75,7 +75,7 @@ class Rebuild:
         last = newest(floor, old.decode() if old else BEGINNING)
         pipe = self._client.pipeline(transaction=True)
         pipe.hdel(keys.generation, "gen", "trimmed")
-        pipe.hset(keys.generation, mapping={"builder": self._builder, "last": last, "count": 0})
+        pipe.hset(keys.generation, mapping={"builder": self._builder, "last": last, "base": last, "count": 0})
         await pipe.execute()
         return last, consumers
 

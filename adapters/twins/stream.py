@@ -19,7 +19,7 @@ from redis.exceptions import ResponseError
 
 from adapters.twins.codec import decode_effects
 from adapters.twins.connection import Reaching
-from adapters.twins.entry_id import BEGINNING
+from adapters.twins.entry_id import BEGINNING, order
 from adapters.twins.keys import site_keys
 from adapters.twins.script import TRIM, Script
 from twin.ports import Entry
@@ -159,6 +159,16 @@ class RedisEffectStream:
         with self._reaching:
             rows = await self._client.xrange(site_keys(site).effects, min=f"({after}", count=count)
         return [_entry(entry_id, fields) for entry_id, fields in rows if b"e" in fields]
+
+    async def knows(self, site: str, entry_id: str) -> bool:
+        """Whether an entry of this id is in the stream, or was: dropped by `trim`, or before the last rebuild."""
+        keys = site_keys(site)
+        pipe = self._client.pipeline(transaction=True)
+        pipe.xrange(keys.effects, min=entry_id, max=entry_id, count=1)
+        pipe.hmget(keys.generation, "trimmed", "base")
+        with self._reaching:
+            found, marks = await pipe.execute()
+        return bool(found) or order(entry_id) <= max(order(mark.decode()) if mark else (0, 0) for mark in marks)
 
     async def trimmed_to(self, site: str) -> str:
         """Id up to which entries were dropped by `trim`; '0-0' when none were since the last rebuild."""

@@ -68,6 +68,8 @@ class SimBroker:
         self.sessions: dict[str, Session] = {}
         self.retained: dict[str, Note] = {}
         self.up = True
+        self.acknowledged: Callable[[str, Note], object] = lambda _client, _note: None
+        """Told of every message that a subscriber has acknowledged."""
 
     # --- clients
 
@@ -130,7 +132,9 @@ class SimBroker:
         if session is None:
             return
         for packet_id in packet_ids:
-            session.in_flight.pop(packet_id, None)
+            done = session.in_flight.pop(packet_id, None)
+            if done is not None:
+                self.acknowledged(client_id, done[0])
         self._push(session)
 
     # --- messages

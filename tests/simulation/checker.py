@@ -11,10 +11,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from adapters.twins.store import RedisTwinStore
+from billing.points import unpack
+from tests.simulation.broker import Note
 from tests.simulation.ledger_model import LedgerModel, demand
 from tests.simulation.loop import OUTSIDE
 from tests.simulation.park import FLAT_MICRO, PRICES, SECOND, SITE, TARIFF_OF, tenant_name
 from tests.simulation.redis_client import SimRedis
+from twin.core import samples
 
 if TYPE_CHECKING:
     from tests.simulation.field import House
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
     from twin.core.model import Group
 
+INGEST = "twinmeter-ingest-00"
+TIMELY_MS = 25 * SECOND
+"""A timer's consequence is in the books so long after its instant, once all is well."""
+RECOVERED_MS = 90 * SECOND
 LIFTED_NANO = 10_000_000
 """`reclose_min` of the rules: with so much on the account nobody is kept off for arrears."""
 
@@ -38,7 +45,18 @@ class Checker:
         self._epoch = world.sql.restores
         self._cutoffs_seen = 0
         self.steps = 0
+        self.healed_ms = 0
+        """When all faults ended; 0 while they go on."""
+        self._acknowledged: list[Note] = []
+        self._standing: dict[tuple[str, str], int | None] = {}
+        self._released: dict[tuple[str, str, int], int] = {}
+        """(breaker, lock, until) -> when its end was seen in SQL"""
         world.sql.committed = self.step
+        world.broker.acknowledged = self._heard
+
+    def _heard(self, client_id: str, note: Note) -> None:
+        if client_id == INGEST and note.topic.endswith("/tele"):
+            self._acknowledged.append(note)
 
     # --- after every commit
 
@@ -66,9 +84,13 @@ class Checker:
 
     def _cutoffs(self, db: Any) -> None:
         """Nobody is cut off for arrears who, by what the platform had heard, had money left for all that flowed."""
-        sql = "SELECT id, breaker, lock, active, ts, rule FROM lock_change WHERE id > ? ORDER BY id"
-        for number, breaker, lock, active, ts, rule in db.execute(sql, (self._cutoffs_seen,)).fetchall():
+        sql = "SELECT id, breaker, lock, active, ts, rule, until FROM lock_change WHERE id > ? ORDER BY id"
+        for number, breaker, lock, active, ts, rule, until in db.execute(sql, (self._cutoffs_seen,)).fetchall():
             self._cutoffs_seen = number
+            if active:
+                self._standing[breaker, lock] = until
+            elif self._standing.get((breaker, lock)) is not None:
+                self._released[breaker, lock, self._standing.pop((breaker, lock))] = self.world.platform_ms
             if active and lock == "credit" and rule == "arrears-cutoff":
                 self._justified(db, breaker, ts)
 
@@ -101,6 +123,7 @@ class Checker:
         self._nothing_waits(db)
         self.step()
         self._energy_is_billed()
+        self._timers_were_in_time()
         self._samples_are_accounted_for(db)
         self._payments_are_credited()
         self._assignments(db)
@@ -113,8 +136,9 @@ class Checker:
         ((undelivered,),) = db.execute("SELECT count(*) FROM act WHERE NOT delivered").fetchall()
         demand(not undelivered, "I4 payments", f"{undelivered} acts never reached their twins")
         refused = db.execute("SELECT entry, reason FROM refused_effect").fetchall()
-        demand(not refused, "I9 no loss", lambda: f"the ledger refused effects: {[tuple(row) for row in refused][:3]}")
-        session = self.world.broker.sessions.get("twinmeter-ingest-00")
+        # Of a database that went back the ledger refuses what does not follow, until the twins are made anew.
+        demand(not refused or self.nemesis.sql_went_back, "I9 no loss", lambda: f"the ledger refused effects: {[tuple(row) for row in refused][:3]}")
+        session = self.world.broker.sessions.get(INGEST)
         left = len(session.queue) + len(session.in_flight) if session is not None else -1
         demand(left == 0, "I9 no loss", f"{left} messages wait for ingest")
         stream = self.world.redis.data.keys.get(f"{{{SITE}}}:fx")
@@ -132,22 +156,51 @@ class Checker:
             flowed = house.past_wh + house.true_wh()
             demand(billed == flowed, "I2 energy", f"{house.id}: {billed} Wh billed, {flowed} Wh flowed")
 
-    def _samples_are_accounted_for(self, db: Any) -> None:
-        """Sent is billed, or quarantined, or known to be lost on the way."""
-        sql = "SELECT meter, sid, seq FROM quarantined_reading"
-        quarantined = {tuple(row) for row in db.execute(sql).fetchall()}
-        false = {(house.id, sample.sid, sample.seq) for house in self.world.houses for sample in house.sent if sample.epoch < 0}
-        for house in self.world.houses:
-            if house.broken or house.swapped:
-                continue
-            for meter, sid, seq in quarantined:
-                mine = meter == house.id and (meter, sid, seq) not in false
-                if mine and not house.doubted and not self.nemesis.sql_went_back:
-                    demand(self._was_odd(house), "I9 no loss", f"{meter}: a true reading was not believed ({sid} {seq})")
+    def _timers_were_in_time(self) -> None:
+        """A lock with an end ends then, once the platform is whole again."""
+        now = self.world.platform_ms
+        for (breaker, lock), until in self._standing.items():
+            due = until is not None and self.healed_ms + RECOVERED_MS < until < now - TIMELY_MS
+            demand(not due, "I6 timers", f"{lock} on {breaker} was to end {now - (until or 0)} ms ago")
+        for (breaker, lock, until), seen in self._released.items():
+            late = self.healed_ms + RECOVERED_MS < until and seen > until + TIMELY_MS
+            demand(not late, "I6 timers", f"{lock} on {breaker} ended {seen - until} ms late")
 
-    def _was_odd(self, house: House) -> bool:
-        """Clocks were wrong, so that a true reading looked like more than can have flowed since the last one."""
-        return house.clock_was_wrong or self.nemesis.clock_was_wrong
+    def _samples_are_accounted_for(self, db: Any) -> None:
+        """What ingest acknowledged is billed, or late, or quarantined; what is quarantined was false."""
+        if self.nemesis.redis_lost or self.nemesis.sql_went_back or self.nemesis.clock_was_wrong:
+            return
+        quarantined = {tuple(row) for row in db.execute("SELECT meter, sid, seq FROM quarantined_reading").fetchall()}
+        twins = self.twins()
+        for house in self.world.houses:
+            if house.broken or house.swapped or house.clock_was_wrong:
+                continue
+            true = {(sample.sid, sample.seq): sample.raw for sample in house.sent if sample.epoch >= 0}
+            for meter, sid, seq in quarantined:
+                demand(
+                    meter != house.id or (sid, seq) not in true, "I9 no loss",
+                    f"{meter}: a true reading was not believed ({sid} {seq})",
+                )  # fmt: skip
+            known = self._known_registers(db, house, twins)
+            for note in self._acknowledged:
+                if note.topic.split("/")[-2] == house.id:
+                    for sid, seq in _samples_in(note.payload):
+                        raw = true.get((sid, seq))
+                        demand(
+                            raw is None or raw in known, "I9 no loss",
+                            f"{house.id}: {raw} Wh ({sid} {seq}) was acknowledged, and nobody knows of it",
+                        )  # fmt: skip
+
+    def _known_registers(self, db: Any, house: House, twins: dict[str, Group]) -> set[int]:
+        """Every value of a meter's display that the books or the twin remember."""
+        found: set[int] = set()
+        for (points,) in db.execute("SELECT points FROM energy WHERE meter = ? AND points IS NOT NULL", (house.id,)):
+            found.update(point.qty for point in unpack(bytes(points)))
+        found.update(row[0] for row in db.execute("SELECT raw_qty FROM late_reading WHERE meter = ?", (house.id,)))
+        register = next(group.meters[house.id].register for group in twins.values() if house.id in group.meters)
+        found.update(point.qty for point in samples.unpack(register.points))
+        found.update((register.seen, register.opening, house.opening))
+        return {qty % house.device.register.modulus for qty in found}
 
     def _payments_are_credited(self) -> None:
         for number in range(1, self.world.plan.meters + 1):
@@ -259,6 +312,16 @@ def _locks_of_people(db: Any, breaker: str, now: int) -> set[str]:
         elif act["t"] == "unlock" and act["breaker"] == breaker:
             standing.pop(act["lock"], None)
     return {kind for kind, until in standing.items() if until is None or until > now}
+
+
+def _samples_in(payload: bytes) -> list[tuple[str, int]]:
+    """(session, number) of every sample in a telemetry message; nothing for one that cannot be read."""
+    try:
+        read = json.loads(payload)
+    except ValueError:
+        return []
+    told = read if isinstance(read, list) else [read]
+    return [(one["sid"], one["seq"]) for one in told if isinstance(one, dict) and {"sid", "seq"} <= one.keys()]
 
 
 def _overlaid(db: Any, meter: str) -> list[tuple[int, int, int, str, int, str]]:

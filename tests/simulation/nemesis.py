@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 DAY = 24 * HOUR
+ZOMBIE_LIVES_MS = 20 * SECOND
 POISON = (
     b"", b"{", b"[]", b'{"v":1}', b"NaN", b'{"v":1,"sid":"a","seq":1,"ts":1e308,"d":{}}', b"[" * 5_000,
     b'{"v":1,"sid":"a","seq":1,"ts":1768179600000,"d":{"import_wh":-5}}',
@@ -73,6 +74,7 @@ class Nemesis:
         world.broker.max_queued = 10_000
         for process in self._frozen:
             world.loop.continue_process(process)
+            world.later(ZOMBIE_LIVES_MS, self._bury, process)
         self._frozen.clear()
         for house in world.houses:
             self._mend(house)
@@ -124,6 +126,13 @@ class Nemesis:
             self._frozen.remove(process)
             self.world.trace.note(self.world.loop.now_ms, str(process), "goes on")
             self.world.loop.continue_process(process)
+            self.world.later(ZOMBIE_LIVES_MS, self._bury, process)
+
+    def _bury(self, process: Process) -> None:
+        """Whoever took another's place has it killed in the end."""
+        worker = self.world.workers.get(process.name.partition("#")[0])
+        if worker is not None and worker.process is not process:
+            self.world.kill(process)
 
     def _zombie(self, rng: Random) -> None:
         """Stopped in the middle of a call; another one takes its place; then it goes on where it was."""

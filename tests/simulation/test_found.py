@@ -16,13 +16,14 @@ from adapters.store.migrate import migrate
 from adapters.store.registry import SqlRegistry
 from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
 from adapters.twins.store import RedisTwinStore
+from adapters.twins.stream import RedisEffectStream
 from tests.simulation.redis_client import SimRedis, SimRedisServer
 from tests.unit.adapters.store.park import NOW, SITE, document
 from twin.core.effects import IncidentOpened
 from twin.core.model import Group
-from twin.flows.consume_effects import ConsumerLoop, LedgerWriter
+from twin.flows.consume_effects import ConsumerLoop, EntriesMissingError, LedgerWriter
 from twin.flows.deliver_acts import ActDelivery
-from twin.ports import Entry, GroupChange, StoreFullError, TopUp
+from twin.ports import Entry, GroupChange, StoreFullError, StoreLostError, TopUp
 
 
 async def _groups(*names: str) -> AsyncIterator[Group]:
@@ -85,6 +86,60 @@ async def test_who_reads_afresh_goes_on_after_a_rebuild() -> None:
     await other.replace_site(SITE, 2, _groups("t-001", "t-002"), wake=0)
     await store.generation(SITE)  # as every process does that finds its twins replaced
     assert set(await fresh.load(SITE, ["t-001", "t-002"])) == {"t-001", "t-002"}
+
+
+async def test_the_ledger_does_not_go_on_over_a_hole_in_sql() -> None:
+    """Seeds 22 and 68: SQL was restored from a backup under a running ledger. What was posted since and dropped from the
+    stream left a gap, and every later charge of those meters was refused for ever."""
+    redis = MemoryRedis()
+    store, stream, ledger = MemoryTwinStore(redis), MemoryEffectStream(redis), _Posts()
+    await store.replace_site(SITE, 1, _groups("t-001"), wake=0)
+    writer = LedgerWriter(stream, ledger)  # type: ignore[arg-type]
+    await writer.start(SITE)
+    for now in (1, 2, 3):
+        before = (await store.load(SITE, ["t-001"]))["t-001"]
+        await store.commit(SITE, [GroupChange(before, before, (IncidentOpened("em-001", "doubt", now),))], now=now)
+        entries = await stream.read(SITE, "ledger", "w", count=9, block_ms=0)
+        if now < 3:
+            await writer.consume(SITE, entries)
+            await stream.acknowledge(SITE, "ledger", [entry.id for entry in entries])
+    ledger.at = "0-0"
+    with pytest.raises(EntriesMissingError):
+        await writer.consume(SITE, entries)
+    await writer.start(SITE)  # nothing was dropped: it is all read and posted once more
+    again = await stream.read(SITE, "ledger", "w", count=9, block_ms=0)
+    assert [entry.id for entry in again] == ["1-0", "2-0", "3-0"]
+    await stream.acknowledge(SITE, "ledger", [entry.id for entry in again])
+    assert await stream.trim(SITE, ledger_position="3-0", keep=0) == 3
+    with pytest.raises(StoreLostError, match="were dropped"):
+        await writer.start(SITE)
+
+
+async def test_a_store_that_went_back_and_wrote_on_is_noticed() -> None:
+    """Seed 26: Redis lost its last second; another process wrote newer effects before anybody compared the ends."""
+    server = SimRedisServer(lambda: NOW)
+    store, stream = RedisTwinStore(SimRedis(server)), RedisEffectStream(SimRedis(server, retries=0))  # type: ignore[arg-type]
+    await store.replace_site(SITE, 1, _groups("t-001"), wake=0)
+
+    async def change() -> str:
+        before = (await store.load(SITE, ["t-001"]))["t-001"]
+        await store.commit(SITE, [GroupChange(before, before, (IncidentOpened("em-001", "doubt", NOW),))], now=NOW)
+        head = await store.generation(SITE)
+        assert head is not None
+        return head[1]
+
+    await change()
+    backup = server.data.copy()
+    posted = await change()
+    assert await stream.knows(SITE, posted)
+    server.data.restore(backup)
+    server.data._clock = lambda: NOW + 1
+    store = RedisTwinStore(SimRedis(server))  # type: ignore[arg-type] -- a process that never saw what was lost
+    newer = await change()
+    assert newer > posted
+    assert not await stream.knows(SITE, posted)
+    await store.replace_site(SITE, 2, _groups("t-001"), wake=0, position=posted)
+    assert await stream.knows(SITE, posted)
 
 
 class _Applied:

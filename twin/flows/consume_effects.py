@@ -96,7 +96,8 @@ class ConsumerLoop:
 
 
 class EntriesMissingError(RuntimeError):
-    """Entries were handed to somebody else who read as the same consumer group; read again from SQL's position."""
+    """Entries were handed to somebody else who read as the same consumer group, or SQL lacks some that it had; read
+    again from SQL's position."""
 
 
 class LedgerWriter:
@@ -124,20 +125,37 @@ class LedgerWriter:
         self._journeys = journeys
         self._trimmed_at: dict[str, float] = {}
         self._posted_to: dict[str, int] = {}
+        self._posted_id: dict[str, str] = {}
 
     async def start(self, site: str) -> None:
         """Take up reading just behind SQL's own position."""
         self._posted_to.pop(site, None)
-        await self._stream.join(site, self.name, after=await self._ledger.position(site))
+        position = await self._ledger.position(site)
+        await self._check_same_story(site, position)
+        self._posted_id[site] = position
+        await self._stream.join(site, self.name, after=position)
+
+    async def _check_same_story(self, site: str, position: str) -> None:
+        """What is read next must follow what SQL has. Raises StoreLostError where SQL went back behind what was dropped
+        here, or where the store went back and wrote other effects since."""
+        trimmed = await self._stream.trimmed_to(site)
+        if _order(trimmed) > _order(position):
+            raise StoreLostError(f"site {site!r}: effects up to {trimmed} were dropped, SQL has only {position}")
+        if not await self._stream.knows(site, position):
+            raise StoreLostError(f"site {site!r}: SQL has effect {position}, the store does not know it")
 
     async def consume(self, site: str, entries: Sequence[Entry]) -> None:
         """One transaction for the whole batch. Raises EntriesMissingError."""
+        position = await self._ledger.position(site)
+        if _order(position) < _order(self._posted_id.get(site, position)):
+            raise EntriesMissingError(f"{site}: SQL went back to {position} from {self._posted_id[site]}")
         await self._check_gapless(site, entries)
         began_ns = time.time_ns() if self._journeys is not None else 0
         journals = await self._ledger.post(site, entries)
         if self._journeys is not None:
             self._tell_posted(entries, journals or {}, began_ns)
         self._posted_to[site] = entries[-1].serial
+        self._posted_id[site] = entries[-1].id
         if self._posted is not None and self._wall is not None:
             now = self._wall()
             for entry in entries:

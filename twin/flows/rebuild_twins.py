@@ -31,8 +31,8 @@ async def why_rebuild(registry: Registry, store: TwinStore, stream: EffectStream
     """Why the store's twins may not be used as they are; an empty text when they may.
 
     Three things must hold: the generation is the one SQL expects; the store is not older than SQL (its last effect is
-    not behind SQL's position); and SQL is not older than the store (nothing that SQL lacks was trimmed away or
-    acknowledged).
+    not behind SQL's position, and it knows the effect at that position); and SQL is not older than the store (nothing
+    that SQL lacks was trimmed away or acknowledged).
     """
     generation, position = await registry.generation(site)
     known = await store.generation(site)
@@ -45,6 +45,8 @@ async def why_rebuild(registry: Registry, store: TwinStore, stream: EffectStream
     trimmed = await stream.trimmed_to(site)
     if _order(trimmed) > _order(position):
         return f"effects up to {trimmed} were trimmed, SQL has only {position}: SQL is older than the store"
+    if not await stream.knows(site, position):
+        return f"the store does not know effect {position} that SQL has: it went back in time and was written anew"
     acknowledged = await stream.acknowledged_to(site, LEDGER)
     if _order(acknowledged) > _order(position):
         return f"the ledger once had effects up to {acknowledged}, SQL has only {position}: SQL is older than the store"
