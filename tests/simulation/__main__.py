@@ -54,7 +54,8 @@ def _soak(said: argparse.Namespace) -> int:
 def _replay(seed: int, *, trace: bool, small: bool) -> int:
     plan = draw_plan(seed)
     outcome = run_plan(plan, Trace(print if trace else None))
-    print(f"seed {seed}: hash {outcome.hash}, {outcome.steps} steps, {outcome.virtual_s} s of park, {outcome.cpu_s:.2f} s")
+    took = f"{outcome.steps} steps, {outcome.virtual_s} s of park, {outcome.cpu_s:.2f} s"
+    print(f"seed {seed}: hash {outcome.hash}, {took}")
     if not outcome.failed:
         print("everything held")
         return 0
@@ -78,7 +79,8 @@ def _mutants(processes: int) -> int:
 
     def tell(one: Hunted) -> None:
         seed = str(one.seed) if one.found else "-"
-        print(f"{one.name:28} {seed:>5} {one.seeds:>5} {one.applied:>7}  {one.invariant}: {one.detail[:90]}", flush=True)
+        said = f"{one.invariant}: {one.detail[:90]}"
+        print(f"{one.name:28} {seed:>5} {one.seeds:>5} {one.applied:>7}  {said}", flush=True)
 
     hunted = hunt_all(tell, processes)
     missed = [one.name for one in hunted if not one.found or not one.applied]

@@ -74,7 +74,7 @@ class Checker:
         """Nobody is billed for more than flowed, and nobody is credited what nobody paid."""
         for house in self.world.houses:
             if not house.broken:
-                billed = sum(self.model.billed(house.id, epoch) for meter, epoch in self.model.heads if meter == house.id)
+                billed = self._billed(house)
                 limit = house.past_wh + house.true_wh()
                 demand(billed <= limit, "I2 energy", lambda: f"{house.id}: {billed} Wh billed, {limit} Wh flowed")
         for (tenant, key), amount in self.model.payments.items():
@@ -100,10 +100,8 @@ class Checker:
             return
         tenant = tenant_name(house.number)
         sql = "SELECT body FROM act WHERE site = ? AND group_id = ? AND delivered ORDER BY seq DESC"
-        credits = next(
-            (act["credits_nano"] for (body,) in db.execute(sql, (SITE, tenant)) if (act := json.loads(body))["t"] == "credits"),
-            0,
-        )
+        acts = (json.loads(body) for (body,) in db.execute(sql, (SITE, tenant)))
+        credits = next((act["credits_nano"] for act in acts if act["t"] == "credits"), 0)
         fresh = [wish for wish in self.people.wishes.values() if wish.tenant == tenant and wish.kind != "lock"]
         costs = (house.past_wh + house.true_wh()) * max(PRICES[TARIFF_OF[(house.number - 1) % len(TARIFF_OF)]])
         quiet = not any(wish.state == "open" for wish in fresh) and not self.nemesis.sql_went_back
@@ -137,7 +135,10 @@ class Checker:
         demand(not undelivered, "I4 payments", f"{undelivered} acts never reached their twins")
         refused = db.execute("SELECT entry, reason FROM refused_effect").fetchall()
         # Of a database that went back the ledger refuses what does not follow, until the twins are made anew.
-        demand(not refused or self.nemesis.sql_went_back, "I9 no loss", lambda: f"the ledger refused effects: {[tuple(row) for row in refused][:3]}")
+        demand(
+            not refused or self.nemesis.sql_went_back, "I9 no loss",
+            lambda: f"the ledger refused effects: {[tuple(row) for row in refused][:3]}",
+        )  # fmt: skip
         session = self.world.broker.sessions.get(INGEST)
         left = len(session.queue) + len(session.in_flight) if session is not None else -1
         demand(left == 0, "I9 no loss", f"{left} messages wait for ingest")
@@ -152,9 +153,12 @@ class Checker:
         for house in self.world.houses:
             if house.broken:
                 continue
-            billed = sum(self.model.billed(meter, epoch) for meter, epoch in self.model.heads if meter == house.id)
+            billed = self._billed(house)
             flowed = house.past_wh + house.true_wh()
             demand(billed == flowed, "I2 energy", f"{house.id}: {billed} Wh billed, {flowed} Wh flowed")
+
+    def _billed(self, house: House) -> int:
+        return sum(self.model.billed(meter, epoch) for meter, epoch in self.model.heads if meter == house.id)
 
     def _timers_were_in_time(self) -> None:
         """A lock with an end ends then, once the platform is whole again."""
@@ -213,7 +217,7 @@ class Checker:
                 demand(booked == told, "I4 payments", f"{tenant}: {kind} {booked} is booked, {told} was confirmed")
 
     def _assignments(self, db: Any) -> None:
-        """Of every Wh there is one payer and one price: posted rows, overlaid by adjustments; the money is their sum."""
+        """Of every Wh there is one payer and one price: posted rows, overlaid by adjustments. Money is their sum."""
         paid: dict[str, int] = {}
         for house in self.world.houses:
             pieces = _overlaid(db, house.id)
@@ -274,7 +278,8 @@ class Checker:
                 register = twin.register
                 opened += register.row.amount_nano if register.row is not None else 0
                 head = self.model.heads.get((meter, register.epoch))
-                demand(register.posted == head, "I2 energy", f"{meter}: posted {register.posted}, the ledger has {head}")
+                said = f"{meter}: posted {register.posted}, the ledger has {head}"
+                demand(register.posted == head, "I2 energy", said)
             if group.tenant is not None:
                 had = (group.tenant.credits_nano, group.tenant.charges_nano - opened)
                 booked = accounts.get(f"tenant:{name}:wallet", (0, 0))
@@ -346,6 +351,3 @@ def _overlaid(db: Any, meter: str) -> list[tuple[int, int, int, str, int, str]]:
                 kept.append((epoch, over[2], end, *rest))
         pieces = [*kept, over]
     return sorted(pieces)
-
-
-

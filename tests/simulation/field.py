@@ -132,7 +132,8 @@ class House:
                 self._lost(message)
                 continue
             for _ in range(2 if self.rng.random() < dials.twice else 1):
-                late = self.rng.randrange(200, 90_000) if self.rng.random() < dials.delayed else self.rng.randrange(5, 60)
+                is_late = self.rng.random() < dials.delayed
+                late = self.rng.randrange(200, 90_000) if is_late else self.rng.randrange(5, 60)
                 self.world.later(late if not message.retained else 5, self._publish, message)
         due = self.device.due_ms()
         if due is not None and self._settling != due:
@@ -249,6 +250,4 @@ class House:
 
 
 def _note(message: Message) -> Note:
-    return Note(
-        device_topic(SITE, message.device, message.verb), orjson.dumps(message.body), retain=message.retained
-    )
+    return Note(device_topic(SITE, message.device, message.verb), orjson.dumps(message.body), retain=message.retained)

@@ -60,7 +60,7 @@ class LedgerModel:
         self._projections(db)
 
     def _new(self, db: sqlite3.Connection, table: str, columns: str) -> list[Any]:
-        sql = f"SELECT id, {columns} FROM {table} WHERE id > ? ORDER BY id"  # noqa: S608 -- constants
+        sql = f"SELECT id, {columns} FROM {table} WHERE id > ? ORDER BY id"
         rows = db.execute(sql, (self.seen[table],)).fetchall()
         if rows:
             self.seen[table] = rows[-1][0]
@@ -135,7 +135,8 @@ class LedgerModel:
                 lambda: f"{meter} epoch {epoch}: billed to {self.heads.get((meter, epoch))}, its head is {head}",
             )  # fmt: skip
         ((journals,),) = db.execute("SELECT journal_seq FROM site WHERE id = ?", (SITE,)).fetchall() or ((0,),)
-        demand(journals == self.journal_seq, "I8 audit", f"the site says {journals} journals, there are {self.journal_seq}")
+        said = f"the site says {journals} journals, there are {self.journal_seq}"
+        demand(journals == self.journal_seq, "I8 audit", said)
 
     def billed(self, meter: str, epoch: int) -> int:
         """Wh billed of one register, over all payers."""

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from mqtt5 import RetainHandling
+
 from adapters.mqtt.errors import ConnectionDroppedError, MqttError, PublishFailedError
 from adapters.mqtt.reader import Delivery
-from mqtt5 import RetainHandling
 from schemas.topics import host_status_topic
 from tests.simulation.broker import Note, Sent, SimBroker
 from tests.simulation.loop import Process, current_process
@@ -40,9 +41,7 @@ class SimMqttConnection:
         self._client_id = connect.client_id
 
         def at_broker() -> bool:
-            return self._broker.connect(
-                connect.client_id, self._take, self._lost, receive_maximum=connect.receive_max
-            )
+            return self._broker.connect(connect.client_id, self._take, self._lost, receive_maximum=connect.receive_max)
 
         try:
             present = await self._way(self._process, "mqtt.connect", at_broker)

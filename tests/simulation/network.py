@@ -1,5 +1,5 @@
-"""Every call of a process to a server goes through here: it takes time, may fail before or after its effect, and is where
-processes are killed or stopped.
+"""Every call of a process to a server goes through here: it takes time, may fail before or after its effect, and is
+where processes are killed or stopped.
 
 The name of a call starts with its server: `redis.`, `sql.`, `mqtt.`. A call that fails *before* had no effect; one that
 fails *after* had it, and only the answer is lost.

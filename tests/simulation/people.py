@@ -7,6 +7,7 @@ against it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ class People:
         self.world.trace.note(self.world.loop.now_ms, "people", f"{wish.kind} {wish.key}: {wish.state} {wish.why}")
 
     def again(self) -> None:
-        """Everything that was ever asked for is asked for once more, with its key: a clerk goes through the receipts."""
+        """Everything that was ever asked for is asked for again, with its key: a clerk goes through the receipts."""
         for key in list(self.repeats):
             self.insist(self.wishes[key], self.repeats[key])
 
@@ -200,18 +201,14 @@ def _is_passing(error: BaseException) -> bool:
 
 async def _deliver(api: Platform, acts: list[PendingAct]) -> None:
     """As `api.http.acts` does it: the act is committed, so a failure here is the sweep's business."""
-    try:
+    with contextlib.suppress(Exception):
         await api.delivery.deliver(acts)
-    except Exception:  # noqa: S110 -- whatever it is, the sweep delivers
-        pass
 
 
 async def _deliver_waiting(api: Platform, tenant: str) -> None:
-    try:
+    with contextlib.suppress(Exception):
         acts = await api.ledger.undelivered(SITE, limit=100)
         await api.delivery.deliver([act for act in acts if act.group == tenant])
-    except Exception:  # noqa: S110 -- whatever it is, the sweep delivers
-        pass
 
 
 __all__ = ["People", "Wish", "tenant_name"]

@@ -76,7 +76,10 @@ class Plan(msgspec.Struct, frozen=True):
 def draw_plan(seed: int) -> Plan:
     """The plan of a seed: about half of all faults are switched on, with weights of its own."""
     rng = stream(seed, "plan")
-    on = {what: weight * rng.uniform(0.5, 2) for what, weight in FAULTS.items() if what in ALWAYS or rng.random() < 0.45}
+    on: dict[str, float] = {}
+    for what, weight in FAULTS.items():
+        if what in ALWAYS or rng.random() < 0.45:
+            on[what] = weight * rng.uniform(0.5, 2)
     count = rng.randint(6, 26)
     length = rng.randint(10 * MINUTE, LONGEST_MS)
     times = sorted(rng.randrange(length) for _ in range(count))

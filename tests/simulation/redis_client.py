@@ -15,10 +15,11 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from tests.simulation.redis_data import RedisData, text
 from tests.simulation.redis_scripts import run_script
 
-READS = frozenset(
+_READING = (
     "hget hmget hgetall hexists smembers srandmember zrange zrangebyscore zscan zcard exists xlen xrange xrevrange"
-    " xinfo_groups xread watch".split()
+    " xinfo_groups xread watch"
 )
+READS = frozenset(_READING.split())
 Command = tuple[str, tuple[Any, ...], dict[str, Any]]
 Way = Callable[[str, Callable[[], Any]], Awaitable[Any]]
 """How a call gets to the server and its answer back: (what it is called, what it does there)."""
@@ -95,7 +96,6 @@ class SimRedisServer:
         except TimeoutError:
             return False
         return True
-
 
 
 class SimRedis:

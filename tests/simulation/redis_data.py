@@ -271,7 +271,8 @@ class RedisData:
     def xrange(self, key: str, min: Any = "-", max: Any = "+", count: int | None = None) -> list[Any]:
         low, open_ = text(min), text(min).startswith("(")
         start, end = read_id(low.lstrip("(")), read_id(text(max), last=True)
-        rows = [(e, f) for e, f in self._at(key, Stream).entries.items() if (start < e if open_ else start <= e) and e <= end]
+        first = (start[0], start[1] + 1) if open_ else start
+        rows = [(entry, fields) for entry, fields in self._at(key, Stream).entries.items() if first <= entry <= end]
         return [(write_id(entry), fields) for entry, fields in rows[:count]]
 
     def xrevrange(self, key: str, count: int | None = None) -> list[Any]:
@@ -334,8 +335,8 @@ def _score_range(low: Any, high: Any) -> Callable[[float], bool]:
         )
 
     (least, least_open), (most, most_open) = bound(low), bound(high)
-    return lambda score: (least < score if least_open else least <= score) and (
-        score < most if most_open else score <= most
+    return lambda score: (
+        (least < score if least_open else least <= score) and (score < most if most_open else score <= most)
     )
 
 

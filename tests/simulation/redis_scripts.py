@@ -49,7 +49,16 @@ def _commit(data: RedisData, keys: list[str], argv: list[Any]) -> list[Any]:
     asks = any(text(change["effects"]) for change in accepted)
     if asks and length >= int(text(argv[2])):
         return [b"FULL", b"%d" % length]
-    newest, number = last, int(count)
+    newest, number = _write(data, keys, argv, accepted, last, int(count))
+    if asks:
+        data.hset(keys[0], mapping={"last": newest, "count": number})
+    return [b"OK", newest, *refused]
+
+
+def _write(
+    data: RedisData, keys: list[str], argv: list[Any], accepted: list[dict[str, Any]], newest: bytes, number: int
+) -> tuple[bytes, int]:
+    """Write the changes; the newest effect and their count afterwards."""
     for change in accepted:
         if change["fields"]:
             data.hset(change["key"], mapping=flat(change["fields"]))
@@ -63,9 +72,7 @@ def _commit(data: RedisData, keys: list[str], argv: list[Any]) -> list[Any]:
         if text(change["effects"]):
             number += 1
             newest = data.xadd(keys[1], {"n": number, "g": change["group"], "e": change["effects"]})
-    if asks:
-        data.hset(keys[0], mapping={"last": newest, "count": number})
-    return [b"OK", newest, *refused]
+    return newest, number
 
 
 def _changes(keys: list[str], argv: list[Any]) -> tuple[list[dict[str, Any]], list[Any]]:

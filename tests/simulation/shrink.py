@@ -1,5 +1,5 @@
-"""A failing plan made small: fewer happenings, calmer dials, fewer meters, a shorter time, as long as the same invariant
-speaks."""
+"""A failing plan made small: fewer happenings, calmer dials, fewer meters, a shorter time, as long as the same
+invariant speaks."""
 
 from __future__ import annotations
 
@@ -55,5 +55,3 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
 
 def _with(plan: Plan, **changes: object) -> Plan:
     return msgspec.structs.replace(plan, **changes)  # type: ignore[arg-type]
-
-

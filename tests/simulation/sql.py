@@ -232,7 +232,8 @@ class SimConnection:
 
     async def _run(self, sql: str, work: Any) -> list[Any]:
         word = sql.split(None, 1)[0].lower()
-        rows: list[Any] = await self._server.way(self._process, f"{self._name}.{word}", lambda: self._at_server(word, work))
+        op = f"{self._name}.{word}"
+        rows: list[Any] = await self._server.way(self._process, op, lambda: self._at_server(word, work))
         return rows
 
     def _at_server(self, word: str, work: Any) -> list[Any]:

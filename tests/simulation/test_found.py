@@ -1,4 +1,4 @@
-"""What the simulation has found in the product, each reduced to its few steps. The seeds are those of its first days."""
+"""What the simulation has found in the product, each reduced to its few steps."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_full_stream_empties_once_the_slowest_reader_is_done(monkeypatch
 
     await change(1)
     await change(2)
-    while await stream.lag(SITE, "ledger"):
+    while await stream.lag(SITE, "ledger"):  # noqa: ASYNC110 - a stream has no event
         await asyncio.sleep(0.01)
     with pytest.raises(StoreFullError):
         await change(3)
@@ -89,8 +89,8 @@ async def test_who_reads_afresh_goes_on_after_a_rebuild() -> None:
 
 
 async def test_the_ledger_does_not_go_on_over_a_hole_in_sql() -> None:
-    """Seeds 22 and 68: SQL was restored from a backup under a running ledger. What was posted since and dropped from the
-    stream left a gap, and every later charge of those meters was refused for ever."""
+    """Seeds 22 and 68: SQL was restored from a backup under a running ledger. What was posted since and dropped from
+    the stream left a gap, and every later charge of those meters was refused for ever."""
     redis = MemoryRedis()
     store, stream, ledger = MemoryTwinStore(redis), MemoryEffectStream(redis), _Posts()
     await store.replace_site(SITE, 1, _groups("t-001"), wake=0)

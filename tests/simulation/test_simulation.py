@@ -1,5 +1,5 @@
-"""Some seeds in the normal suite, and the simulation itself: the same seed is the same run, mutants are found, a failing
-plan becomes smaller. Each runs in a process of its own, where the order of sets is fixed."""
+"""Some seeds in the normal suite, and the simulation itself: the same seed is the same run, mutants are found, a
+failing plan becomes smaller. Each runs in a process of its own, where the order of sets is fixed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUICK = {"float in rating": 10, "skipped plausibility gate": 30}
 def _python(code: str) -> str:
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=280
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout

@@ -37,7 +37,7 @@ LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
     "split": {"ingest": ("ingest",), "ledger": ("ledger",), "commands": ("commands",), "scheduler": ("scheduler",)},
 }
 RESTART_S = 2.0
-FAST_TEMP = Path("/dev/shm")  # noqa: S108 -- memory, where there is such a place
+FAST_TEMP = Path("/dev/shm")
 
 
 class Worker:
