@@ -1,4 +1,5 @@
-"""Disks that a test owns: small ones that become full, and ones that lose power. Both take root and are skipped without.
+"""Disks that a test owns: small ones that become full, and ones that lose power. Both take root;
+tests are skipped without.
 
 A power loss is made with the kernel's own parts. A file system lies in an image behind a loop device; what a program
 has written and not synchronised is in the page cache of that file system, and nowhere in the image. A copy of the image

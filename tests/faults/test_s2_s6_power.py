@@ -1,6 +1,6 @@
-"""S2 and S6: the machine loses its power. SQLite loses nothing that was committed; Redis loses nothing with `always` and
-at most its last seconds with `everysec`. That the platform then makes them good: `test_rows_of_servers.py`. The disk
-that loses power is explained in `disks.py`."""
+"""S2 and S6: the machine loses its power. SQLite loses nothing that was committed; Redis loses nothing with `always`
+and at most its last seconds with `everysec`. That the platform then makes them good: `test_rows_of_servers.py`. How
+a disk loses power: `disks.py`."""
 
 from __future__ import annotations
 
