@@ -306,7 +306,8 @@ class Ledger(Protocol):
     async def post(self, site: str, entries: Sequence[Entry]) -> Mapping[str, Sequence[int]] | None:
         """Write a batch of entries in one transaction: chain, rating rows, journal, projections, alarms, commands.
 
-        Tells the numbers of the journals that charges came to, by the id of their entry, where it knows them. Entries at or before `position` are ignored, and every row is idempotent by its own key besides.
+        Tells the numbers of the journals that charges came to, by the id of their entry, where it knows them. Entries
+        at or before `position` are ignored, and every row is idempotent by its own key besides.
         """
         ...
 
