@@ -175,6 +175,8 @@ class Nemesis(Outside):
         self.world.network.slow = rng.uniform(0.02, 0.3)
 
     def _away(self, server: str, rng: Random) -> None:
+        if server == "redis":
+            self.world.redis.drop_connections()
         self.world.network.away[server] = self.world.loop.now_ms + rng.randint(2 * SECOND, 6 * MINUTE)
 
     def _redis_away(self, rng: Random) -> None:
@@ -193,7 +195,7 @@ class Nemesis(Outside):
         """Restored from a backup."""
         self.redis_lost = True
         self.world.redis.data.restore(rng.choice(self._copies)[1][0])
-        self.world.redis.announce()
+        self.world.redis.drop_connections()
 
     def _redis_second(self, rng: Random) -> None:
         """Killed: the last second of writes is gone; it is back after a moment."""
@@ -201,7 +203,7 @@ class Nemesis(Outside):
         self._away("redis", Random(1))
         self.world.network.away["redis"] = self.world.loop.now_ms + rng.randint(500, 8_000)
         self.world.redis.data.restore(self._second[1])
-        self.world.redis.announce()
+        self.world.redis.drop_connections()
 
     def _remember_second(self) -> None:
         now = self.world.loop.now_ms

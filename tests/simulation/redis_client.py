@@ -86,6 +86,13 @@ class SimRedisServer:
             if not future.done():
                 future.set_result(None)
 
+    def drop_connections(self) -> None:
+        """The server died: whoever waits for entries is told that the connection is gone."""
+        waiting, self._changed = self._changed, []
+        for future in waiting:
+            if not future.done():
+                future.set_exception(RedisConnectionError("simulated: connection closed by server"))
+
     async def change(self, within_s: float) -> bool:
         """Wait for an entry; False when none came in time."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
