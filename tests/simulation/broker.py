@@ -1,8 +1,9 @@
 """The simulated MQTT broker: sessions, QoS 1 with redelivery and DUP, retained messages, bounded queues, wills.
 
-What it does is what Mosquitto is documented to do with the settings in `deploy`. A subscriber sees messages in the broker's order; at most its receive maximum is unacknowledged; what is
-unacknowledged when a connection ends comes again, first and with DUP, when the session is resumed. A full queue drops
-the newest message, and nobody but the broker's own counter knows.
+What it does is what Mosquitto is documented to do with the settings in `deploy`. A subscriber sees messages in the
+broker's order; at most its receive maximum is unacknowledged; what is unacknowledged when a connection ends comes
+again, first and with DUP, when the session is resumed. A full queue drops the newest message, and nobody but the
+broker's own counter knows.
 """
 
 from __future__ import annotations
