@@ -1,13 +1,13 @@
-"""`make bench`: what a reading costs, how fast a breach becomes a command, what a meter weighs, how long a rebuild is.
+"""`make bench`: what a reading costs, how fast a breach becomes a command, what a meter weighs, what a crash loses.
 
-Nothing is asserted. Every figure is the median of repeated runs, with the lowest and highest beside it, and stands
-next to something simpler that was run in the same minute, because machines differ and are busy.
+Nothing is asserted. Figures are medians of repeated runs with the lowest and highest, and stand next to something
+simpler that was run in the same minute, because machines differ and are busy. Parts are independent of each other:
+`--only layouts` measures one anew and leaves the others' figures with their dates.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 import tempfile
@@ -16,49 +16,52 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.bench import malignant
-from tests.bench.measure import Plan, measure
-from tests.bench.replaying import measure_replay
-from tests.bench.report import show, write_docs
+from tests.bench.parts import full_parts, quick_parts, run_parts
+from tests.bench.report import RESULTS, show, write_docs
 
 WIDTH = 160
-DOCS = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-FULL = Plan(small=1_000, large=100_000, runs=5, large_runs=3, small_rounds=30, latency_slots=200, latency_runs=3)
-QUICK = Plan(small=1_000, large=5_000, runs=3, large_runs=3, small_rounds=8, latency_slots=50, latency_runs=3)
-QUICK_ROOM_DAYS = 8
-FULL_REPLAY, QUICK_REPLAY = (220, 30), (60, 6)
-"""Tenants and days of the history that rules are replayed over."""
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "benchmarks.md"
+MINUTES = 24.5
 
 
 def main() -> int:
-    """Parse options, measure, print, and write what was asked for."""
+    """Parse options, measure, print, and write what was asked for. Exit code 1 when a part failed or did not fit."""
+    names = [part.name for part in full_parts()]
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="under two minutes: 5 000 twins instead of 100 000")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write every run, not only the medians")
-    parser.add_argument("--update-docs", action="store_true", help=f"write {DOCS.relative_to(DOCS.parents[1])}")
+    parser.add_argument("--quick", action="store_true", help="every part at a small size; never for the docs")
+    parser.add_argument("--only", metavar="PART", nargs="+", choices=names, help=f"of {', '.join(names)}")
+    parser.add_argument("--without", metavar="PART", nargs="+", choices=names, default=[], help="leave parts out")
+    parser.add_argument("--million", action="store_true", help="the million meters alone: --only million")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="a part that does not fit is left out")
+    parser.add_argument(
+        "--json", metavar="FILE", type=Path, help="where every run is kept; default: var/benchmarks.json"
+    )
+    parser.add_argument("--update-docs", action="store_true", help=f"write {DOCS.relative_to(ROOT)} and its JSON")
+    parser.add_argument("--page", action="store_true", help="measure nothing: write the page from its JSON")
     options = parser.parse_args()
+    if options.quick and options.update_docs:
+        parser.error("the docs show full sizes: leave --quick out")
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
+    docs = options.update_docs or options.page
+    results = options.json or (DOCS.with_name(RESULTS) if docs else ROOT / "var" / RESULTS)
+    only = ["million"] if options.million else options.only or names
+    chosen = [] if options.page else quick_parts() if options.quick else full_parts()
+    parts = [part for part in chosen if part.name in only and part.name not in options.without]
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="twinmeter-bench-") as folder:
-        results = measure(QUICK if options.quick else FULL, Path(folder), lambda text: console.log(text))
-        console.log("rules: a month recorded and replayed")
-        results["replay"] = asyncio.run(measure_replay(Path(folder), *(QUICK_REPLAY if options.quick else FULL_REPLAY)))
-    console.log("malignant load: simulated rooms")
-    results["malignant"] = malignant.measure(QUICK_ROOM_DAYS if options.quick else malignant.DAYS)
-    results["took_s"] = round(time.monotonic() - began)
-    show(results, console)
-    for name, value in results["replay"].items():
-        console.print(f"rules, {name:40} {value:>14,.2f}")
-    for line in malignant.table(results["malignant"]):
-        console.print(line, highlight=False)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    if options.update_docs:
-        write_docs(results, DOCS)
+        missed = run_parts(parts, Path(folder), results, lambda text: console.log(text), options.minutes * 60)
+    found = json.loads(results.read_text(encoding="utf-8"))["parts"]
+    show(found, console)
+    console.print(f"took {time.monotonic() - began:.0f} s; every run: {results}")
+    if docs:
+        write_docs(found, DOCS)
         console.print(f"wrote {DOCS}")
-    return 0
+    if missed:
+        console.print(f"failed or left out: {', '.join(missed)}")
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -159,3 +159,14 @@ def frames(site: str, meters: int, rounds: Iterable[int], connections: int) -> l
             queue = by_connection[number % connections]
             queue.append(frame(topics[number], reading(number, round_number), len(queue) % 65_535 + 1))
     return by_connection
+
+
+def portion(site: str, meters: int, first: int, count: int, connections: int) -> list[list[bytes]]:
+    """So many readings from a place of the load on, as PUBLISH packets by connection. Places run through all meters of
+    one round, then of the next, so a portion of a large site has the same mix as whole rounds of a small one."""
+    by_connection: list[list[bytes]] = [[] for _ in range(connections)]
+    for place in range(first, first + count):
+        round_number, number = divmod(place, meters)
+        queue = by_connection[number % connections]
+        queue.append(frame(topic(site, number), reading(number, round_number), len(queue) % 65_535 + 1))
+    return by_connection

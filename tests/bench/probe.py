@@ -79,8 +79,12 @@ class ProbeRole:
             "late_ms": late_ms,
         }
 
+    async def load(self, site: str, meters: int, rate: int, first_round: int, slots: int) -> float:
+        """The background alone; returns how late the worst slot began, ms."""
+        return await self._run_slots(site, meters, None, round(rate * SLOT_S), first_round, slots)
+
     async def _run_slots(
-        self, site: str, meters: int, first_breach: int, per_slot: int, first_round: int, slots: int
+        self, site: str, meters: int, first_breach: int | None, per_slot: int, first_round: int, slots: int
     ) -> float:
         """Send everything slot by slot; returns how late the worst slot began, ms: our own slowness."""
         step_ms = 60_000 * per_slot // meters
@@ -92,10 +96,10 @@ class ProbeRole:
             worst = max(worst, -wait_s)
             await asyncio.sleep(max(0.0, wait_s))
             now_ms = START_MS + first_round * 60_000 + slot * step_ms
-            if slot > WARM_SLOTS:
+            if first_breach is not None and slot > WARM_SLOTS:
                 self._breach(site, first_breach + slot - 1, now_ms, 2)
             for portion in range(PORTIONS):
-                if portion == PORTIONS // 2:
+                if first_breach is not None and portion == PORTIONS // 2:
                     self._echo(slot)
                     self._breach(site, first_breach + slot, now_ms + step_ms - FOR_MS - 300, 1)
                 self._background([share[portion::PORTIONS] for share in ahead])

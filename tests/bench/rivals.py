@@ -1,15 +1,19 @@
-"""What the platform is held against in the same minute: Redis taking the payloads as plain hashes, in pipelines."""
+"""What the platform is held against in the same minute: Redis taking the payloads as plain hashes in pipelines, and
+PostgreSQL taking them as rows in batches, each batch a transaction of its own with its fsync."""
 
 from __future__ import annotations
 
 import time
 
+import asyncpg
 from redis import Redis
 
 from adapters.twins.keys import site_keys
 from tests.bench.load import device_id, reading
 
 PIPELINE = 1_000
+_TABLE = "CREATE TABLE IF NOT EXISTS plain (id bigserial PRIMARY KEY, device text NOT NULL, reading jsonb NOT NULL)"
+_INSERT = "INSERT INTO plain (device, reading) SELECT d, r::jsonb FROM unnest($1::text[], $2::text[]) AS t (d, r)"
 
 
 def hset_rate(url: str, keys: int, writes: int) -> float:
@@ -25,6 +29,22 @@ def hset_rate(url: str, keys: int, writes: int) -> float:
         pipe.execute()
     taken_s = time.monotonic() - began
     _forget(client, names)
+    return writes / taken_s
+
+
+async def insert_rate(url: str, keys: int, writes: int) -> float:
+    """Payloads inserted per second into a table of PostgreSQL, 1 000 a transaction; the table is emptied again."""
+    connection = await asyncpg.connect(url.replace("asyncpg://", "postgresql://"))
+    await connection.execute(_TABLE)
+    names = [device_id(number) for number in range(keys)]
+    values = [reading(number, 0).decode() for number in range(keys)]
+    began = time.monotonic()
+    for at in range(0, writes, PIPELINE):
+        places = [index % keys for index in range(at, min(at + PIPELINE, writes))]
+        await connection.execute(_INSERT, [names[place] for place in places], [values[place] for place in places])
+    taken_s = time.monotonic() - began
+    await connection.execute("TRUNCATE plain")
+    await connection.close()
     return writes / taken_s
 
 

@@ -8,16 +8,16 @@ import contextlib
 import cProfile
 import pstats
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from adapters.mqtt.subscriber import MqttSubscriber
 from api.bootstrap import open_platform
+from api.http.serve import serve_http
 from api.services import Services
 from api.settings import Settings
 from tests.bench.child import Counter
 from tests.bench.gateway import Gateway, connect
-from tests.bench.load import MINUTE_MS, START_MS, frames, site_document
+from tests.bench.load import MINUTE_MS, START_MS, portion, site_document
 from twin.flows.import_site import import_site
 from twin.flows.rebuild_twins import rebuild
 
@@ -27,11 +27,12 @@ READY_WITHIN_S = 120.0
 
 
 class PlatformRole:
-    """One platform in its process, as `twinmeter up` runs it, without the HTTP API."""
+    """A platform in its process: by default as `twinmeter up` runs it, without recorder and HTTP API."""
 
-    def __init__(self, settings: Settings, acked: Counter) -> None:
+    def __init__(self, settings: Settings, acked: Counter, services: tuple[str, ...] = SERVICES) -> None:
         self._settings = settings
         self._acked = acked
+        self._names = services
         self._platform: Any = None
         self._services: Services | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -80,6 +81,13 @@ class PlatformRole:
         rows = await self._platform.database.fetch("SELECT count(*) FROM rating WHERE site = ?", site)
         return int(rows[0][0])
 
+    async def known(self, site: str) -> dict[str, int]:
+        """Meters whose twin has seen a reading, and the sum of all registers seen, Wh."""
+        groups = [group async for group in await self._platform.store.groups(site)]
+        meters = [meter for group in groups for meter in group.meters.values()]
+        read = sum(1 for meter in meters if meter.at is not None)
+        return {"meters": read, "registers_wh": sum(meter.register.seen for meter in meters if meter.register)}
+
     async def rebuild(self, site: str) -> float:
         """Make all twins of a site anew from SQL; returns seconds."""
         began = time.monotonic()
@@ -88,18 +96,31 @@ class PlatformRole:
         return time.monotonic() - began
 
     async def start(self) -> None:
-        """Start the services and wait until the session at the broker is up."""
-        self._services = Services(self._platform, SERVICES)
-        self._tasks.append(asyncio.create_task(self._services.run()))
+        """Start the services and wait until the session at the broker is up, where this process keeps one."""
+        self._services = Services(self._platform, self._names)
+        self._tasks.append(asyncio.create_task(self._services.run(serve_http if "api" in self._names else None)))
+        alone = "ingest" in self._names and not self._settings.ingest_shards
         async with asyncio.timeout(READY_WITHIN_S):
             await self._services.ready.wait()
-            while self._platform.subscriber is None or not self._platform.subscriber.counters.connected:  # noqa: ASYNC110
+            while alone and not await self.sessions():  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         self._tasks.append(asyncio.create_task(self._tell()))
 
+    async def sessions(self) -> int:
+        """How many sessions at the broker are up: one, or one a shard that this process owns."""
+        return sum(1 for one in self._subscribers() if one.counters.connected)
+
+    async def http_url(self) -> str:
+        """Where the API listens."""
+        async with asyncio.timeout(READY_WITHIN_S):
+            while not self._platform.http_url:  # noqa: ASYNC110 - seen from outside only
+                await asyncio.sleep(0.02)
+        url: str = self._platform.http_url
+        return url
+
     async def wait_acked(self, total: int) -> int:
         """Wait until so many messages are committed and acknowledged since the start; the instant, monotonic ns."""
-        while self._platform.subscriber.counters.acked < total:  # noqa: ASYNC110 - a counter has no event
+        while self._acked_so_far() < total:  # noqa: ASYNC110 - a counter has no event
             await asyncio.sleep(TELL_EVERY_S)
         return time.monotonic_ns()
 
@@ -162,8 +183,16 @@ class PlatformRole:
 
     async def _tell(self) -> None:
         while True:
-            self._acked.value = self._platform.subscriber.counters.acked
+            self._acked.value = self._acked_so_far()
             await asyncio.sleep(TELL_EVERY_S)
+
+    def _subscribers(self) -> list[MqttSubscriber]:
+        if self._settings.ingest_shards:
+            return list(self._platform.shard_sessions.values())
+        return [self._platform.subscriber] if self._platform.subscriber is not None else []
+
+    def _acked_so_far(self) -> int:
+        return sum(one.counters.acked for one in self._subscribers())
 
 
 class BareRole:
@@ -218,11 +247,11 @@ class PublisherRole:
         self._gateways: list[Gateway] = []
         self._packets: list[list[bytes]] = []
 
-    async def prepare(self, site: str, meters: int, rounds: Sequence[int]) -> int:
-        """Connect and encode; returns how many readings wait."""
+    async def prepare(self, site: str, meters: int, first: int, count: int) -> int:
+        """Connect and encode so many readings from the place `first` of the site's load; returns how many wait."""
         if not self._gateways:
             self._gateways = [await connect(self._url, f"bench-gw-{number}") for number in range(self._connections)]
-        self._packets = frames(site, meters, rounds, self._connections)
+        self._packets = portion(site, meters, first, count, self._connections)
         return sum(map(len, self._packets))
 
     async def go(self, window: int) -> tuple[int, int]:

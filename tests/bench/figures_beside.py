@@ -1,0 +1,111 @@
+"""Figures of the other parts as lines of a table: layouts, losses, a million, the API, a backlog, a month's end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.bench.figures import Line, count_text, line
+
+
+def layout_lines(data: dict[str, Any]) -> list[Line]:
+    """Readings/s of the process layouts."""
+    meters = count_text(data["meters"])
+    found = []
+    for name, runs in data["layouts"].items():
+        used = sorted(run["cpu_us"] for run in runs)[len(runs) // 2]
+        beside = f"{used:.0f} us of CPU a reading, all its processes"
+        found.append(line(f"{name}, {meters} twins: readings/s", [run["rate"] for run in runs], "{:,.0f}", beside))
+        found.append(line(f"{name}: until the ledger has them", [run["with_ledger_rate"] for run in runs], "{:,.0f}"))
+    return found
+
+
+def loss_lines(data: dict[str, Any]) -> list[Line]:
+    """What each knows after a kill -9."""
+    found = []
+    for name, key in (("twinmeter", "platform"), ("Node-RED", "node_red")):
+        told = data[key]
+        share = told["energy_wh"] / data["energy_wh"]
+        lost = "nothing lost" if share == 1 else f"{1 - share:.1%} lost"
+        kwh = f"{told['energy_wh'] / 1000:,.1f} of {data['energy_wh'] / 1000:,.1f}"
+        found += [
+            Line(f"kill -9, {name}: meters known after the restart, before the next reading",
+                 f"{told['meters_after_restart']} of {data['meters']}", ""),
+            Line(f"kill -9, {name}: energy accounted for at the end, kWh", kwh, "", lost),
+            Line(f"kill -9, {name}: until it is subscribed again, s", f"{told['restart_s']:.1f}", ""),
+        ]  # fmt: skip
+    return found
+
+
+def million_lines(data: dict[str, Any]) -> list[Line]:
+    """A million twins."""
+    meters = count_text(data["meters"])
+    return [
+        line(f"{meters} twins, none remembered: readings/s", [run["rate"] for run in data["runs"]], "{:,.0f}"),
+        line(f"{meters} twins: until the ledger has them",
+             [run["with_ledger_rate"] for run in data["runs"]], "{:,.0f}"),
+        line(f"{meters} twins: CPU us a reading, platform process",
+             [run["cpu_with_ledger_us"]["platform"] for run in data["runs"]], "{:.1f}"),
+        line(f"{meters} twins: CPU us a reading, Redis",
+             [run["cpu_with_ledger_us"]["redis"] for run in data["runs"]], "{:.1f}"),
+        Line(f"rebuild of {meters} twins from SQL, s", f"{data['rebuild_s']:.0f}", ""),
+        Line(f"{meters} twins: every rule looked at once afterwards, s", f"{data['idle_s']:.0f}", ""),
+        Line(f"{meters} twins: Redis, bytes a meter", count_text(data["redis_bytes"]), ""),
+        Line(f"{meters} twins: platform process, MB in RAM", count_text(data["platform_resident"] / 1e6), ""),
+        Line(f"restart on {meters} twins, s", f"{data['restart_s']:.1f}", ""),
+    ]  # fmt: skip
+
+
+def api_lines(data: dict[str, Any]) -> list[Line]:
+    """Answers of the API, all kinds together."""
+    found = []
+    for rate, told in data["rates"].items():
+        every = told["all"]
+        slowest = max(told["kinds"], key=lambda kind: told["kinds"][kind]["p95"])
+        beside = f"p50 {every['p50']:.1f}, p99 {every['p99']:.1f}; slowest: {slowest}"
+        name = f"API, {data['clients']} clients, at {count_text(int(rate))} readings/s: p95, ms"
+        found.append(Line(name, f"{every['p95']:.1f}", f"{count_text(told['answers'])} answers", beside))
+    return found
+
+
+def backlog_lines(data: dict[str, Any]) -> list[Line]:
+    """A storm of returning gateways."""
+    lags = sorted(data["cutoff_lags_s"])
+    meters = count_text(data["meters"])
+    found = [
+        Line(f"{meters} meters return with a day each: readings/s drained", count_text(data["readings_per_s"]), "",
+             f"{count_text(data['readings'])} readings in {data['drained_s']:.0f} s"),
+        Line("meanwhile: age of live twins, median, s", f"{data['live_age_p50_s']:.1f}",
+             f"at most {data['live_age_max_s']:.1f}", f"{data['live_age_before_s']:.1f} before; a reading a second"),
+        Line("meanwhile: most memory of the platform, MiB", count_text(data["peak_mib"]), "",
+             f"{count_text(data['peak_mib_before'])} before"),
+        Line("meters not charged for all they told", str(data["uncharged"]), ""),
+    ]  # fmt: skip
+    if lags:
+        told = f"{lags[0]:.1f} to {lags[-1]:.1f}"
+        found.append(Line("meanwhile: due reading to cutoff, s", f"{lags[len(lags) // 2]:.1f}", told, "1 s is grace"))
+    return found
+
+
+def settling_lines(data: dict[str, Any]) -> list[Line]:
+    """The end of a month."""
+    seconds, plain = data["settled"]["seconds"], data["plain_s"]
+    name = f"settlement of {count_text(data['tenants'])} tenants, {count_text(data['rows'])} rows, s"
+    beside = f"{seconds / plain:.1f} x a plain aggregate of {plain:.2f} s; {data['settled']['peak_mib']:.0f} MiB"
+    return [Line(name, f"{seconds:.1f}", "", beside)]
+
+
+def replay_lines(data: dict[str, Any]) -> list[Line]:
+    """Rules replayed over recorded history."""
+    return [Line(f"rules replayed: {name}", f"{value:,.2f}".replace(",", " "), "") for name, value in data.items()]
+
+
+LINES: dict[str, tuple[str, Callable[[dict[str, Any]], list[Line]]]] = {
+    "layouts": ("Processes on the same cores", layout_lines),
+    "million": ("A million meters", million_lines),
+    "losses": ("A kill -9 half-way", loss_lines),
+    "backlog": ("Gateways that return", backlog_lines),
+    "api": ("The HTTP API", api_lines),
+    "settling": ("The end of a month", settling_lines),
+    "replay": ("Rules replayed", replay_lines),
+}
