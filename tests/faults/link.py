@@ -180,8 +180,8 @@ class Link:
         self._open.add(connection)
         try:
             await self._serve(connection, reader)
-        except OSError:
-            pass
+        except (OSError, asyncio.CancelledError):
+            pass  # reset by the test, or by one of the ends
         finally:
             self._open.discard(connection)
             connection.close()

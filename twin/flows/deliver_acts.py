@@ -43,6 +43,9 @@ class ActDelivery:
         self._ledger = ledger
         self._applier = applier
         self._marks = marks
+        self._noted: dict[str, str] = {}
+        """The mark that the store is known to have, by site: another one there was noted by another process, or the
+        store went back in time."""
 
     async def deliver(self, acts: Sequence[PendingAct]) -> int:
         """Deliver acts, oldest first within each group; returns how many were confirmed by their twin.
@@ -54,6 +57,7 @@ class ActDelivery:
         for site, of_site in groupby(ordered, key=lambda pending: pending.site):
             batch = list(of_site)
             await self._require_same_history(site)
+            await self._doubt_where_store_went_back(site)
             await self._create_groups(site, batch)
             messages = {group: [item.act for item in items] for group, items in groupby(batch, key=lambda p: p.group)}
             outcome = await self._applier.apply(site, messages)
@@ -63,7 +67,7 @@ class ActDelivery:
                 else:
                     log.error("act could not be applied", group=failure.group, error=repr(failure.error))
             await self._ledger.delivered(site, {group: after.acts_seq for group, after in outcome.groups.items()})
-            await self._store.note_act_mark(site, await self._marks.newest())
+            await self._note(site)
             done += sum(len(messages[group]) for group in outcome.groups)
         return done
 
@@ -101,6 +105,20 @@ class ActDelivery:
         if lost:
             log.warning("acts that the twins had lost are delivered again", acts=lost)
         return lost
+
+    async def _doubt_where_store_went_back(self, site: str) -> None:
+        """Before a delivery moves the mark: acts behind an older mark would never be looked for again."""
+        mark = await self._store.act_mark(site)
+        if mark and mark != self._noted.get(site):
+            await self._marks.doubt_after(site, mark)
+        self._noted[site] = mark
+
+    async def _note(self, site: str) -> None:
+        """Mark SQL's newest act, unless the store has another mark than a moment ago: then the next look decides."""
+        if await self._store.act_mark(site) == self._noted.get(site):
+            newest = await self._marks.newest()
+            await self._store.note_act_mark(site, newest)
+            self._noted[site] = newest
 
     async def _require_same_history(self, site: str) -> None:
         reason = await why_went_back(self._marks, self._store, site)
