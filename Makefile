@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
 WORKERS ?= 2
 SEEDS ?= 2000
+NODE_RED := tests/bench/nodered/node_modules/.package-lock.json
 
 .PHONY: help demo test check fmt unit integration e2e bench soak docs lock setup setup-dev system clean
 
@@ -49,9 +50,14 @@ integration: setup-dev system
 e2e: setup-dev system
 	$(BIN)/python -m pytest -q tests/e2e
 
-bench: setup-dev system
+bench: setup-dev system $(NODE_RED)
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
-	$(BIN)/python -m tests.bench.settling
+
+# Pinned by its package-lock.json; only the benchmarks run it, beside the platform.
+$(NODE_RED): tests/bench/nodered/package-lock.json
+	@command -v npm >/dev/null || { echo "make bench needs Node.js 18.5 or newer with npm, for Node-RED" >&2; exit 1; }
+	cd tests/bench/nodered && npm ci --omit=optional --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 soak: setup-dev system
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
