@@ -9,45 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
-FAULTS = [
-    "C1",
-    "C2",
-    "C3",
-    "C4",
-    "C5",
-    "C6",
-    "D1",
-    "D2",
-    "D3",
-    "D4",
-    "T1",
-    "R1",
-    "R2",
-    "R3",
-    "S1",
-    "S2",
-    "S3",
-    "S4",
-    "S5",
-    "S6",
-    "S7",
-    "B1",
-    "B2",
-    "B3",
-    "B4",
-    "P1",
-    "P2",
-    "P3",
-    "P4",
-    "X1",
-    "X2",
-    "X3",
-    "A1",
-    "U1",
-]
-ROWS = {
-    cells[0]: cells for line in PAGE.splitlines() if len(cells := [part.strip() for part in line.split("|")[1:-1]]) == 4
-}
+_NUMBERS = {"C": 6, "D": 4, "T": 1, "R": 3, "S": 7, "B": 4, "P": 4, "X": 3, "A": 1, "U": 1}
+FAULTS = [f"{letter}{number}" for letter, most in _NUMBERS.items() for number in range(1, most + 1)]
+_CELLS = [[part.strip() for part in line.split("|")[1:-1]] for line in PAGE.splitlines()]
+ROWS = {cells[0]: cells for cells in _CELLS if len(cells) == 4}
 TEST = re.compile(r"`(tests/[\w/]+\.py)`")
 
 
