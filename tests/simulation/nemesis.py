@@ -74,7 +74,7 @@ class Nemesis(Outside):
         for house in world.houses:
             self._mend(house)
         if self.sql_went_back:
-            self.people.again()
+            self.people.again(without="import" if self.handed else "")
 
     def _mend(self, house: House) -> None:
         now = self.world.loop.now_ms

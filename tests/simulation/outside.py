@@ -22,7 +22,8 @@ class Outside:
         self.world = world
         self.people = people
         self.clock_was_wrong = False
-        self.handed: set[str] = set()
+        self.handed: set[int] = set()
+        """Numbers of the houses whose tenants take part in a hand-over."""
         self.price_changed = False
 
     # --- clocks
@@ -140,7 +141,7 @@ class Outside:
                 self.people.lock(house.id, kind, None, place=False)
 
     def _price(self, rng: Random) -> None:
-        if not self.price_changed and not self.world.clock_step_ms:
+        if not self.price_changed and not self.world.clock_step_ms and not self.handed:
             self.price_changed = True
             minutes = (self.world.platform_ms + 8 * HOUR) // MINUTE % (24 * 60) + rng.randint(4, 10)
             self.people.change_price(f"2026-01-12T{minutes // 60:02d}:{minutes % 60:02d}:00")
@@ -153,9 +154,10 @@ class Outside:
         """A tenant moves out, the neighbour takes its meter on, at a reading that both have seen."""
         world, house = self.world, self._house(rng)
         fit = world.plan.meters > 1 and not self.handed and not house.broken and not house.swapped
-        if fit and not world.clock_step_ms and not house.device.skew_ms:
-            self.handed.add(house.id)
-            taker = tenant_name(house.number % world.plan.meters + 1)
+        if fit and not world.clock_step_ms and not house.device.skew_ms and not self.people.waits_for("import"):
+            neighbour = house.number % world.plan.meters + 1
+            self.handed |= {house.number, neighbour}
+            taker = tenant_name(neighbour)
             house.hand_over(tenant_name(house.number), taker)
             reading = house.device.register.shown
             house.hand_over_wish = self.people.hand_over(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 25.0
 AGAIN_S = 4.0
+OTHERWISE = "/x"
+"""Behind the key of a payment: what wants another amount under the same key."""
 
 
 class Wish(msgspec.Struct):
@@ -77,10 +79,19 @@ class People:
         self.waiting -= 1
         self.world.trace.note(self.world.loop.now_ms, "people", f"{wish.kind} {wish.key}: {wish.state} {wish.why}")
 
-    def again(self) -> None:
-        """Everything that was ever asked for is asked for again, with its key: a clerk goes through the receipts."""
-        for key in list(self.repeats):
-            self.insist(self.wishes[key], self.repeats[key])
+    def again(self, *, without: str = "") -> None:
+        """What was ever asked for and not refused is asked for again, with its key: a clerk goes through the receipts.
+
+        `without` is a kind of wish that nobody has any more.
+        """
+        for key, work in list(self.repeats.items()):
+            wish = self.wishes[key]
+            if wish.state != "refused" and wish.kind != without:
+                self.insist(wish, work)
+
+    def waits_for(self, kind: str) -> bool:
+        """Whether somebody still waits for the answer to a wish of a kind."""
+        return any(wish.kind == kind and wish.state == "open" for wish in self.wishes.values())
 
     def _wish(self, kind: str, tenant: str, amount_nano: int) -> Wish:
         self.count += 1
@@ -102,13 +113,13 @@ class People:
         return wish
 
     def top_up_otherwise(self, wish: Wish, nano: int) -> None:
-        """The same key with another amount: it must be refused, whatever came of the first."""
+        """The same key with another amount: of the two only one may ever be booked."""
         other = TopUp(wish.tenant, nano, "wechat", f"R-{wish.key}-x", wish.key, wish.tenant, self.world.platform_ms)
 
         async def work(api: Platform) -> Any:
             return await api.ledger.top_up(SITE, other)
 
-        self.insist(Wish(f"{wish.key}/x", "conflict", wish.tenant, nano), work)
+        self.insist(Wish(wish.key + OTHERWISE, "topup", wish.tenant, nano), work)
 
     def lock(self, breaker: str, kind: str, until: int | None, *, place: bool) -> None:
         """An electrician locks a breaker, or takes a lock off."""
