@@ -16,7 +16,7 @@ SOAK_SEEDS = max(5, int(os.environ.get("SEEDS") or 0) // 100)
 
 
 def test_a_short_campaign(tmp_path: Path) -> None:
-    fight(tmp_path, seed=0, rounds=3)
+    fight(tmp_path, seed=0, rounds=2)
 
 
 @pytest.mark.soak
