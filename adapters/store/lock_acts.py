@@ -20,6 +20,9 @@ _STANDING = (
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', 0) ON CONFLICT (site, breaker, lock) DO UPDATE SET"
     " active = excluded.active, who = excluded.who, why = excluded.why, ts = excluded.ts, until = excluded.until,"
     " rule = '', rule_version = 0"
+    # As in the twins: what stands is not shortened by a second wish, only released.
+    " WHERE NOT (excluded.active AND standing_lock.active AND (standing_lock.until IS NULL"
+    " OR (excluded.until IS NOT NULL AND standing_lock.until >= excluded.until)))"
 )
 _GROUP = (
     "SELECT tenant FROM supply WHERE site = ? AND (breaker = ? OR meter = ?)"

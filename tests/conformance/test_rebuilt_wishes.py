@@ -6,6 +6,7 @@ import pytest
 
 from adapters.store.database import Database
 from adapters.store.ledger import SqlLedger
+from adapters.store.lock_acts import LockWish, change_lock
 from adapters.store.registry import SqlRegistry
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE, entry
@@ -32,6 +33,21 @@ async def test_a_breaker_that_we_opened_and_nothing_locks_still_wants_to_close(
     breaker = groups["t-002"].breakers["br-001"]
     assert breaker.fence > 41, "commands that SQL never heard of may be on their way"
     assert (breaker.close is not None) == wishes
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "stands"), [(NOW + 9, None, None), (None, NOW + 9, None), (NOW + 9, NOW + 5, NOW + 9)]
+)
+async def test_of_two_locks_of_a_kind_the_longer_one_stands_after_a_rebuild(
+    park: Database, registry: SqlRegistry, first: int | None, second: int | None, stands: int | None
+) -> None:
+    for key, until in (("k1", first), ("k2", second)):
+        await change_lock(park, SITE, LockWish(True, "br-001", "manual", "bob", key, NOW, key, until))
+    groups = {group.id: group async for group in registry.rebuilt_groups(SITE)}
+    assert groups["t-002"].breakers["br-001"].locks["manual"].until == stands
+    await change_lock(park, SITE, LockWish(False, "br-001", "manual", "bob", "done", NOW, "k3"))
+    groups = {group.id: group async for group in registry.rebuilt_groups(SITE)}
+    assert not groups["t-002"].breakers["br-001"].locks
 
 
 async def test_a_breaker_closed_since_on_site_is_left_to_whoever_opened_it(

@@ -17,15 +17,17 @@ from twin.core.model import CloseIntent, Lock
 if TYPE_CHECKING:
     from twin.core.draft import Draft
 
-__all__ = ["KINDS", "SAFETY", "give_way", "insist", "place", "release", "release_ended"]
+__all__ = ["KINDS", "SAFETY", "give_way", "insist", "outlasts", "place", "release", "release_ended"]
 
 
 def place(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> bool:
-    """Place a lock and open the breaker; False where the lock stands already.
+    """Place a lock and open the breaker; False where a lock of the kind stands already and lasts as long.
 
-    A new reason is a new decision: it opens also what somebody on site had closed under the old ones.
+    A new reason is a new decision: it opens also what somebody on site had closed under the old ones. One that lasts
+    longer than what stands takes its place, or the breaker would close when the first one ends.
     """
-    if kind in draft.group.breakers[device].locks:
+    standing = draft.group.breakers[device].locks.get(kind)
+    if standing is not None and outlasts(standing, lock.until):
         return False
     breaker = draft.breaker(device)
     resolve_incident(draft, breaker, "closed_locally_under_lock", now)
@@ -36,6 +38,11 @@ def place(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> bool:
     breaker.retry_at = None
     reconcile(draft, device, now)
     return True
+
+
+def outlasts(standing: Lock, until: int | None) -> bool:
+    """Whether a lock that stands lasts at least as long as another one would."""
+    return standing.until is None or (until is not None and standing.until >= until)
 
 
 def release_ended(draft: Draft, device: str, now: int) -> None:

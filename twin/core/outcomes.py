@@ -205,7 +205,8 @@ def lock_targets(draft: Draft, view: View, bound: BoundRule, action: actions.Loc
     )
     contract = draft.group.contract
     for breaker in view.switches(action.target):
-        if action.lock in draft.group.breakers[breaker].locks or _inhibited(draft, breaker, bound):
+        standing = draft.group.breakers[breaker].locks.get(action.lock)
+        if (standing is not None and locks.outlasts(standing, until)) or _inhibited(draft, breaker, bound):
             continue
         if outranked(action.lock, contract, now):
             look_again(draft)  # the guarantee ends some day, whether or not the balance moves then

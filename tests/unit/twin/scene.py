@@ -181,8 +181,8 @@ class Scene:
         total = self.tenant.credits_nano + parse_money(amount) if self.group.tenant else parse_money(amount)
         return self.play(CreditsPosted(self.next_act(), total, parse_money(amount), self.now))
 
-    def lock(self, kind="manual"):
-        return self.play(LockPlaced(self.next_act(), "em-001", kind, "lin", "works on the line", self.now))
+    def lock(self, kind="manual", until=None):
+        return self.play(LockPlaced(self.next_act(), "em-001", kind, "lin", "works on the line", self.now, until))
 
     def unlock(self, kind="manual"):
         return self.play(LockReleased(self.next_act(), "em-001", kind, "lin", "works done", self.now))

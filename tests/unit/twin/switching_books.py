@@ -36,7 +36,10 @@ class Books:
         """A person's act is in force in SQL before anybody else hears of it."""
         self.acts.append(act)
         if isinstance(act, LockPlaced):
-            self.locks[act.lock] = (act.ts, True, Lock(act.who, act.why, act.ts, act.until))
+            _, active, known = self.locks.get(act.lock, (0, False, Lock("", "", 0)))
+            outlasts = known.until is None or (act.until is not None and known.until >= act.until)
+            if not (active and outlasts):
+                self.locks[act.lock] = (act.ts, True, Lock(act.who, act.why, act.ts, act.until))
         elif isinstance(act, LockReleased):
             self.locks[act.lock] = (act.ts, False, Lock(act.who, act.why, act.ts))
 

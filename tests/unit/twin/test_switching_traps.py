@@ -48,6 +48,20 @@ def test_a_person_who_locks_again_asks_for_another_try():
     assert scene.breaker.incidents == {}
 
 
+@pytest.mark.parametrize(("hours", "more"), [(1, None), (1, 2), (2, 1), (None, 1)])
+def test_a_lock_that_lasts_longer_takes_the_place_of_the_one_that_stands(hours: int | None, more: int | None):
+    scene = running()
+    began = scene.now
+    first, second = (None if length is None else began + length * HOUR for length in (hours, more))
+    scene.lock("manual", first)
+    scene.obey()
+    scene.lock("manual", second)
+    ends = [first, second]
+    assert scene.breaker.locks["manual"].until == (None if None in ends else max(first, second))
+    scene.wait(HOUR + MINUTE)
+    assert list(scene.breaker.locks) == ["manual"], "the shorter one has ended, and nothing closes"
+
+
 def test_the_brokers_copy_of_an_old_birth_does_not_fight_a_hand():
     scene = closed_by_hand_under_a_lock()
     before = len(opened_commands(scene))
