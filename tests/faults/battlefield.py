@@ -306,6 +306,8 @@ class Battlefield(Stage):
         the outside."""
         self.desk.close()
         self.desk.pay(tenant_of(POOR[0]), 20_000, "after-all")
+        told = self.told_wh()
+        self._until("the next readings close the gaps", lambda: self._wrong_gaps(told))
         self._until("breakers follow the money", self._wrong_breakers)
         self.stop_fleet()
         self._until("all is charged", self._wrong_money)
@@ -327,6 +329,15 @@ class Battlefield(Stage):
                 return
             assert time.monotonic() < deadline, f"{what}: {found[:5]}"
             time.sleep(0.3)
+
+    def _wrong_gaps(self, told: dict[str, int]) -> list[str]:
+        """Meters of which less is charged than they had told: what a broker forgot comes with the next reading only."""
+        found = []
+        for device, wh in told.items():
+            charges = self.api().get(f"/sites/{SITE}/tenants/{tenant_of(device)}")["charges"]
+            if int(Decimal(charges).scaleb(9)) < (wh - 1_000) * PRICE_NANO:
+                found.append(f"{device} had told {wh} Wh, {charges} is charged")
+        return found
 
     def _wrong_breakers(self) -> list[str]:
         found = []
