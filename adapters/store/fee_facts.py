@@ -79,16 +79,22 @@ class SiteTerms(msgspec.Struct, frozen=True):
         return str(self.tenants.get(tenant, {}).get("holder") or tenant)
 
 
-async def load_terms(tx: Transaction, site: str) -> SiteTerms:
-    """Raises LookupError for a site that was never imported."""
+async def load_terms(tx: Transaction, site: str, only: Sequence[str] | None = None) -> SiteTerms:
+    """Terms of a site; with `only` those of some tenants, and of no devices: whoever goes through a large site in
+    portions may not read the whole of it for each. Raises LookupError for a site that was never imported."""
     rows = await tx.fetch("SELECT settings FROM site WHERE id = ?", site)
     if not rows:
         raise LookupError(f"site {site!r} is not in the database; import its site file first")
     settings: dict[str, Any] = msgspec.json.decode(rows[0][0])
     documents = await load_tariffs(tx, site)
     tariffs = {name: compile_tariff(document, settings["timezone"]) for name, document in documents.items()}
-    tenants = await tx.fetch("SELECT tenant, settings FROM tenant WHERE site = ? ORDER BY tenant", site)
-    devices = await tx.fetch("SELECT device, settings FROM device WHERE site = ? ORDER BY device", site)
+    if only is None:
+        tenants = await tx.fetch("SELECT tenant, settings FROM tenant WHERE site = ? ORDER BY tenant", site)
+        devices = await tx.fetch("SELECT device, settings FROM device WHERE site = ? ORDER BY device", site)
+    else:
+        named, texts = in_list(tx, "tenant", only)
+        query = f"SELECT tenant, settings FROM tenant WHERE site = ? AND {named} ORDER BY tenant"  # noqa: S608
+        tenants, devices = await tx.fetch(query, site, *texts), []
     return SiteTerms(
         site=site,
         settings=settings,

@@ -155,7 +155,7 @@ class SqlSettlement:
         """Post fees by the day for the days that have ended."""
         async with self.database.write() as tx:
             book = await open_book(tx, site)
-            terms = await load_terms(tx, site)
+            terms = await load_terms(tx, site, tenants)
             due = []
             for month in months:
                 due += await month_dues(tx, terms, month_of(terms, month, now), tenants, by_month=False)

@@ -24,6 +24,7 @@ from twin.flows.rebuild_twins import rebuild
 SERVICES = ("ingest", "ledger", "commands", "scheduler")
 TELL_EVERY_S = 0.002
 READY_WITHIN_S = 120.0
+FEES_WITHIN_S = 300.0
 
 
 class PlatformRole:
@@ -137,6 +138,17 @@ class PlatformRole:
         while await platform.store.due(site, now=platform.clock.now(), limit=1):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         await self.wait_drained(site)
+        return time.monotonic() - began
+
+    async def wait_fees(self, site: str) -> float:
+        """Wait until the fees of the days have been looked through, as each process does once a day; seconds.
+
+        On a large site that takes its time, and what is measured meanwhile would be two things at once.
+        """
+        began = time.monotonic()
+        charged = self._platform.settlement.timer._charged
+        while site not in charged and time.monotonic() - began < FEES_WITHIN_S:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         return time.monotonic() - began
 
     async def advance(self, site: str, round_number: int) -> None:

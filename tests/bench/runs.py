@@ -115,6 +115,7 @@ class Ours:
         """One round that is not measured: it fills the process's memory of twins and closes what the import left."""
         first = self.here.take(self.site, self.meters, self.meters)
         self._sent += publisher.call("prepare", self.site, self.meters, first, self.meters)
+        self.platform.call("wait_fees", self.site)
         self.platform.call("wait_idle", self.site)
         publisher.call("go", WINDOW)
         self.platform.call("wait_acked", self._sent)
