@@ -29,7 +29,7 @@ from tests.faults.books import NANO, faults_of_the_books, posted_nano
 from tests.faults.desk import Desk
 from tests.faults.disks import MortalDisk, SmallDisk
 from tests.faults.link import Way
-from tests.faults.stage import Stage, park, shops
+from tests.faults.stage import PRICE_NANO, Stage, park, shops
 from tests.integration.park import SITE
 from tests.integration.servers import PostgresServer, freeze, kill9
 
