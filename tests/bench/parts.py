@@ -45,7 +45,7 @@ def full_parts() -> list[Part]:
         Part("layouts", 110, lambda folder, say: measure_layouts(5_000, 30_000, 5, folder, say)),
         Part("losses", 60, lambda folder, say: measure_losses(1_000, 20, folder, say)),
         Part("api", 40, lambda folder, say: measure_api(5_000, (0, 500, 1_000), 8.0, folder, say)),
-        Part("backlog", 60, lambda folder, say: _backlog(1_000, folder, say)),
+        Part("backlog", 100, lambda folder, say: _backlog(1_000, folder, say)),
         Part("settling", 60, lambda folder, say: _settling(200, MONTH_SLOTS, say)),
         Part("rules", 15, lambda folder, say: rule_cost.measure(runs=25)),
         Part("replay", 40, lambda folder, say: asyncio.run(measure_replay(folder, 220, 30))),
@@ -76,6 +76,8 @@ def run_parts(parts: Iterable[Part], folder: Path, results: Path, say: Say, with
     Figures of parts that are not run stay in the file with their dates.
     """
     kept: dict[str, Any] = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {"parts": {}}
+    if "parts" not in kept:
+        raise ValueError(f"{results} holds something else than figures of make bench; name another file")
     began, failed = time.monotonic(), []
     for part in parts:
         left_s = within_s - (time.monotonic() - began)
@@ -86,6 +88,7 @@ def run_parts(parts: Iterable[Part], folder: Path, results: Path, say: Say, with
             continue
         since, loads = time.monotonic(), machine.describe()
         say(f"{part.name}: begins, some {part.about_s} s")
+        (folder / part.name).mkdir()
         try:
             data = part.measure(folder / part.name, say)
         except Exception:

@@ -103,8 +103,8 @@ def _latency(data: dict[str, Any]) -> Target:
     met = ours < RAW_TIMES * raw
     why = (
         f"{RAW_TIMES:.0f} x {raw:.1f} ms are {RAW_TIMES * raw:.0f} ms. The way has two passages through the broker, two"
-        " commits in Redis (decision, mark of sending), two readings of the effect stream, and the batch in front: a hundred"
-        f" readings before it take {_stage_us(data) / 10:.0f} ms at {_stage_us(data):.0f} us each"
+        " commits in Redis (decision, mark of sending), two readings of the effect stream, and the batch in front: a"
+        f" hundred readings before it take {_stage_us(data) / 10:.0f} ms at {_stage_us(data):.0f} us each"
     )
     return Target(what, wanted, f"{ours / raw:.1f} x ({ours:.1f} ms, {raw:.2f} ms)", met, "" if met else why)
 
