@@ -125,15 +125,21 @@ class Services:
             await self._keep(name, lambda: shards.per_site(name, self.loops[name].run, self.stop))
             return
         try:
-            while not self.stop.is_set():
-                for site in await self.platform.registry.sites():
-                    if site not in running:
-                        start = partial(self.loops[name].run, site, self.stop)
-                        running[site] = asyncio.create_task(self._keep(f"{name}:{site}", start))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.stop.wait(), NEW_SITES_EVERY_S)
+            await self._keep(name, partial(self._follow_sites, name, running))
         finally:
+            if not self.stop.is_set():  # we are cancelled: nobody else tells the loops to end
+                for task in running.values():
+                    task.cancel()
             await asyncio.gather(*running.values(), return_exceptions=True)
+
+    async def _follow_sites(self, name: str, running: dict[str, asyncio.Task[None]]) -> None:
+        while not self.stop.is_set():
+            for site in await self.platform.registry.sites():
+                if site not in running:
+                    start = partial(self.loops[name].run, site, self.stop)
+                    running[site] = asyncio.create_task(self._keep(f"{name}:{site}", start))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stop.wait(), NEW_SITES_EVERY_S)
 
     async def _refresh_policies(self) -> None:
         """Follow what people decide: at once where the site's mark moves, and from the ground up every few seconds."""

@@ -115,6 +115,7 @@ class Applier:
         if policy.guard_windows:
             guards = await self._store.guards_used(site, policy.guard_windows, now=now)
         changes: list[GroupChange] = []
+        decided: set[str] = set()
         for name, timed in messages.items():
             group = groups.get(name)
             if group is None:
@@ -122,7 +123,11 @@ class Applier:
                 continue
             began_ns = time.time_ns() if self._journeys is not None else 0
             decision = _decide_isolated(group, timed, policy, guards, outcome)
-            if decision is not None:
+            if decision is None:
+                # Perhaps only because what this process remembers is old: the commit asks whether the revision holds.
+                changes.append(GroupChange(group, group))
+            else:
+                decided.add(name)
                 change = _change(group, decision)
                 changes.append(change if self._journeys is None else self._with_cause(site, change, timed, began_ns))
                 guards = _spend(guards, decision)
@@ -131,7 +136,7 @@ class Applier:
         if self._journeys is not None:
             self._tell_committed(changes, refused, began_ns)
         for change in changes:
-            if change.after.id not in refused:
+            if change.after.id in decided and change.after.id not in refused:
                 outcome.groups[change.after.id] = change.after
         if refused:  # these are decided again, and fail again if they must
             outcome.failures[:] = [failure for failure in outcome.failures if failure.group not in refused]
