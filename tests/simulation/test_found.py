@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
 
 import pytest
 
+import api.services
 import twin.flows.consume_effects as consuming
 from adapters.store.act_marks import SqlActMarks
 from adapters.store.database import open_database
@@ -17,13 +21,18 @@ from adapters.store.registry import SqlRegistry
 from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
 from adapters.twins.store import RedisTwinStore
 from adapters.twins.stream import RedisEffectStream
+from api.services import Services
 from tests.simulation.redis_client import SimRedis, SimRedisServer
 from tests.unit.adapters.store.park import NOW, SITE, document
+from twin.core.acts import ActOutOfOrderError
 from twin.core.effects import IncidentOpened
+from twin.core.messages import CreditsPosted
 from twin.core.model import Group
+from twin.core.policy import SitePolicy
+from twin.flows.apply_messages import Applier, Outcome
 from twin.flows.consume_effects import ConsumerLoop, EntriesMissingError, LedgerWriter
 from twin.flows.deliver_acts import ActDelivery
-from twin.ports import Entry, GroupChange, StoreFullError, StoreLostError, TopUp
+from twin.ports import Entry, GroupChange, LedgerUnavailableError, StoreFullError, StoreLostError, TopUp
 
 
 async def _groups(*names: str) -> AsyncIterator[Group]:
@@ -134,7 +143,7 @@ async def test_a_store_that_went_back_and_wrote_on_is_noticed() -> None:
     assert await stream.knows(SITE, posted)
     server.data.restore(backup)
     server.data._clock = lambda: NOW + 1
-    store = RedisTwinStore(SimRedis(server))  # type: ignore[arg-type] -- a process that never saw what was lost
+    store = RedisTwinStore(SimRedis(server))  # type: ignore[arg-type]
     newer = await change()
     assert newer > posted
     assert not await stream.knows(SITE, posted)
@@ -171,3 +180,82 @@ async def test_acts_that_redis_lost_without_a_trace_are_delivered_again(tmp_path
     assert await delivery.doubt_lost() == 1
     assert [pending.act.seq for pending in await ledger.undelivered(SITE, limit=100)] == [receipt.seq]
     await database.close()
+
+
+class _Clock:
+    """A clock that stands."""
+
+    def now(self) -> int:
+        return NOW
+
+
+class _NoRules:
+    """Policies of a site without any rule."""
+
+    async def policy(self, _site: str) -> SitePolicy:
+        return SitePolicy(site=SITE, zone=ZoneInfo("UTC"), currency="CNY", interval_ms=900_000, tariffs={}, rulesets=())
+
+
+async def test_an_act_is_not_too_early_only_because_we_remember_an_old_twin() -> None:
+    """Seed 19: another process had delivered the act before; ours was refused by the twin in its memory, again and
+    again, until something else changed that twin. Seeds 48, 59 and 62 ended so, too."""
+    server = SimRedisServer(lambda: NOW)
+    ours, theirs = (RedisTwinStore(SimRedis(server)) for _ in range(2))  # type: ignore[arg-type]
+    await ours.replace_site(SITE, 1, _groups("t-001"), wake=0)
+    await ours.load(SITE, ["t-001"])
+
+    async def deliver(store: RedisTwinStore, seq: int) -> Outcome:
+        act = CreditsPosted(seq, 1_000 * seq, 1_000, NOW)
+        return await Applier(store, _NoRules(), _Clock()).apply(SITE, {"t-001": [act]})  # type: ignore[arg-type]
+
+    assert (await deliver(theirs, 1)).groups["t-001"].acts_seq == 1
+    later = await deliver(ours, 2)
+    assert (later.failures, later.groups["t-001"].acts_seq) == ([], 2)
+    early = await deliver(ours, 4)  # this one is too early indeed
+    assert [type(failure.error) for failure in early.failures] == [ActOutOfOrderError]
+    assert early.groups == {}
+
+
+class _Registry:
+    """A registry that cannot be asked at first."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def sites(self) -> list[str]:
+        self.asked += 1
+        if self.asked == 1:
+            raise LedgerUnavailableError("the server is away")
+        return [SITE]
+
+
+async def test_a_consumer_outlives_a_database_that_is_away_when_it_looks_for_sites(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seeds 42 and 125: the error ended one service and cancelled the others, which waited for each other for ever: a
+    process that still ran, read nothing and was never started again."""
+    monkeypatch.setattr(api.services, "RESTART_PAUSE_S", 0.01)
+    services = Services(_Platform(_Registry()), ())  # type: ignore[arg-type]
+    consumed = asyncio.Event()
+
+    async def consume(_site: str, stop: asyncio.Event) -> None:
+        consumed.set()
+        await stop.wait()
+
+    services.loops["ledger"] = SimpleNamespace(run=consume)  # type: ignore[assignment]
+    running = asyncio.create_task(services._consume("ledger"))
+    await asyncio.wait_for(consumed.wait(), 5)
+    assert "the server is away" in services.failures["ledger"]
+    running.cancel()  # as where another service of the process has ended for good
+    await asyncio.wait({running}, timeout=5)
+    assert running.cancelled()
+
+
+class _Platform:
+    """As much of a platform as a consumer's service looks at."""
+
+    def __init__(self, registry: _Registry) -> None:
+        self.registry = registry
+        self.settings = SimpleNamespace(ingest_shards=0)
+        self.loops: dict[str, object] = {}
+        self.service_failures: Counter[str] = Counter()
