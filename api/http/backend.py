@@ -192,9 +192,7 @@ class PlanDesk(Protocol):
         """Make, change or (None) remove a plan."""
         ...
 
-    async def assign(
-        self, site: str, kind: str, devices: Sequence[str], name: str | None, caller: Caller
-    ) -> Outcome:
+    async def assign(self, site: str, kind: str, devices: Sequence[str], name: str | None, caller: Caller) -> Outcome:
         """Give devices a plan, or (None) take theirs off."""
         ...
 

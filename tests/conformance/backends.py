@@ -145,9 +145,7 @@ async def backend(
     await made.close()
 
 
-def backend_of(
-    name: str, servers: dict[str, RunningServer], tmp_path_factory: pytest.TempPathFactory
-) -> Backend:
+def backend_of(name: str, servers: dict[str, RunningServer], tmp_path_factory: pytest.TempPathFactory) -> Backend:
     """The backend of that name; its server is started on first use."""
     if name == "simulated":
         return SimulatedBackend()
