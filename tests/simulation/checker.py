@@ -70,6 +70,9 @@ class Checker:
         self.model.read(db)
         self._nothing_from_nowhere()
         self._cutoffs(db)
+        for house in self.world.houses:
+            stale = house.overtaken and not self.nemesis.clock_was_wrong
+            demand(not stale, "I6 fence", lambda: f"{house.id}: {house.overtaken}")
 
     def _nothing_from_nowhere(self) -> None:
         """Nobody is billed for more than flowed, and nobody is credited what nobody paid."""

@@ -27,6 +27,8 @@ CONSTANT = LoadProfile("constant", [100_000], [0])
 KEEPALIVE_MS = 20 * SECOND
 RETRY_MS = 3 * SECOND
 BACKLOG_MAX = 500
+LATEST_COMMAND_MS = 50 * SECOND
+"""A command may be on its way for so long; it expires after a minute."""
 
 
 class Sample:
@@ -47,6 +49,7 @@ class House:
         self.id = meter_name(number)
         self.number = number
         self.rng = stream(world.seed, "house", number)
+        self.down = stream(world.seed, "down", number)
         self.contactor = Contactor(travel_ms=300)
         self.load = Load(CONSTANT, self.rng.choice((500, 1_000, 2_000)), 0)
         now = world.loop.now_ms
@@ -75,6 +78,10 @@ class House:
         self.cuts: list[tuple[int, str, str]] = []
         """(Wh counted since the start, giver, taker) of every hand-over."""
         self.hand_over_wish: Any = None
+        self.obeyed_ms = 0
+        """When the platform issued the newest command that the relay has acted on."""
+        self.overtaken = ""
+        """A command that the relay acted on after one that was issued later."""
         self._settling: int | None = None
         self._connected = False
 
@@ -175,6 +182,8 @@ class House:
 
     def _command(self, sent: Sent) -> None:
         delay = self.rng.randrange(5, 200)
+        if self.down.random() < self.world.dials.delayed:  # a gateway in between kept it for a while
+            delay += self.down.randrange(1_000, LATEST_COMMAND_MS)
         self.world.later(delay, self._obey, sent)
 
     def _obey(self, sent: Sent) -> None:
@@ -182,7 +191,13 @@ class House:
             return
         self.world.broker.acknowledge(self.id, [sent.packet_id])
         self.world.trace.note(self.world.loop.now_ms, self.id, f"command {sent.note.payload.decode()}")
-        self.say(self.device.receive(orjson.loads(sent.note.payload), self.world.loop.now_ms))
+        command = orjson.loads(sent.note.payload)
+        answers = self.device.receive(command, self.world.loop.now_ms)
+        if any(said.body.get("cmd") == command["cmd"] and said.body.get("st") == "received" for said in answers):
+            if command["issued"] < self.obeyed_ms:
+                self.overtaken = f"{command['target']} of {command['issued']} was obeyed after one of {self.obeyed_ms}"
+            self.obeyed_ms = max(self.obeyed_ms, command["issued"])
+        self.say(answers)
 
     # --- what happens to it
 

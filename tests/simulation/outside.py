@@ -132,7 +132,10 @@ class Outside:
 
     def _lock(self, rng: Random) -> None:
         until = self.world.platform_ms + rng.randint(1, 10) * MINUTE if rng.random() < 0.4 else None
-        self.people.lock(self._house(rng).id, rng.choice(("manual", "maintenance")), until, place=True)
+        house, kinds = self._house(rng), ["manual", "maintenance"]
+        rng.shuffle(kinds)
+        for kind in kinds[: rng.randint(1, 2)]:  # two people at once: whose act is delivered first?
+            self.people.lock(house.id, kind, until, place=True)
 
     def _unlock(self, rng: Random) -> None:
         house = self._house(rng)

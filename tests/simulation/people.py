@@ -164,7 +164,14 @@ class People:
         """A meter goes from one tenant to the next, with a reading that both agree on."""
         wish = self._wish("handover", giver, 0)
         caller = Caller("bob", "moves", self.world.platform_ms, wish.key)
-        body = {"from_tenant": giver, "to_tenant": taker, "at": at, "meters": [meter], "readings": {meter: reading}}
+        body = {
+            "tenant": giver,
+            "from_tenant": giver,
+            "to_tenant": taker,
+            "at": at,
+            "meters": [meter],
+            "readings": {meter: reading},
+        }
 
         async def work(api: Platform) -> Any:
             outcome = await api.meters.act(SITE, "meter.handover", body, caller)

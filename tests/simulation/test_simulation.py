@@ -13,7 +13,7 @@ import pytest
 from tests.simulation.mutants import MUTANTS
 
 ROOT = Path(__file__).parents[2]
-SEEDS = 16
+SEEDS = 8
 QUICK = {"float in rating": 10, "skipped plausibility gate": 30}
 """Mutants that are hunted in the normal suite, and the most seeds that it may take."""
 
