@@ -52,6 +52,7 @@ def test_a_deliberate_bug_is_found(name: str) -> None:
     _python(code)
 
 
+@pytest.mark.soak
 def test_a_failing_plan_becomes_smaller() -> None:
     code = (
         "from tests.simulation.mutants import MUTANTS\n"
