@@ -28,6 +28,7 @@ redis=$(word redis_password)
 postgres=$(word postgres_password)
 mqtt=$(word mqtt_password)
 word admin_token >/dev/null
+word grafana_password >/dev/null
 
 # Redis: nobody without a password, and not even the platform may empty it or stop it.
 hash=$(printf '%s' "$redis" | python3 -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')

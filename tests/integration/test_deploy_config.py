@@ -27,6 +27,7 @@ from tests.integration.installation import (
     script,
 )
 
+WATCHING = {"prometheus", "grafana"}
 COMPOSE = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())
 PRICE_MICRO = 852_300
 OPENING_WH = 120_000
@@ -149,7 +150,8 @@ def test_a_user_that_the_broker_would_misunderstand_is_refused(tmp_path, argumen
 
 def test_every_service_of_the_platform_has_a_container_with_a_health_check():
     services = COMPOSE["services"]
-    assert set(services) == {*ALL, "mosquitto", "redis", "postgres"}
+    assert set(services) == {*ALL, "mosquitto", "redis", "postgres", *WATCHING}
+    assert {name for name, service in services.items() if service.get("profiles") == ["observability"]} == WATCHING
     for name, service in services.items():
         assert service["restart"] == "unless-stopped", name
         assert service["healthcheck"]["test"], name
@@ -161,7 +163,7 @@ def test_every_service_of_the_platform_has_a_container_with_a_health_check():
 
 def test_only_mqtt_and_http_are_published_and_only_here():
     published = {name: service["ports"] for name, service in COMPOSE["services"].items() if service.get("ports")}
-    assert set(published) == {"mosquitto", "api"}
+    assert set(published) == {"mosquitto", "api", *WATCHING}
     assert all(port.startswith("${TWINMETER_BIND:-127.0.0.1}:") for ports in published.values() for port in ports)
     assert COMPOSE["networks"]["inside"] == {"internal": True}
     for name in ("redis", "postgres", "ledger", "ingest", "commands", "scheduler"):

@@ -191,7 +191,11 @@ async def test_a_ledger_that_stands_still_is_named():
     async def ahead(_site):
         return 1, "5-0"
 
+    async def known(_site, _entry_id):
+        return True
+
     parts.store.generation = ahead
+    parts.stream.knows = known
     sql.generation = ahead
     proof = await verify_site(parts, SITE, within_s=0.1)
     assert [finding.code for finding in proof.findings] == ["ledger_behind"]

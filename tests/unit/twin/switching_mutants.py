@@ -75,8 +75,8 @@ def money_releases_all(broken: Break) -> None:
     """A top-up takes off whatever stands."""
     real = outcomes._unlock
 
-    def unlock(draft, breaker, kind, rule, timing, now):
-        real(draft, breaker, kind, rule, timing, now)
+    def unlock(draft, breaker, kind, rule, view, timing, now):
+        real(draft, breaker, kind, rule, view, timing, now)
         for other in list(draft.group.breakers[breaker].locks):
             locks.release(draft, breaker, other, "rule", rule.id, now, {"rule": rule.id, "ver": rule.version})
 
