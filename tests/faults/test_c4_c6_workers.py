@@ -43,6 +43,7 @@ def dying(tmp_path: Path) -> Iterator[Stage]:
         yield stage
 
 
+@pytest.mark.soak  # the last meter must run dry while the link is half cut, which a slow machine does not always manage
 def test_a_command_service_that_dies_at_any_instant_sends_every_command_once_in_meaning(dying: Stage) -> None:
     stage, link = dying, dying.links["mqtt"]
     link.partition(TO_SERVER)
