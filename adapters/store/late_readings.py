@@ -37,6 +37,7 @@ _INSERT = BulkInsert(
     "late_reading",
     "site meter epoch:bigint raw_qty:bigint qty:bigint ts:bigint sid seq:bigint rates source",
     "DO NOTHING",
+    once="site meter ts sid seq",
 )
 _QUARANTINE = BulkInsert(
     "quarantined_reading",

@@ -115,6 +115,16 @@ async def test_twice_adjusts_nothing(shop: Database) -> None:
     assert await findings(shop) == []
 
 
+async def test_a_late_sample_told_again_is_passed_over_and_nothing_beside_it_is_refused(shop: Database) -> None:
+    known, missing = samples((0, 100), (12, 1300), (24, 2000)), late(Point(START + 8 * HOUR_MS, 1250))
+    charges = chain(known, WHO)
+    await post(shop, [*charges[:-1], missing], [missing, charges[-1]])
+    assert [tuple(row) for row in await shop.fetch("SELECT qty FROM late_reading")] == [(1250,)]
+    assert await shop.fetch("SELECT reason FROM refused_effect") == []
+    assert (await shop.fetch("SELECT max(to_qty) FROM energy WHERE meter = ?", METER))[0][0] == 2000
+    assert await findings(shop) == []
+
+
 async def meters(database: Database) -> list[str]:
     return [row[0] for row in await database.fetch("SELECT DISTINCT meter FROM register_epoch WHERE site = ?", SITE)]
 
