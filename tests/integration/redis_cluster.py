@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from adapters.embedded import RunningServer
-from adapters.embedded.ports import free_port
+from adapters.embedded.ports import free_port, is_free
 from adapters.embedded.processes import DEPLOY, Launch, start_server
 from adapters.embedded.redis_server import find_redis
 
@@ -24,7 +24,7 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
-        self.port = free_port()
+        self.port = _port_with_its_bus()
         self.server = self._start()
         self.client = Redis(port=self.port, decode_responses=True, socket_timeout=5)
         self.id = str(self.client.execute_command("CLUSTER", "MYID"))
@@ -48,6 +48,11 @@ class Node:
     def start_again(self) -> None:
         """After a kill: the same node on the same data."""
         self.server = self._start()
+
+
+def _port_with_its_bus() -> int:
+    """A free port whose bus, 10 000 above it, is a port, too, and free."""
+    return next(port for port in iter(free_port, None) if port <= 55_535 and is_free(port + 10_000))
 
 
 def _answers(port: int) -> str | None:
