@@ -20,7 +20,9 @@ import structlog
 import adapters.mqtt.subscriber
 import adapters.twins.rebuild
 import adapters.twins.stream
-import api.bootstrap
+import api.bootstrap.flows
+import api.bootstrap.platform
+import api.bootstrap.stores
 import api.services
 import twin.flows.call_webhooks
 import twin.flows.carry_tenancies
@@ -63,7 +65,7 @@ PERIODS: dict[Any, dict[str, float]] = {
     twin.flows.carry_tenancies: {"LOOK_EVERY_S": 15.0},
     adapters.twins.stream: {"SLICE_MS": 30_000},
     api.services: {"NEW_SITES_EVERY_S": 120.0, "REFRESH_EVERY_S": 120.0, "LOOK_EVERY_S": 20.0, "RESTART_PAUSE_S": 1.0},
-    api.bootstrap: {"SETTLEMENT_EVERY_S": 600.0},
+    api.bootstrap.flows: {"SETTLEMENT_EVERY_S": 600.0},
 }
 SWEPT_WITHIN_S = 10
 """Every loop of the platform has looked at its work once within so much time."""
@@ -168,11 +170,13 @@ def wired(world: World) -> Iterator[None]:
         return SimPublisher(world.broker, way, client_id, host)
 
     replaced: dict[Any, dict[str, Any]] = {module: dict(periods) for module, periods in PERIODS.items()}
-    replaced[api.bootstrap] |= {
+    replaced[api.bootstrap.stores] = {
         "connect": connect,
         "RedisTwinStore": partial(RedisTwinStore, seconds=seconds, stream_max=world.plan.stream_max),
         "RedisEffectStream": partial(RedisEffectStream, seconds=seconds),
-        "MqttSubscriber": subscriber,
+    }
+    replaced[api.bootstrap.platform] = {"MqttSubscriber": subscriber}
+    replaced[api.bootstrap.flows] |= {
         "MqttPublisher": publisher,
         "WebhookSender": _NoWebhooks,
         "ring_until": _ring,
