@@ -24,20 +24,25 @@ class Line(msgspec.Struct, frozen=True):
 
 
 def site_lines(results: dict[str, Any]) -> list[Line]:
-    """All figures of the sites, in the order in which they are read."""
+    """All figures of the sites, in the order in which they are read; some are missing where it did not finish."""
     plan = results["plan"]
     found: list[Line] = []
     for site in SIZES:
-        found += _throughput_lines(results["throughput"][site], plan[site])
-    found += _stage_lines(results["stages"])
-    for load, told in results["latency"].items():
+        if runs := results["throughput"].get(site):
+            found += _throughput_lines(runs, plan[site])
+    if results.get("stages"):
+        found += _stage_lines(results["stages"])
+    for load, told in results.get("latency", {}).items():
         name = "Node-RED's cutoff" if load == "node_red" else f"cutoff under {load} load"
         found += _latency_lines(f"{name} ({count_text(told['rate'])} readings/s)", told["runs"])
-    found += _memory_lines(results["memory"])
-    rebuilds = results["rebuild"]
-    ratio = median(run["seconds"] / run["plain_s"] for run in rebuilds)
-    name = f"rebuild of {count_text(results['memory']['meters'])} twins from SQL, s"
-    return [*found, line(name, [run["seconds"] for run in rebuilds], "{:.1f}", f"{ratio:.1f} x as many pipelined HSET")]
+    if "after" in results["memory"]:
+        found += _memory_lines(results["memory"])
+    if rebuilds := results.get("rebuild"):
+        ratio = median(run["seconds"] / run["plain_s"] for run in rebuilds)
+        beside = f"{ratio:.1f} x as many pipelined HSET"
+        name = f"rebuild of {count_text(plan['large'])} twins from SQL, s"
+        found.append(line(name, [run["seconds"] for run in rebuilds], "{:.1f}", beside))
+    return found
 
 
 def _throughput_lines(runs: Sequence[dict[str, Any]], twins: int) -> list[Line]:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from tests.bench import machine
+from tests.bench.apart import Keep
 from tests.bench.child import Child, Counter, counter
 from tests.bench.roles import SERVICES, PlatformRole, PublisherRole
 from tests.bench.runs import CONNECTIONS, WINDOW, Say, Stand, child, stand
@@ -31,8 +32,9 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], ...]] = {
 SETTLE_S = 90.0
 
 
-def measure_layouts(meters: int, readings: int, runs: int, folder: Path, say: Say) -> dict[str, Any]:
-    """Readings/s of every layout, committed and drained apart, and CPU a reading of all its processes together."""
+def measure_layouts(meters: int, readings: int, runs: int, folder: Path, say: Say, keep: Keep) -> dict[str, Any]:
+    """Readings/s of every layout, committed and drained apart, and CPU a reading of all its processes together; kept
+    after every layout."""
     found: dict[str, Any] = {"meters": meters, "layouts": {}}
     with stand(folder / "layouts", say, ("broker",)) as here:
         with child("importer", PlatformRole, here.settings, counter()) as importer:
@@ -42,6 +44,7 @@ def measure_layouts(meters: int, readings: int, runs: int, folder: Path, say: Sa
         for name, processes in LAYOUTS.items():
             seen = _layout(here, meters, readings, runs, processes)
             found["layouts"][name] = seen
+            keep(found)
             rates = ", ".join(f"{run['rate']:,.0f}" for run in seen)
             say(f"{name}: {rates} readings/s, {seen[-1]['cpu_us']:.0f} us a reading")
     return found

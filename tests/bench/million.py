@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import machine, rivals
+from tests.bench.apart import Keep
 from tests.bench.child import Child, counter
 from tests.bench.load import LAGS, START_MS, device_id, opening_wh
 from tests.bench.roles import PublisherRole
@@ -34,9 +35,10 @@ TABLES = {
 """What is repeated, and the column that names the pattern's tenant or meter."""
 
 
-def measure_million(meters: int, readings: int, runs: int, folder: Path, say: Say) -> dict[str, Any]:
-    """Seconds of filling and rebuilding, bytes a meter, and readings/s among twins that nobody remembers."""
-    found: dict[str, Any] = {"meters": meters}
+def measure_million(meters: int, readings: int, runs: int, folder: Path, say: Say, keep: Keep) -> dict[str, Any]:
+    """Seconds of filling and rebuilding, bytes a meter, and readings/s among twins that nobody remembers; what is known
+    is kept after every step."""
+    found: dict[str, Any] = {"meters": meters, "runs": []}
     with stand(folder / "million", say, ("broker",)) as here:
         with platform_child(here, counter()) as platform:
             platform.call("open")
@@ -53,14 +55,19 @@ def measure_million(meters: int, readings: int, runs: int, folder: Path, say: Sa
             found["rebuilt_bytes"] = (rivals.used_memory(here.redis_url) - before) / meters
             say(f"rebuilt in {found['rebuild_s']:.0f} s, {found['rebuilt_bytes']:,.0f} B of Redis a meter")
             found["platform_rebuilt"] = machine.resident_bytes(platform.pid)
+            keep(found)
             platform.call("start")
             found |= _awake(platform, say)
-            found["runs"] = _runs(here, Ours(here, SITE, meters, platform, acked), readings, runs, say)
+            keep(found)
+            for run in _runs(here, Ours(here, SITE, meters, platform, acked), readings, runs, say):
+                found["runs"].append(run)
+                keep(found)
             found["platform_resident"] = machine.resident_bytes(platform.pid)
             streams = rivals.stream_bytes(here.redis_url, SITE)
             found["redis_bytes"] = (rivals.used_memory(here.redis_url) - before - streams) / meters
             found["postings"], found["counters"] = platform.call("postings", SITE), platform.call("counters")
             platform.call("stop")
+        keep(found)
         found["restart_s"] = _restart(here)
         say(f"restarted on a million twins in {found['restart_s']:.1f} s")
     return found
@@ -75,15 +82,13 @@ def _awake(platform: Child, say: Say) -> dict[str, Any]:
     return {"fees_s": fees_s, "idle_s": idle_s, "woken": woken}
 
 
-def _runs(here: Stand, ours: Ours, readings: int, runs: int, say: Say) -> list[dict[str, Any]]:
+def _runs(here: Stand, ours: Ours, readings: int, runs: int, say: Say) -> Iterator[dict[str, Any]]:
     here.round = LAGS
-    found = []
     with child("publisher", PublisherRole, here.servers["broker"].url, CONNECTIONS, ours.acked) as publisher:
         for number in range(runs):
             run = ours.run(publisher, readings)
-            found.append(run)
             say(f"{ours.meters:,} twins, run {number + 1}: {run['rate']:,.0f} readings/s")
-    return found
+            yield run
 
 
 def _restart(here: Stand) -> float:

@@ -18,8 +18,9 @@ NOTES_MARK = "<!-- notes: kept by make bench -->"
 RESULTS = "benchmarks.json"
 
 
-def show(parts: dict[str, Any], console: Console) -> None:
-    """Print everything that has figures."""
+def show(results: dict[str, Any], console: Console) -> None:
+    """Print everything that has figures, and what did not finish."""
+    parts = results["parts"]
     if "sites" in parts:
         _print("Three sizes of a site", site_lines(parts["sites"]["data"]), console)
     for name, (title, made) in LINES.items():
@@ -32,6 +33,8 @@ def show(parts: dict[str, Any], console: Console) -> None:
         console.print(f"{_verdict(target.met):12} {target.what}: {target.wanted}; {target.measured}", highlight=False)
     for name, part in parts.items():
         console.print(f"{name}: {part['at']} UTC, took {part['took_s']:.0f} s")
+    for name, trouble in results.get("troubles", {}).items():
+        console.print(f"{name}: {trouble}", style="bold")
 
 
 def _print(title: str, lines: Sequence[Line], console: Console) -> None:
@@ -43,17 +46,18 @@ def _print(title: str, lines: Sequence[Line], console: Console) -> None:
     console.print(table)
 
 
-def write_docs(parts: dict[str, Any], path: Path) -> None:
+def write_docs(results: dict[str, Any], path: Path) -> None:
     """Write the page; what stands below the mark of the notes is kept as it is."""
     kept = ""
     if path.exists():
         _, mark, rest = path.read_text(encoding="utf-8").partition(NOTES_MARK)
         kept = rest if mark else ""
-    path.write_text("\n".join(page(parts)) + f"\n{NOTES_MARK}{kept or chr(10)}", encoding="utf-8")
+    path.write_text("\n".join(page(results)) + f"\n{NOTES_MARK}{kept or chr(10)}", encoding="utf-8")
 
 
-def page(parts: dict[str, Any]) -> Iterable[str]:
+def page(results: dict[str, Any]) -> Iterable[str]:
     """The lines above the notes."""
+    parts = results["parts"]
     yield "# Benchmarks"
     yield ""
     yield f"Written by `make bench BENCH_ARGS=--update-docs` from [{RESULTS}]({RESULTS}), which holds every run;"
@@ -62,12 +66,13 @@ def page(parts: dict[str, Any]) -> Iterable[str]:
     if "sites" in parts:
         yield from _circumstances(parts["sites"])
     yield from _targets(parts)
+    yield from _troubles(results.get("troubles", {}), parts)
     if "sites" in parts:
         yield from _section("Three sizes of a site", parts["sites"], site_lines(parts["sites"]["data"]))
     for name, (title, made) in LINES.items():
         if name in parts:
             yield from _section(title, parts[name], made(parts[name]["data"]))
-        if name == "layouts" and name in parts:
+        if name == "layouts" and "one process" in layout_rates({"layouts": parts.get("layouts", {}).get("data", {})}):
             yield from _best_layout(parts)
     for name, title, table in (
         ("rules", "Rules loaded and touched", rule_cost.table),
@@ -75,7 +80,7 @@ def page(parts: dict[str, Any]) -> Iterable[str]:
     ):
         if name in parts:
             yield from [f"## {title}", "", _when(parts[name]), "", "```text", *table(parts[name]["data"]), "```", ""]
-    if "sites" in parts:
+    if "sites" in parts and parts["sites"]["data"]["profile"]:
         yield from _profile(parts["sites"]["data"])
 
 
@@ -108,6 +113,15 @@ def _targets(parts: dict[str, Any]) -> Iterator[str]:
         if target.why:
             yield f"- *{target.what}*: {target.why}."
     yield ""
+
+
+def _troubles(troubles: dict[str, str], parts: dict[str, Any]) -> Iterator[str]:
+    """Parts that did not succeed when they were last tried, and what their figures are then."""
+    for name, trouble in troubles.items():
+        kept = f"its figures are of {parts[name]['at']} UTC" if name in parts else "it has no figures"
+        yield f"- **{name}**: {trouble}; {kept}."
+    if troubles:
+        yield ""
 
 
 def _best_layout(parts: dict[str, Any]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tests.bench import machine, rivals
+from tests.bench.apart import Keep
 from tests.bench.child import Child, counter
 from tests.bench.latency import latency_of_node_red, latency_under_loads
 from tests.bench.nodered_server import NodeRed, versions
@@ -22,8 +23,8 @@ SMALL, MIDDLE, LARGE = "small", "middle", "large"
 PROFILED = 25
 
 
-def measure_sites(plan: Plan, folder: Path, say: Say) -> dict[str, Any]:
-    """Run everything; returns what was seen as plain data."""
+def measure_sites(plan: Plan, folder: Path, say: Say, keep: Keep) -> dict[str, Any]:
+    """Run everything; returns what was seen as plain data, and keeps it after every size."""
     results: dict[str, Any] = {"plan": msgspec.to_builtins(plan), "import": {}, "memory": {}, "throughput": {}}
     results |= {"counters": {}, "postings": {}, "profile": {}}
     with stand(folder / "sites", say) as here, beside(here, folder / "sites") as (node, postgres):
@@ -32,6 +33,7 @@ def measure_sites(plan: Plan, folder: Path, say: Say) -> dict[str, Any]:
         with Rivals(here, node, postgres.url) as others:
             for site in (SMALL, MIDDLE, LARGE):
                 _site(plan, here, others, site, node, results)
+                keep(results)
     return results
 
 

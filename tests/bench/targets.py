@@ -28,14 +28,21 @@ class Target(msgspec.Struct, frozen=True):
 
 def targets(parts: dict[str, Any]) -> list[Target]:
     """All targets, from the figures of the parts."""
-    data = {name: part["data"] for name, part in parts.items()}
+    data = {name: part["data"] for name, part in parts.items() if _is_whole(name, part["data"])}
     judges: tuple[Callable[[dict[str, Any]], Target], ...] = (_node_red, _bare, _latency, _loss, _bytes, _rebuild)
     return [judge(data) for judge in judges]
 
 
+def _is_whole(name: str, data: dict[str, Any]) -> bool:
+    """Whether a part got as far as its targets ask."""
+    if name == "sites":
+        return bool(data["throughput"].get("small") and data.get("stages"))
+    return name != "million" or "rebuild_s" in data
+
+
 def layout_rates(data: dict[str, Any]) -> dict[str, float]:
     """Median readings/s by layout of processes."""
-    layouts = data["layouts"]["layouts"] if "layouts" in data else {}
+    layouts = data.get("layouts", {}).get("layouts", {})
     return {name: median(run["rate"] for run in runs) for name, runs in layouts.items()}
 
 
@@ -115,7 +122,7 @@ def _stage_us(data: dict[str, Any]) -> float:
 
 def _loss(data: dict[str, Any]) -> Target:
     what, wanted = "readings/s lost from 1 000 to a million meters", f"at most {MOST_LOSS:.0%}"
-    if "sites" not in data or "million" not in data:
+    if "sites" not in data or not data.get("million", {}).get("runs"):
         return Target(what, wanted, "not measured", None)
     small, large = _rate(data, "small"), median(run["rate"] for run in data["million"]["runs"])
     lost = 1 - large / small
@@ -132,11 +139,11 @@ def _loss(data: dict[str, Any]) -> Target:
 
 def _bytes(data: dict[str, Any]) -> Target:
     what, wanted = "Redis, bytes a meter", f"at most {count_text(MOST_BYTES)}"
-    if "sites" not in data:
+    if "after" not in data.get("sites", {}).get("memory", {}):
         return Target(what, wanted, "not measured", None)
     each = redis_bytes(data["sites"]["memory"])
     told = count_text(each)
-    if "million" in data:
+    if "redis_bytes" in data.get("million", {}):
         told += f"; {count_text(data['million']['redis_bytes'])} among {count_text(data['million']['meters'])}"
         each = max(each, data["million"]["redis_bytes"])
     return Target(what, wanted, told, each <= MOST_BYTES, "" if each <= MOST_BYTES else "see the table of memory")
