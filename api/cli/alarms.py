@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from api.cli.errors import CommandError, WrongUsageError
-from api.cli.installation import run_on_platform, set_up_logs
+from api.cli.instants import minute
 from api.cli.language import tell
-from api.cli.options import Clock, Config, Data, DatabaseUrl, Json, Language, RedisUrl, Site, settings_of
+from api.cli.on_site import Place, on_data, user
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
     from api.bootstrap import Platform
-    from api.settings import Settings
 
 app = typer.Typer(help="Alarms: what stands, and what people make of it.", no_args_is_help=True)
 
@@ -39,7 +38,9 @@ Key = Annotated[str | None, typer.Option("--key", help="The same key does it onc
 
 
 @app.command("list")
+@on_data
 def list_alarms(
+    place: Place,
     active: Annotated[
         bool | None, typer.Option("--active/--cleared", help="Only those that stand, or are over.")
     ] = None,
@@ -49,14 +50,6 @@ def list_alarms(
     shelved: Annotated[str, typer.Option("--shelved", help="hidden, only or shown.")] = "hidden",
     severity: Annotated[str | None, typer.Option("--severity", help="info, warning, minor, major or critical.")] = None,
     assignee: Annotated[str | None, typer.Option("--assignee", help="Those of this person; '': of nobody.")] = None,
-    site: Site = None,
-    json: Json = False,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    clock: Clock = None,
-    _lang: Language = None,
 ) -> None:
     """Alarms, newest first; those put aside only where `--shelved` asks for them."""
     from rules.actions import SEVERITIES
@@ -71,42 +64,28 @@ def list_alarms(
         "severity": severity,
         "assignee": assignee,
     }
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
-    set_up_logs("warning")
 
-    async def work(platform: Platform, _found: object) -> list[Any]:
-        name, now = await _site(platform, site), platform.clock.now()
+    async def near(platform: Platform, name: str) -> list[Any]:
+        now = platform.clock.now()
         page = await platform.alarms.page(name, now=now, shelved=SHELVED[shelved], limit=MOST_SHOWN, **wanted)
         return page.items
 
-    _show(run_on_platform(settings, work), as_json=json)
+    _show(place.near(near), as_json=place.json)
 
 
 @app.command()
-def show(
-    alarm: AlarmId,
-    site: Site = None,
-    json: Json = False,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    clock: Clock = None,
-    _lang: Language = None,
-) -> None:
+@on_data
+def show(place: Place, alarm: AlarmId) -> None:
     """One alarm with the evidence it rests on: the samples before and after a step of power."""
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
-    set_up_logs("warning")
 
-    async def work(platform: Platform, _found: object) -> tuple[Any, Any, Any]:
-        name = await _site(platform, site)
+    async def near(platform: Platform, name: str) -> tuple[Any, Any, Any]:
         known = await platform.alarms.alarm(name, alarm, now=platform.clock.now())
         if known is None:
             raise CommandError(f"site {name!r} has no alarm {alarm}")
         return known, await platform.alarms.evidence(name, known), await platform.reports.zone(name)
 
-    known, evidence, zone = run_on_platform(settings, work)
-    if json:
+    known, evidence, zone = place.near(near)
+    if place.json:
         import msgspec
 
         print(msgspec.json.format(msgspec.json.encode({"alarm": known, "evidence": evidence}), indent=2).decode())
@@ -116,73 +95,54 @@ def show(
 
 
 @app.command()
+@on_data
 def ack(
+    place: Place,
     alarm: AlarmId,
     comment: Annotated[str, typer.Option("--comment", help="Something to say with it.")] = "",
     undo: Annotated[bool, typer.Option("--undo", help="Take the acknowledgement back.")] = False,
     who: Who = None,
     key: Key = None,
-    site: Site = None,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    clock: Clock = None,
 ) -> None:
     """Somebody has seen it; worse than now, it is unacknowledged again."""
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
-    _care(settings, site, alarm, "unack" if undo else "ack", who, key, text=comment)
+    _care(place, alarm, "unack" if undo else "ack", who, key, text=comment)
 
 
 @app.command()
+@on_data
 def assign(
+    place: Place,
     alarm: AlarmId,
     assignee: Annotated[str, typer.Argument(help="Who takes care of it; '': nobody.")],
     who: Who = None,
     key: Key = None,
-    site: Site = None,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    clock: Clock = None,
 ) -> None:
     """Say who takes care of it."""
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
-    _care(settings, site, alarm, "assign", who, key, assignee=assignee.strip())
+    _care(place, alarm, "assign", who, key, assignee=assignee.strip())
 
 
 @app.command()
+@on_data
 def comment(
+    place: Place,
     alarm: AlarmId,
     text: Annotated[str, typer.Argument(help="What to say.")],
     who: Who = None,
     key: Key = None,
-    site: Site = None,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    clock: Clock = None,
 ) -> None:
     """Say something; it stays in the alarm's history."""
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
-    _care(settings, site, alarm, "comment", who, key, text=text)
+    _care(place, alarm, "comment", who, key, text=text)
 
 
 @app.command()
+@on_data
 def shelve(
+    place: Place,
     alarm: AlarmId,
     reason: Annotated[str, typer.Option("--reason", help="Why.")],
     for_: Annotated[str, typer.Option("--for", help="How long, such as 8h or 2d; 90 days at most.")],
     who: Who = None,
     key: Key = None,
-    site: Site = None,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    clock: Clock = None,
 ) -> None:
     """Put the rule's alarms of this twin aside: not notified, not listed, until then or until they are worse."""
     from schemas.durations import parse_duration
@@ -191,30 +151,18 @@ def shelve(
         length_ms = parse_duration(for_)
     except ValueError as error:
         raise WrongUsageError(f"--for {for_!r}: {error}") from None
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
-    _care(settings, site, alarm, "shelve", who, key, text=reason, for_ms=length_ms)
+    _care(place, alarm, "shelve", who, key, text=reason, for_ms=length_ms)
 
 
 @app.command()
-def unshelve(
-    alarm: AlarmId,
-    who: Who = None,
-    key: Key = None,
-    site: Site = None,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    clock: Clock = None,
-) -> None:
+@on_data
+def unshelve(place: Place, alarm: AlarmId, who: Who = None, key: Key = None) -> None:
     """End a shelf before its time."""
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
-    _care(settings, site, alarm, "unshelve", who, key)
+    _care(place, alarm, "unshelve", who, key)
 
 
 def _care(
-    settings: Settings,
-    site: str | None,
+    place: Place,
     alarm: int,
     what: str,
     who: str | None,
@@ -225,13 +173,10 @@ def _care(
     for_ms: int = 0,
 ) -> None:
     """Carry out one act and show the alarm as it is then."""
-    from api.cli.site import user
     from twin.ports import MoneyRefusedError
 
-    set_up_logs("warning")
-
-    async def work(platform: Platform, _found: object) -> list[Any]:
-        name, now = await _site(platform, site), platform.clock.now()
+    async def near(platform: Platform, name: str) -> list[Any]:
+        now = platform.clock.now()
         said: dict[str, Any] = {"text": text, "assignee": assignee, "until": now + for_ms if for_ms else 0}
         try:
             pending = await platform.alarms.care(
@@ -244,20 +189,7 @@ def _care(
         after = await platform.alarms.alarm(name, alarm, now=now)
         return [] if after is None else [after]
 
-    _show(run_on_platform(settings, work), as_json=False)
-
-
-async def _site(platform: Platform, wanted: str | None) -> str:
-    """The site that is meant: the one named, or the only one there is."""
-    sites = await platform.registry.sites()
-    if wanted in sites and wanted is not None:
-        return wanted
-    if wanted is None and len(sites) == 1:
-        return sites[0]
-    known = ", ".join(sites) or "none"
-    if wanted is None:
-        raise WrongUsageError(f"there are {len(sites)} sites: name one with --site; known: {known}")
-    raise CommandError(f"site {wanted!r} is not in the database; known: {known}")
+    _show(place.near(near), as_json=place.json)
 
 
 def _show(alarms: list[Any], *, as_json: bool) -> None:
@@ -272,18 +204,10 @@ def _show(alarms: list[Any], *, as_json: bool) -> None:
     if not alarms:
         print(tell("没有告警", "no alarms"))
         return
-    heads = (
-        ("编号", "id"),
-        ("级别", "severity"),
-        ("规则", "rule"),
-        ("对象", "twin"),
-        ("开始", "since"),
-        ("状态", "state"),
-    )
-    table = Table(*(tell(*head) for head in (*heads, ("负责人", "assignee"))), box=None)
+    table = Table(*(tell(*head) for head in HEADS), box=None)
     for alarm in alarms:
         table.add_row(
-            str(alarm.id), alarm.severity, alarm.rule, alarm.twin, _instant(alarm.since), _state(alarm), alarm.assignee
+            str(alarm.id), alarm.severity, alarm.rule, alarm.twin, minute(alarm.since), _state(alarm), alarm.assignee
         )
     Console(highlight=False, soft_wrap=True).print(table)
 
@@ -314,10 +238,5 @@ def _state(alarm: Any) -> str:
     words = [tell("持续", "active") if alarm.active else tell("已恢复", "cleared")]
     words.append(tell("已确认", "acknowledged") if alarm.acknowledged else tell("未确认", "unacknowledged"))
     if alarm.shelved_until is not None:
-        words.append(tell("搁置至 ", "shelved until ") + _instant(alarm.shelved_until))
+        words.append(tell("搁置至 ", "shelved until ") + minute(alarm.shelved_until))
     return ", ".join(words)
-
-
-def _instant(ts: int) -> str:
-    """An instant for people, UTC."""
-    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%MZ")

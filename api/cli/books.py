@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli import single
 from api.cli.errors import FAILED, CommandError
 from api.cli.language import tell
 from api.cli.on_site import Place, on_site
-from api.cli.options import Clock, Config, Data, DatabaseUrl, Metrics, MqttUrl, RedisUrl
+from api.cli.single import SettingsWith, as_service, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,19 +26,11 @@ app = typer.Typer(help="The ledger: run its service, or ask for its balance, anc
 
 
 @app.callback(invoke_without_command=True)
-def ledger(
-    context: typer.Context,
-    config: Config = None,
-    mqtt_url: MqttUrl = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    data: Data = None,
-    clock: Clock = None,
-    metrics: Metrics = None,
-) -> None:
+@as_service
+def ledger(settings: SettingsWith, context: typer.Context) -> None:
     """Effects of the twins into the SQL ledger; with a subcommand, ask the ledger."""
     if context.invoked_subcommand is None:
-        single.ledger(config, mqtt_url, redis_url, database_url, data, clock, metrics)
+        serve("ledger", settings())
 
 
 @app.command("trial-balance")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from api.cli.errors import CommandError
-from api.cli.installation import run_on_platform, set_up_logs
+from api.cli.instants import minute
 from api.cli.language import tell
-from api.cli.options import Clock, Config, Data, DatabaseUrl, Json, Language, RedisUrl, Site, settings_of
-from api.cli.which_site import which_site
+from api.cli.on_site import Place, on_data, user
 
 if TYPE_CHECKING:
     from api.bootstrap import Platform
@@ -24,55 +22,37 @@ HEADS = (("编号", "id"), ("对象", "twin"), ("种类", "kind"), ("开始", "s
 
 
 @app.command("list")
+@on_data
 def list_incidents(
+    place: Place,
     open_only: Annotated[bool, typer.Option("--open", help="Only those that are not over.")] = False,
     device: Annotated[str | None, typer.Option("--device", help="Only those of one device.")] = None,
-    site: Site = None,
-    json: Json = False,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    clock: Clock = None,
-    _lang: Language = None,
 ) -> None:
     """Incidents, newest first."""
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
-    set_up_logs("warning")
 
-    async def work(platform: Platform, _found: object) -> list[Any]:
-        name = await which_site(platform, site)
+    async def near(platform: Platform, name: str) -> list[Any]:
         page = await platform.queries.incidents(name, open_only=open_only, device=device, limit=MOST_SHOWN)
         return page.items
 
-    _show(run_on_platform(settings, work), as_json=json)
+    _show(place.near(near), as_json=place.json)
 
 
 @app.command()
+@on_data
 def close(
+    place: Place,
     incident: Annotated[int, typer.Argument(help="Number of the incident, as `incidents list` shows it.", min=1)],
     reason: Annotated[str, typer.Option("--reason", help="Why it is over.")],
     who: Annotated[str | None, typer.Option("--who", help="Who does it; otherwise the user of this machine.")] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="The same key does it once, however often it is repeated.")
     ] = None,
-    site: Site = None,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    clock: Clock = None,
-    _lang: Language = None,
 ) -> None:
     """Say that an incident is over, and why; where its cause is still there, a new one opens."""
-    from api.cli.site import user
     from twin.ports import MoneyRefusedError
 
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
-    set_up_logs("warning")
-
-    async def work(platform: Platform, _found: object) -> list[Any]:
-        name, now = await which_site(platform, site), platform.clock.now()
+    async def near(platform: Platform, name: str) -> list[Any]:
+        now = platform.clock.now()
         said: dict[str, Any] = {"who": who or user(), "why": reason, "ts": now, "key": key or str(uuid.uuid4())}
         try:
             pending = await platform.incidents.close(name, incident=incident, **said)
@@ -83,7 +63,7 @@ def close(
         after = await platform.incidents.incident(name, incident)
         return [] if after is None else [after]
 
-    _show(run_on_platform(settings, work), as_json=False)
+    _show(place.near(near), as_json=place.json)
 
 
 def _show(incidents: list[Any], *, as_json: bool) -> None:
@@ -100,7 +80,7 @@ def _show(incidents: list[Any], *, as_json: bool) -> None:
         return
     table = Table(*(tell(zh, en) for zh, en in HEADS), box=None)
     for one in incidents:
-        table.add_row(str(one.id), one.device, one.kind, _instant(one.since), str(one.count), _state(one))
+        table.add_row(str(one.id), one.device, one.kind, minute(one.since), str(one.count), _state(one))
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     for one in incidents:
@@ -113,9 +93,4 @@ def _state(incident: Any) -> str:
         return tell("持续", "open")
     if incident.closed_by:
         return tell("关闭：", "closed by ") + f"{incident.closed_by}: {incident.closed_why}"
-    return tell("已恢复 ", "healed ") + _instant(incident.resolved_ts)
-
-
-def _instant(ts: int) -> str:
-    """An instant for people, UTC."""
-    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%MZ")
+    return tell("已恢复 ", "healed ") + minute(incident.resolved_ts)

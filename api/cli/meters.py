@@ -163,14 +163,13 @@ def events(
 
 
 def _act(given: Given, kind: str, body: dict[str, Any], reason: str, at: str | None, instant: str = "ts") -> None:
-    import getpass
-
+    from api.cli.on_site import user
     from twin.ports import Caller
 
     async def work(platform: Platform, name: str) -> dict[str, Any]:
         now = platform.clock.now()
         wish = {**body, instant: now if at is None else _instant(at)}
-        who = given.who or f"cli:{getpass.getuser()}"
+        who = given.who or user()
         outcome = await platform.meters.act(name, kind, wish, Caller(who, reason, now, given.key or uuid.uuid4().hex))
         await platform.delivery.deliver(outcome.acts)
         return outcome.body

@@ -2,23 +2,35 @@
 
 `on_site` gives a command the options `--site`, `--url`, `--json` and those of the installation, and hands it one value
 that holds them. With `--url` a command goes through the API, by a token; without, it works on the data itself.
+`on_data` is the same for a command that knows no `--url`.
 """
 
 from __future__ import annotations
 
 import getpass
-import inspect
 import uuid
-from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 import typer
 
-from api.cli.errors import CommandError, WrongUsageError
+from api.cli.errors import CommandError
 from api.cli.installation import run_on_platform, set_up_logs
-from api.cli.options import Clock, Config, Data, DatabaseUrl, Json, Language, RedisUrl, Site, settings_of
+from api.cli.options import (
+    Clock,
+    Config,
+    Data,
+    DatabaseUrl,
+    Json,
+    Language,
+    Options,
+    RedisUrl,
+    Site,
+    settings_of,
+    sharing,
+)
 from api.cli.remote import Remote, Url
+from api.cli.which_site import which_site
 from twin.ports import Caller, MoneyRefusedError
 
 if TYPE_CHECKING:
@@ -30,7 +42,9 @@ if TYPE_CHECKING:
 Key = Annotated[str | None, typer.Option("--key", help="Idempotency key; the same key acts once. Made up if absent.")]
 Why = Annotated[str, typer.Option("--why", help="Why; kept in the audit.")]
 
-_SHARED: dict[str, tuple[Any, Any]] = {
+Result = TypeVar("Result")
+
+_SHARED: Options = {
     "site": (Site, None),
     "url": (Url, None),
     "json": (Json, False),
@@ -57,54 +71,40 @@ class Place(msgspec.Struct, frozen=True):
 
     def ask(self, far: Callable[[Remote], Any], near: Callable[[Platform, str], Coroutine[Any, Any, Any]]) -> Any:
         """The API's answer, or that of the data; refusals become errors of the command line."""
-        if self.url is not None:
-            return far(Remote(self.url, self.site))
+        return self.near(near) if self.url is None else far(Remote(self.url, self.site))
+
+    def near(self, ask: Callable[[Platform, str], Coroutine[Any, Any, Result]]) -> Result:
+        """What the data of the installation answers; a refusal becomes an error of the command line."""
         set_up_logs("warning")
         settings = settings_of(
             self.config, data=self.data, redis_url=self.redis_url, database_url=self.database_url, clock=self.clock
         )
 
-        async def work(platform: Platform, _found: object) -> Any:
-            return await near(platform, await self._site_of(platform))
+        async def work(platform: Platform, _found: object) -> Result:
+            return await ask(platform, await which_site(platform, self.site))
 
         try:
             return run_on_platform(settings, work)
         except MoneyRefusedError as error:
             raise CommandError(f"{error.code}: {error.detail}") from None
 
-    async def _site_of(self, platform: Platform) -> str:
-        sites = await platform.registry.sites()
-        if self.site is not None:
-            if self.site not in sites:
-                raise CommandError(f"site {self.site!r} is not in the database; known: {', '.join(sites) or 'none'}")
-            return self.site
-        if len(sites) != 1:
-            raise WrongUsageError(f"name a site with --site; known: {', '.join(sites) or 'none'}")
-        return sites[0]
-
 
 def on_site(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command, whose first parameter is a `Place`, the shared options."""
-    hints = get_type_hints(command, include_extras=True)
-    own = list(inspect.signature(command).parameters.values())[1:]
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in _SHARED.items()
-    ]
+    return _placed(command, _SHARED)
 
-    @wraps(command)
-    def whole(**given: Any) -> None:
-        place = Place(**{name: given.pop(name) for name in Place.__struct_fields__})
-        given.pop("_lang")
-        command(place, **given)
 
-    resolved = [
-        parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own
-    ]
-    parameters = [*resolved, *shared]
-    whole.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    whole.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return whole
+def on_data(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, whose first parameter is a `Place`, the shared options without `--url`."""
+    return _placed(command, {name: option for name, option in _SHARED.items() if name != "url"})
+
+
+def _placed(command: Callable[..., None], options: Options) -> Callable[..., None]:
+    def place(given: dict[str, Any]) -> Place:
+        facts: dict[str, Any] = {name: given.get(name) for name in Place.__struct_fields__}
+        return Place(**facts)
+
+    return sharing(command, options, place)
 
 
 def caller(why: str, key: str | None, ts: int) -> Caller:

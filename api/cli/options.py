@@ -1,9 +1,12 @@
-"""Options that several commands share, and the settings they make."""
+"""Options that several commands share, how a command comes by them, and the settings they make."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -41,6 +44,33 @@ InputFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable
 InputFiles = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True)]
 Site = Annotated[str | None, typer.Option("--site", help="Only this site.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+Options = dict[str, tuple[Any, Any]]
+"""Options by the name of their parameter: annotation and default."""
+
+
+def sharing(
+    command: Callable[..., None], options: Options, gather: Callable[[dict[str, Any]], Any]
+) -> Callable[..., None]:
+    """A command that has these options after its own, and gets what is gathered of them as its first argument."""
+    hints = get_type_hints(command, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in list(inspect.signature(command).parameters.items())[1:]
+    ]
+    shared = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in options.items()
+    ]
+
+    @wraps(command)
+    def whole(**given: Any) -> None:
+        command(gather({name: given.pop(name) for name in options}), **given)
+
+    parameters = [*own, *shared]
+    whole.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    whole.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return whole
 
 
 def settings_of(config: Path | None, **flags: Any) -> Settings:

@@ -42,7 +42,7 @@ def rerate(
     set_up_logs("error")
 
     async def work(platform: Platform) -> list[Rerated]:
-        from api.cli.site import user
+        from api.cli.on_site import user
 
         if site not in await platform.registry.sites():
             known = ", ".join(await platform.registry.sites()) or "none"

@@ -1,15 +1,31 @@
-"""`twinmeter ingest|ledger|commands|scheduler|recorder|api`: one service a process, for production, on given URLs."""
+"""`twinmeter ingest|ledger|commands|scheduler|recorder|api`: one service a process, for production, on given URLs.
+
+`ledger` stands in `api.cli.books`, with the questions to the ledger.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from api.cli.errors import CommandError, WrongUsageError
 from api.cli.installation import opened, say, set_up_logs
-from api.cli.options import Clock, Config, Data, DatabaseUrl, Http, Metrics, MqttUrl, RedisUrl, settings_of
+from api.cli.options import (
+    Clock,
+    Config,
+    Data,
+    DatabaseUrl,
+    Http,
+    Metrics,
+    MqttUrl,
+    Options,
+    RedisUrl,
+    settings_of,
+    sharing,
+)
 from api.cli.up import run_loop, run_services, stop_on_signals
 
 if TYPE_CHECKING:
@@ -20,108 +36,64 @@ if TYPE_CHECKING:
 Shard = Annotated[int | None, typer.Option("--shard", help="Number of the ingest shard.", min=0, max=9999)]
 
 
-def ingest(
-    shard: Shard = None,
-    config: Config = None,
-    mqtt_url: MqttUrl = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    data: Data = None,
-    clock: Clock = None,
-    metrics: Metrics = None,
-) -> None:
+SettingsWith = Callable[..., Any]
+"""Makes the settings of a service from the options that all have, and those that only this one has."""
+
+_SHARED: Options = {
+    "config": (Config, None),
+    "mqtt_url": (MqttUrl, None),
+    "redis_url": (RedisUrl, None),
+    "database_url": (DatabaseUrl, None),
+    "data": (Data, None),
+    "clock": (Clock, None),
+    "metrics": (Metrics, None),
+}
+
+
+def as_service(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, whose first parameter is a `SettingsWith`, the options of every service."""
+
+    def gather(given: dict[str, Any]) -> SettingsWith:
+        return lambda **more: settings_of(**given, **more)
+
+    return sharing(command, _SHARED, gather)
+
+
+@as_service
+def ingest(settings: SettingsWith, shard: Shard = None) -> None:
     """Telemetry from the broker into twins."""
-    _run("ingest", settings_of(
-        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock,
-        ingest_shard=shard, metrics=metrics,
-    ))  # fmt: skip
+    serve("ingest", settings(ingest_shard=shard))
 
 
-def ledger(
-    config: Config = None,
-    mqtt_url: MqttUrl = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    data: Data = None,
-    clock: Clock = None,
-    metrics: Metrics = None,
-) -> None:
-    """Effects of the twins into the SQL ledger."""
-    _run("ledger", settings_of(
-        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock,
-        metrics=metrics,
-    ))  # fmt: skip
-
-
-def commands(
-    config: Config = None,
-    mqtt_url: MqttUrl = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    data: Data = None,
-    clock: Clock = None,
-    metrics: Metrics = None,
-) -> None:
+@as_service
+def commands(settings: SettingsWith) -> None:
     """Commands to devices, notices to people."""
-    _run("commands", settings_of(
-        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock,
-        metrics=metrics,
-    ))  # fmt: skip
+    serve("commands", settings())
 
 
-def scheduler(
-    config: Config = None,
-    mqtt_url: MqttUrl = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    data: Data = None,
-    clock: Clock = None,
-    metrics: Metrics = None,
-) -> None:
+@as_service
+def scheduler(settings: SettingsWith) -> None:
     """Timers of the twins, and acts that were not delivered yet."""
-    _run("scheduler", settings_of(
-        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock,
-        metrics=metrics,
-    ))  # fmt: skip
+    serve("scheduler", settings())
 
 
-def recorder(
-    config: Config = None,
-    mqtt_url: MqttUrl = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    data: Data = None,
-    clock: Clock = None,
-    metrics: Metrics = None,
-) -> None:
+@as_service
+def recorder(settings: SettingsWith) -> None:
     """What devices send into the recorded history; rules in the shadow of the active ones."""
-    settings = settings_of(
-        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock,
-        metrics=metrics,
-    )  # fmt: skip
-    if not settings.history_days:
+    wanted = settings()
+    if not wanted.history_days:
         raise WrongUsageError("TWINMETER_HISTORY_DAYS is 0, so there is nothing to record; give a number of days")
-    _run("recorder", settings)
+    serve("recorder", wanted)
 
 
-def api(
-    http: Http = None,
-    config: Config = None,
-    mqtt_url: MqttUrl = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    data: Data = None,
-    clock: Clock = None,
-    metrics: Metrics = None,
-) -> None:
+@as_service
+def api(settings: SettingsWith, http: Http = None) -> None:
     """The HTTP API."""
-    _run("api", settings_of(
-        config, mqtt_url=mqtt_url, redis_url=redis_url, database_url=database_url, data=data, clock=clock, http=http,
-        metrics=metrics,
-    ))  # fmt: skip
+    serve("api", settings(http=http))
 
 
-def _run(name: str, settings: Settings) -> None:
+def serve(name: str, settings: Settings) -> None:
+    """Run one service until SIGINT or SIGTERM; raises WrongUsageError where a server is not named."""
     from api.settings import ENVIRONMENT
 
     missing = [field for field in ("mqtt_url", "redis_url", "database_url") if not getattr(settings, field)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 from api.cli import site_workbook
 from api.cli.errors import CommandError
 from api.cli.installation import run_on_platform, set_up_logs
+from api.cli.on_site import user
 from api.cli.options import Clock, Config, Data, DatabaseUrl, InputFile, RedisUrl, settings_of
 
 if TYPE_CHECKING:
@@ -231,13 +231,6 @@ def _summary(imported: Imported) -> str:
         f"imported: {len(imported.difference.lines)} changes, {len(imported.difference.refused)} refused, "
         f"{imported.built or imported.delivered} twins {'built' if imported.built else 'told'}"
     )
-
-
-def user() -> str:
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (OSError, KeyError):
-        return "cli"
 
 
 class _Progress:

@@ -9,9 +9,9 @@ import msgspec
 import typer
 
 from api.cli.errors import CommandError
+from api.cli.instants import At, far_instant, instant
 from api.cli.language import language
 from api.cli.on_site import Place, on_site
-from api.cli.rule_history import At, far_instant, instant
 
 if TYPE_CHECKING:
     from api.bootstrap import Platform

@@ -9,14 +9,13 @@ import msgspec
 import typer
 
 from api.cli.errors import CommandError, WrongUsageError
-from api.cli.installation import run_on_platform, say, set_up_logs
+from api.cli.installation import say
 from api.cli.language import language
-from api.cli.options import Config, Data, DatabaseUrl, Json, Language, RedisUrl, Site, TariffFile, settings_of
-from api.cli.rule_versions import site_of
+from api.cli.on_site import Place, on_data
+from api.cli.options import TariffFile
 
 if TYPE_CHECKING:
     from api.bootstrap import Platform
-    from api.cli.installation import Installation
     from billing.whatif import Comparison
     from twin.explained import Question
 
@@ -24,20 +23,15 @@ _EVERY = 50
 SHOWN = 10
 
 
+@on_data
 def whatif(
+    place: Place,
     tariff: TariffFile,
     month: Annotated[str, typer.Option("--month", help="Month, such as 2026-01.")],
-    site: Site = None,
     instead_of: Annotated[
         str | None, typer.Option("--instead-of", help="The tariff it replaces; otherwise the one of its own name.")
     ] = None,
-    as_json: Json = False,
     full: Annotated[bool, typer.Option("--full", help="Show every tenant.")] = False,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    _lang: Language = None,
 ) -> None:
     """Rate a recorded month by a tariff and by its replacement: revenue, winners and losers, tiers, cutoffs.
 
@@ -47,14 +41,12 @@ def whatif(
 
     document = load_checked(tariff, "tariff").data
     number = read_month(month)
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url)
-    set_up_logs("warning")
 
-    async def work(platform: Platform, _found: Installation) -> tuple[Question, list[Comparison]]:
-        return await _ask(platform, await site_of(platform, site), number, document, instead_of)
+    async def near(platform: Platform, name: str) -> tuple[Question, list[Comparison]]:
+        return await _ask(platform, name, number, document, instead_of)
 
-    question, found = run_on_platform(settings, work)
-    if as_json:
+    question, found = place.near(near)
+    if place.json:
         print(json_text.dumps(as_document(question, found), ensure_ascii=False, indent=2))
         return
     from api.cli.whatif_text import render_whatif
