@@ -69,6 +69,7 @@ class Services:
             tasks += [
                 self._timers(),
                 self._alone("acts", platform.delivery.run),
+                self._alone("held", platform.held.run),
                 self._alone("tenancies", platform.tenancies.run),
                 self._alone("books", platform.book_keeper.run),
                 self._alone("settlement", platform.settle_until),
@@ -76,12 +77,8 @@ class Services:
                 self._alone("switching", platform.switching.run),
                 self._alone("guards", platform.guards.run),
             ]
-        if "recorder" in self.names and platform.settings.history_days:
-            tasks += [
-                self._alone("recorder", platform.record_until),
-                self._alone("history", platform.recorder.care),
-                self._alone("shadow", platform.shadow_runner.run),
-            ]
+        if "recorder" in self.names:
+            tasks += self._records()
         tasks.append(self._keep("policies", self._refresh_policies))
         if "api" in self.names and serve_http is not None:
             tasks.append(self._keep("api", lambda: serve_http(platform, self.stop)))
@@ -96,6 +93,20 @@ class Services:
                     group.create_task(task)
         finally:
             await platform.close()
+
+    def _records(self) -> list[Coroutine[None, None, None]]:
+        """The one session that hears everything: it records, and finds what no shard hears."""
+        platform = self.platform
+        strays = None if self.shards is None else self.shards.strays()
+        if not platform.settings.history_days:
+            return [] if strays is None else [self._alone("strays", partial(platform.hear_until, strays.hear))]
+        if strays is not None:
+            platform.overhear = strays.hear
+        return [
+            self._alone("recorder", platform.record_until),
+            self._alone("history", platform.recorder.care),
+            self._alone("shadow", platform.shadow_runner.run),
+        ]
 
     async def _alone(self, name: str, run: Callable[[asyncio.Event], Coroutine[None, None, None]]) -> None:
         """Work that is done once for the whole installation: here, or wherever its lease is."""

@@ -19,6 +19,7 @@ import structlog
 from api.bootstrap import MqttError
 from schemas.topics import ROOT, VERBS_DOWN
 from twin.flows.apply_messages import Applier
+from twin.flows.hear_strays import Strays
 from twin.flows.ingest_batch import Ingest
 from twin.flows.keep_leases import LeaseKeeper
 from twin.flows.spread_shards import EVERYTHING, Layout, SiteDevices, filters_of, shard_name
@@ -127,6 +128,14 @@ class Shards:
         self._platform.lease_counters[kind] = keeper.counters
         return keeper
 
+    def strays(self) -> Strays | None:
+        """Who hears what no shard does; None where the one shard hears everything."""
+        platform = self._platform
+        if self._layout.shards == 1:
+            return None
+        census = Census(platform, self._layout).sites
+        return Strays(census, self._layout, platform.store, platform.applier, platform.ingest, platform.clock)
+
     async def _shards(self) -> list[str]:
         """Shards of the layout, and of an earlier one whose sessions are still to be emptied."""
         return sorted({*self._layout.names(), *await self._leases.notes(SESSIONS)})
@@ -154,7 +163,7 @@ class _Session:
         self._store = platform.store.fenced(f"{INGEST}-{held.name}", held.token)
         applier = Applier(self._store, platform.policies, platform.clock, platform.journeys)
         self._ingest = Ingest(self._store, applier, platform.clock, platform.vitals, platform.journeys)
-        self._ingest.counters = platform.ingest.counters
+        self._ingest.counters, self._ingest.gate = platform.ingest.counters, platform.ingest.gate
         self._fenced: set[str] = set()
         self._stale_since: dict[str, float] = {}
         self._wanted: frozenset[str] = frozenset()

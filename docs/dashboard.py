@@ -55,6 +55,7 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
             (_rate("twinmeter_dead_letters_total", "reason"), "{{reason}}"),
             (_rate("twinmeter_unknown_devices_total"), "unknown devices"),
             (_rate("twinmeter_undecided_messages_total"), "undecided"),
+            (_rate("twinmeter_dead_letters_not_kept_total"), "no letter kept"),
         )),
         ("Batches", "ops", (
             (_rate("twinmeter_ingest_batches_total"), "decided"),

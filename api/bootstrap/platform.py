@@ -45,6 +45,8 @@ class Platform(Flows):
         super().__init__(settings, clock, database, remember=remember)
         self.subscriber: MqttSubscriber | None = None
         self.record_subscriber: MqttSubscriber | None = None
+        self.overhear: Callable[[Sequence[Delivery]], Awaitable[None]] | None = None
+        """Who else looks at what the recorder hears."""
         self.shard_sessions: dict[str, MqttSubscriber] = {}
         """Sessions of the shards that this process owns now."""
         self.lease_counters: dict[str, LeaseCounters] = {}
@@ -119,7 +121,17 @@ class Platform(Flows):
             receive_maximum=10_000,
             max_batch=5_000,
         )
-        await subscriber.run(self.recorder.handle, stop)
+        await subscriber.run(self._record, stop)
+
+    async def _record(self, deliveries: Sequence[Delivery]) -> None:
+        await self.recorder.handle(deliveries)
+        if self.overhear is not None:
+            await self.overhear(deliveries)
+
+    async def hear_until(self, hear: Callable[[Sequence[Delivery]], Awaitable[None]], stop: asyncio.Event) -> None:
+        """Hear everything that devices send, in a session of its own, where nobody records it."""
+        filters = [topic_filter(verb) for verb in VERBS_UP]
+        await MqttSubscriber(self.settings.mqtt_url, "twinmeter-strays", filters).run(hear, stop)
 
     def who_listens(self, port: int) -> str:
         """The process that holds a port of this machine, for messages to people."""

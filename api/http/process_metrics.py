@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from api.http.backend import Backend
 
 
-REASONS = ("topic", "contract", "unknown_device", "undecided")
+REASONS = ("topic", "contract", "unknown_site", "unknown_device", "undecided")
 """Why a message was not taken; each is told from the start, so that its first one is a rise and not a beginning."""
 
 
@@ -43,6 +43,7 @@ class ProcessCollector(Collector):
         yield one("twinmeter_readings", ingest.readings)
         yield one("twinmeter_late_samples", vitals.late_samples)
         yield _by("twinmeter_dead_letters", {**dict.fromkeys(REASONS, 0), **ingest.dead_by})
+        yield one("twinmeter_dead_letters_not_kept", ingest.letters_not_kept)
         yield one("twinmeter_unknown_devices", ingest.unknown)
         yield one("twinmeter_undecided_messages", ingest.failed)
 

@@ -12,6 +12,7 @@ from simulators.replay import MeterSeries
 from tests.integration.park import SITE, import_document, running_platform, settled, site_document
 from tests.integration.servers import broker_at
 from tests.integration.test_oracle import START_MS
+from twin.flows.letter_gate import NO_SITE
 from twin.flows.verify_site import verify_site
 
 METER = MeterSeries("em-001", "constant", 5_000, 1_000)
@@ -71,8 +72,8 @@ BAD = [
     ("event", orjson.dumps({"v": 1, "sid": "s1", "ts": 1, "kind": "trip", "d": {}}), "seq"),
 ]
 FOREIGN = [
-    (f"twinmeter/v1/{SITE}/nobody/tele", "nobody"),
     ("twinmeter/v1/no-such-site/em-001/tele", "em-001"),
+    (f"twinmeter/v1/{SITE}/nobody/tele", "nobody"),
 ]
 
 
@@ -95,7 +96,7 @@ async def test_bad_messages_are_put_aside_and_never_stop_the_next_good_one(tmp_p
                     await client.publish(f"twinmeter/v1/{SITE}/em-001/tele", good, qos=1)
                 for topic, _ in FOREIGN:
                     await client.publish(topic, telemetry(), qos=1)
-            await settled(platform, len(BAD) + len(FOREIGN))
+            await settled(platform, len(BAD) + 1)  # of a site that nobody knows not even the readings are looked at
             group = (await platform.store.load(SITE, ["t-001"]))["t-001"]
             assert group.tenant.charges_nano == len(BAD) * 852_300, "every good reading was charged, and nothing else"
             letters = (await platform.store.dead_letters(SITE, limit=200))[::-1]
@@ -108,6 +109,10 @@ async def test_bad_messages_are_put_aside_and_never_stop_the_next_good_one(tmp_p
                 assert letter.reason, payload[:80]
                 assert named in f"{letter.path} {letter.reason}", (payload[:80], letter.path, letter.reason)
             assert any("nobody" in letter.reason for letter in letters)
+            assert ["no-such-site" in one.reason for one in await platform.store.dead_letters(NO_SITE, limit=9)] == [
+                True
+            ]
+            assert await platform.store.dead_letters("no-such-site", limit=9) == [], "no key by a stranger's name"
             assert services.failures == {}
             proof = await verify_site(platform, SITE)
             assert proof.ok, proof.findings[:5]

@@ -22,6 +22,7 @@ from simulators.profiles import load_profiles
 from simulators.replay import Reading, build_day, publish_readings, spread_meters
 from tests.integration.park import SITE, ZONE, charges_of, expected_charges, import_document, site_document
 from tests.integration.servers import broker_at
+from twin.flows.letter_gate import NO_SITE
 from twin.flows.spread_shards import EVERYTHING
 from twin.flows.verify_site import verify_site
 
@@ -40,13 +41,13 @@ class Town:
         self._waiting = build_day(load_profiles(), METERS, START_MS, 24, 900)
 
     @contextlib.asynccontextmanager
-    async def running(self, shards: int) -> AsyncIterator[Platform]:
-        """All services but the API in this process."""
-        settings = msgspec.structs.replace(
-            self.settings, clock="telemetry", ingest_shards=shards, shard_spread=0, lease_s=1.0
+    async def running(self, shards: int, *more: str, **settings: int) -> AsyncIterator[Platform]:
+        """All services but the recorder and the API in this process, and `more` of them."""
+        settings = {"ingest_shards": shards, "shard_spread": 0} | settings
+        platform = await open_platform(
+            msgspec.structs.replace(self.settings, clock="telemetry", lease_s=1.0, **settings)
         )
-        platform = await open_platform(settings)
-        services = Services(platform, ("ingest", "ledger", "commands", "scheduler"))
+        services = Services(platform, ("ingest", "ledger", "commands", "scheduler", *more))
         task = asyncio.create_task(services.run())
         try:
             await asyncio.wait_for(services.ready.wait(), 30)
@@ -141,3 +142,39 @@ async def test_one_process_three_shards_one_shard_one_process(town: Town):
 
 async def noted(platform: Platform, shards: int) -> bool:
     return len(await platform.leases.notes("layouts")) == shards
+
+
+@pytest.mark.parametrize(("spread", "history_days"), [(0, 62), (5_000, 62), (0, 0)])
+async def test_a_divided_layout_leaves_one_letter_of_who_is_unknown(town: Town, spread: int, history_days: int):
+    async with town.running(3, "recorder", shard_spread=spread, history_days=history_days) as platform:
+        platform.recorder.linger_s = 0.05
+        await import_document(platform, site_document(METERS, MIXED, START_MS))
+
+        async def listening() -> bool:
+            filters = [await platform.leases.notes(f"twinmeter-ingest-{number:02d}") for number in range(3)]
+            return any(SITE in one for some in filters for one in some) and await noted(platform, 3)
+
+        await until(listening)
+        await asyncio.sleep(0.5)  # and the broker has heard of it
+        await town.publish(1)
+        await town.settled(platform)
+        port = int(town.settings.mqtt_url.rsplit(":", 1)[-1])
+        async with aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5) as client:
+            for topic in (f"{SITE}/nobody/tele", "nowhere/em-001/tele"):
+                await client.publish(f"twinmeter/v1/{topic}", reading_of(1), qos=1)
+        await town.publish(1)
+        await town.settled(platform)
+
+        async def told() -> bool:
+            return platform.ingest.counters.dead == 2
+
+        await until(told)
+        await asyncio.sleep(1)
+        ours = [letter.reason for letter in await platform.store.dead_letters(SITE, limit=20)]
+        others = [letter.reason for letter in await platform.store.dead_letters(NO_SITE, limit=20)]
+        assert (ours, others) == (["unknown device nobody"], ["unknown site nowhere"])
+
+
+def reading_of(register_wh: int) -> bytes:
+    body = {"v": 1, "sid": "s1", "seq": 1, "ts": START_MS, "d": {"import_wh": register_wh}}
+    return msgspec.json.encode(body)

@@ -1,8 +1,10 @@
 """Ingest: a micro-batch from the broker becomes decisions, and only then may it be acknowledged.
 
 A payload that breaks its contract goes to the site's dead letters with the reason and the place, and is
-acknowledged: it must never hold up the device's next message. A message of a device nobody knows goes there too. If
-the store cannot take the batch, nothing is acknowledged and the broker keeps it.
+acknowledged: it must never hold up the device's next message. A message of a device nobody knows goes there too, and
+those of sites nobody knows to a place of their own, `NO_SITE`. Whoever floods us with such messages fills neither the
+store nor the letters: so many are kept (`LetterGate`), all are counted. If the store cannot take the batch, nothing is
+acknowledged and the broker keeps it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from schemas.telemetry import ContractError, decode_message, decode_telemetry
 from schemas.topics import parse_topic
 from twin.core.messages import ConnectionChanged, LinkChanged
 from twin.flows import translate
+from twin.flows.letter_gate import KEPT_PAYLOAD_BYTES, NO_SITE, KnownSites, LetterGate, letter_of
 from twin.flows.vitals import Vitals
 from twin.journeys import wanted_ids
 from twin.ports import DeadLetter
@@ -32,10 +35,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-KEPT_PAYLOAD_BYTES = 2_048
-NO_SITE = "_"
-"""Dead letters of topics that name no known site."""
-
 
 class IngestCounters(msgspec.Struct):
     """What has come in, for metrics and the live view."""
@@ -46,7 +45,9 @@ class IngestCounters(msgspec.Struct):
     unknown: int = 0
     failed: int = 0
     dead_by: Counter[str] = msgspec.field(default_factory=Counter)
-    """Dead letters by what was wrong: `topic`, `contract`, `unknown_device`, `undecided`."""
+    """Dead letters by what was wrong: `topic`, `contract`, `unknown_site`, `unknown_device`, `undecided`."""
+    letters_not_kept: int = 0
+    """Of these, counted and not kept: there were too many at once."""
 
 
 class Ingest:
@@ -66,6 +67,8 @@ class Ingest:
         self.vitals = vitals or Vitals()
         self._journeys = journeys
         self.counters = IngestCounters()
+        self.gate = LetterGate()
+        self._sites = KnownSites(store)
 
     async def handle(self, deliveries: Sequence[Delivery]) -> None:
         """Decide on a batch. Raises when the store cannot take it; then nothing of it may be acknowledged."""
@@ -77,15 +80,16 @@ class Ingest:
         for delivery in deliveries:
             topic = parse_topic(delivery.topic)
             if topic is None:
-                self.counters.dead_by["topic"] += 1
-                dead[NO_SITE].append(_letter(delivery, "not a topic of the contract", "", now))
+                self.put_aside(dead, NO_SITE, "topic", letter_of(delivery, "not a topic of the contract", "", now))
                 continue
             site, device, verb = topic
+            if not await self._sites.has(site):
+                self.put_aside(dead, NO_SITE, "unknown_site", letter_of(delivery, f"unknown site {site}", "", now))
+                continue
             try:
                 messages = self._read(verb, device, delivery.payload, now)
             except ContractError as error:
-                self.counters.dead_by["contract"] += 1
-                dead[site].append(_letter(delivery, error.reason, error.path, now))
+                self.put_aside(dead, site, "contract", letter_of(delivery, error.reason, error.path, now))
                 continue
             group = await self._store.group_of(site, device)
             if group is None:
@@ -95,8 +99,7 @@ class Ingest:
                     messages = self._read(verb, point, delivery.payload, now)
             if group is None:
                 self.counters.unknown += 1
-                self.counters.dead_by["unknown_device"] += 1
-                dead[site].append(_letter(delivery, f"unknown device {device}", "", now))
+                self.put_aside(dead, site, "unknown_device", letter_of(delivery, f"unknown device {device}", "", now))
                 continue
             sites[site][group] += messages
             if self._journeys is not None:
@@ -109,8 +112,16 @@ class Ingest:
         if self._journeys is not None:
             self._tell_batch(sites, time.time_ns() - (time.perf_counter_ns() - began_ns))
         for site, letters in dead.items():
-            self.counters.dead += len(letters)
             await self._store.dead_letter(site, letters)
+
+    def put_aside(self, dead: defaultdict[str, list[DeadLetter]], site: str, why: str, letter: DeadLetter) -> None:
+        """Count a message that is not taken, and put its letter among the others where there is room for it."""
+        self.counters.dead += 1
+        self.counters.dead_by[why] += 1
+        if self.gate.allows(site, why):
+            dead[site].append(letter)
+        else:
+            self.counters.letters_not_kept += 1
 
     def _tell_received(self, site: str, group: str, topic: str, messages: list[tuple[Message, int]]) -> None:
         assert self._journeys is not None
@@ -159,11 +170,10 @@ class Ingest:
     ) -> None:
         for failure in outcome.failures:
             self.counters.failed += 1
-            self.counters.dead_by["undecided"] += 1
             device = getattr(failure.message, "device", "")
             text = f"{type(failure.error).__name__}: {failure.error}"[:500]
             payload = repr(failure.message).encode()[:KEPT_PAYLOAD_BYTES]
-            dead[site].append(DeadLetter(f"{site}/{device}", payload, text, "", now))
+            self.put_aside(dead, site, "undecided", DeadLetter(f"{site}/{device}", payload, text, "", now))
         for group, timed in groups.items():
             after = outcome.groups.get(group)
             if after is None or after.gateway is None:
@@ -178,7 +188,3 @@ class Ingest:
         behind = await self._store.devices_behind(site, link.gateway)
         if behind and link.state in ("online", "offline"):
             await self._applier.apply_timed(site, {group: [(link, now)] for group in behind})
-
-
-def _letter(delivery: Delivery, reason: str, path: str, now: int) -> DeadLetter:
-    return DeadLetter(delivery.topic[:512], delivery.payload[:KEPT_PAYLOAD_BYTES], reason, path, now)
