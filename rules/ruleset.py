@@ -24,7 +24,7 @@ from rules.errors import (
 )
 from rules.language import Expression, compile_expression
 from rules.language.compiler import Run
-from rules.language.flips import Flip
+from rules.language.flips import Flip, earliest, later_than_now
 from rules.language.kinds import BOOL, DURATION, Type
 from rules.language.values import TwinModel
 from rules.literals import is_duration, read_duration
@@ -36,9 +36,9 @@ EVENTS = frozenset(
 )
 """What can happen to a twin beside the change of a path; a path of the model, or its beginning, is a trigger too."""
 
-MOST_PARTS = 1_000
-"""Literals, paths and operators of all expressions of a file: bounds how long it takes to load. Our largest pack
-has 81."""
+MOST_PARTS = 500
+"""Literals, paths and operators of all expressions of a file, one that stands there often counted once: bounds how
+long it takes to load. Our largest pack has 81."""
 _CHARACTERS_A_PART = 4
 """What an expression with a mistake counts for, whose parts are not known: reading it has cost time as well."""
 SEEN_FROM = {
@@ -77,6 +77,8 @@ class _Compilation:
         self.params: dict[str, Param] = {}
         self.types: dict[str, Type] = {}
         self.calendars: dict[str, Calendar] = {}
+        self.expressions: dict[tuple[str, str, Type], Expression] = {}
+        """By text, scope and type: the same condition stands in many rules."""
         self.rule_ids = [str(rule.get("id")) for rule in document.get("rules", ())]
         self.first_index = {name: index for index, name in reversed(list(enumerate(self.rule_ids)))}
         self.triggers = EVENTS | set(model)
@@ -186,7 +188,7 @@ class _RuleCompilation:
             defers=not any(isinstance(plan.action, Charge) for plan in actions),
             ends_with_calendar=any(isinstance(plan.action, Lock) and plan.action.until_calendar for plan in actions),
             clocked=CLOCK in on,
-            flip=_earliest([*(found.flip for found in expressions if found is not None), *self.stale_flips()]),
+            flip=earliest([*(found.flip for found in expressions if found is not None), *self.stale_flips()]),
             clear_flip=clear.when.flip if clear is not None and clear.when is not None else None,
             run_where=where.run if where is not None else None,
             run_levels=tuple(level.when.run for level in levels),
@@ -194,7 +196,8 @@ class _RuleCompilation:
             paths=frozenset(self.paths),
         )
         self.check_whole(rule)
-        return msgspec.structs.replace(rule, ready=ready_step(rule))
+        ready = ready_step(rule)
+        return rule if ready is None else msgspec.structs.replace(rule, ready=ready)
 
     def problem(self, where: tuple[Any, ...], message: str, suggestion: str = "", offset: int | None = None) -> None:
         self.whole.problem((*self.place, *where), message, suggestion, offset)
@@ -213,15 +216,19 @@ class _RuleCompilation:
     def expression(self, where: tuple[Any, ...], text: str | None, expected: Type = BOOL) -> Expression | None:
         if text is None:
             return None
-        try:
-            compiled = compile_expression(text, self.whole.model, self.whole.types, self.scope, expected)
-        except InvalidExpressionError as invalid:
-            for error in invalid.errors:
-                self.expression_problem(where, text, error)
-            self.count(where, len(text) // _CHARACTERS_A_PART)
-            return None
+        known = self.whole.expressions
+        compiled = known.get((text, self.scope, expected))
+        if compiled is None:
+            try:
+                compiled = compile_expression(text, self.whole.model, self.whole.types, self.scope, expected)
+            except InvalidExpressionError as invalid:
+                for error in invalid.errors:
+                    self.expression_problem(where, text, error)
+                self.count(where, len(text) // _CHARACTERS_A_PART)
+                return None
+            self.count(where, compiled.size)
+            known[text, self.scope, expected] = compiled
         self.paths.update(compiled.paths)
-        self.count(where, compiled.size)
         return compiled
 
     def count(self, where: tuple[Any, ...], parts: int) -> None:
@@ -379,7 +386,7 @@ class _RuleCompilation:
         if self.on_unknown_choice() == "hold":
             return []
         specs = [self.whole.model[path] for path in sorted(self.paths) if path in self.whole.model]
-        return [_later_than_now(spec.stale_at) for spec in specs if spec.stale_at is not None]
+        return [later_than_now(spec.stale_at) for spec in specs if spec.stale_at is not None]
 
     def has_edges(self) -> bool:
         return any(part in self.written for part in ("for", "levels", "clear", "retry"))
@@ -412,25 +419,6 @@ class _RuleCompilation:
         parts = [self.written.get("when", ""), *conditions, self.written.get("for", "")]
         text = "\x1f".join(" ".join(str(part).split()) for part in parts)
         return blake2s(text.encode(), digest_size=5).hexdigest()
-
-
-def _later_than_now(instant_of: Flip) -> Flip:
-    def flip(env: Any) -> int | None:
-        instant = instant_of(env)
-        return instant if instant is not None and instant > env.now else None
-
-    return flip
-
-
-def _earliest(flips: Sequence[Flip | None]) -> Flip | None:
-    found = [flip for flip in flips if flip is not None]
-    if len(found) <= 1:
-        return found[0] if found else None
-
-    def earliest(env: Any) -> int | None:
-        return min((instant for flip in found if (instant := flip(env)) is not None), default=None)
-
-    return earliest
 
 
 def _excerpt(text: str, offset: int) -> str:

@@ -32,13 +32,15 @@ class Document(msgspec.Struct, frozen=True):
 
     def locate(self, path: PathTuple) -> tuple[int, int]:
         """Line and column of the value at a path; of the nearest value around it when there is none."""
-        while path and path not in self.places.values:
+        place = self.places.of_value(path)
+        while place is None and path:
             path = path[:-1]
-        return self.places.values.get(path, (1, 1))
+            place = self.places.of_value(path)
+        return place or (1, 1)
 
     def locate_key(self, path: PathTuple) -> tuple[int, int]:
         """Line and column of the key at a path; of the value when it has no key."""
-        return self.places.keys.get(path) or self.locate(path)
+        return self.places.of_key(path) or self.locate(path)
 
 
 class DocumentError(Exception):

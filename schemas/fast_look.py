@@ -22,6 +22,8 @@ from jsonschema.exceptions import ValidationError
 Keyword = Callable[[Any, Any, Any, dict[str, Any]], Iterator[ValidationError] | None]
 
 _INT_MAX: Final = 2**63
+_SHORT: Final = 40
+"""Members of a list that are looked at first: where many are wrong, enough are wrong among these."""
 _LONG: Final = 1_001
 """One more than any schema of ours allows in a list that it bounds."""
 _WHOLE: Final = ("oneOf", "anyOf", "not", "if", "contains", "dependentSchemas", "unevaluatedProperties")
@@ -46,7 +48,7 @@ def wrong_places(validator: Any, document: Any, most: int) -> Wrong:
     try:
         if validator.is_valid(document):
             return Wrong(frozenset(where))
-        for place in islice(_complaints(validator, document), most):
+        for place in islice(_complaints(validator, document, most), most):
             _add(document, place.split("/")[1:], where)
     except (ValueError, TypeError, OverflowError, RecursionError):  # not JSON at all: a lone surrogate, a set, a cycle
         return Wrong(frozenset({id(document)}), everything=True)
@@ -54,18 +56,23 @@ def wrong_places(validator: Any, document: Any, most: int) -> Wrong:
     return Wrong(frozenset(where))
 
 
-def _complaints(validator: Any, document: Any) -> Iterator[str]:
-    """Places of complaints, as JSON pointers. Very long lists are looked at from their beginning only, so long as
-    something is wrong there: nobody reads ten thousand complaints, and finding them takes its time."""
-    found = validator.evaluate(_beginning(document)).errors() or validator.evaluate(document).errors()
-    return iter(dict.fromkeys(error["instanceLocation"] for error in found))
+def _complaints(validator: Any, document: Any, enough: int) -> Iterator[str]:
+    """Places of complaints, as JSON pointers. Long lists are looked at from their beginning first, and only so far as
+    it takes to find enough that is wrong: nobody reads ten thousand complaints, and finding them takes its time."""
+    places: dict[str, None] = {}
+    for length, at_least in ((_SHORT, enough), (_LONG, 1)):
+        found = validator.evaluate(_beginning(document, length)).errors()
+        places = dict.fromkeys(error["instanceLocation"] for error in found)
+        if len(places) >= at_least:
+            return iter(places)
+    return iter(dict.fromkeys(error["instanceLocation"] for error in validator.evaluate(document).errors()))
 
 
-def _beginning(value: Any) -> Any:
-    """The value without what stands behind the first `_LONG` members of a list or an object."""
+def _beginning(value: Any, length: int) -> Any:
+    """The value without what stands behind the first members of its lists and objects."""
     if isinstance(value, dict):
-        return {name: _beginning(member) for name, member in islice(value.items(), _LONG)}
-    return [_beginning(member) for member in value[:_LONG]] if isinstance(value, list) else value
+        return {name: _beginning(member, length) for name, member in islice(value.items(), length)}
+    return [_beginning(member, length) for member in value[:length]] if isinstance(value, list) else value
 
 
 def _add(document: Any, path: Iterable[str | int], where: set[int]) -> None:

@@ -14,7 +14,6 @@ import copy
 import re
 from typing import Any, Final
 
-import msgspec
 from yaml._yaml import (
     AliasEvent,
     CParser,
@@ -28,7 +27,18 @@ from yaml._yaml import (
 from yaml.error import MarkedYAMLError, YAMLError
 from yaml.reader import ReaderError
 
-from schemas.places import DEPTH_MAX, NODES_MAX, Fault, PathTuple, Places, UnreadableError, float_advice
+from schemas.places import (
+    DEPTH_MAX,
+    NODES_MAX,
+    Branch,
+    EnoughError,
+    Fault,
+    PathTuple,
+    Place,
+    Places,
+    UnreadableError,
+    float_advice,
+)
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
@@ -43,14 +53,15 @@ _MARKED = re.compile(r"\?\S")
 _UNWANTED = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 
 
-class _Open(msgspec.Struct, gc=False):
-    """A list or object whose end has not come yet."""
+class _Open(Branch):
+    """A list or object whose end has not come yet. `depth` is the length of its path, `step` the last of it."""
 
-    value: list[Any] | dict[str, Any]
-    is_object: bool
-    path: PathTuple
-    anchor: str | None
-    nodes_before: int
+    value: Any = None
+    is_object: bool = False
+    depth: int = 0
+    step: str | int = 0
+    anchor: str | None = None
+    nodes_before: int = 0
     key: str | None = None
     skip: bool = False
     """The value of the current key is dropped, because the key is a repeat or not a text."""
@@ -60,13 +71,11 @@ class _Builder:
     """Turns events into data; one object a document."""
 
     def __init__(self, text: str, nodes_max: int) -> None:
-        self.places = Places()
+        self.places = Places(_place_of_mark)
         self._marked = text if _MARKED.search(text) else ""
         self.nodes = 0
         self.root: Any = None
         self._nodes_max = nodes_max
-        self._values = self.places.values
-        self._keys = self.places.keys
         self._documents = 0
         self._top: _Open | None = None
         self._stack: list[_Open | None] = []
@@ -95,6 +104,18 @@ class _Builder:
             line, column = _place(event)
             raise UnreadableError(Fault((), line, column, "the file holds more than one document; put each in its own"))
 
+    def _path(self) -> PathTuple:
+        """The path of the list or object that is open."""
+        opened = [*self._stack, self._top]
+        return tuple(around.step for around in opened[2:] if around is not None)
+
+    def _path_of_value(self) -> PathTuple:
+        """The path of the value that is being read: its key is not yet used up, its place in a list not yet taken."""
+        top = self._top
+        if top is None:
+            return ()
+        return (*self._path(), (top.key or "") if top.is_object else len(top.value))
+
     def _take_scalar(self, event: Any) -> None:
         """A value or a key. Most events of a file come by here, so what is done for most of them is done in place."""
         top = self._top
@@ -103,55 +124,46 @@ class _Builder:
             return
         text: str = event.value
         plain = not event.style and (not text or text[0] in _NO_TEXT_BEGINS)
-        if top.is_object:
-            if top.key is None:
-                self._take_key(top, event, plain)
-                return
-            path = (*top.path, top.key)
-        else:
-            path = (*top.path, len(top.value))
-        mark = event.start_mark
-        self._values[path] = (mark.line + 1, mark.column + 1)
+        key = top.key
+        if key is None and top.is_object:
+            self._take_key(top, event, plain)
+            return
         self.nodes = nodes = self.nodes + 1
-        if nodes > self._nodes_max or len(path) > DEPTH_MAX:
-            raise self._too_much(path, event)
-        value = self._plain_value(text, path, event) if plain else text
-        if top.is_object:
-            if not top.skip:
-                top.value[top.key] = value  # type: ignore[call-overload, index]
-            top.key = None
+        if nodes > self._nodes_max or top.depth >= DEPTH_MAX:
+            raise self._too_much(event)
+        value = self._plain_value(text, event) if plain else text
+        if key is None:
+            top.members.append(event.start_mark)  # type: ignore[union-attr]
+            top.value.append(value)
         else:
-            top.value.append(value)  # type: ignore[union-attr]
+            if not top.skip:
+                top.members[key] = event.start_mark  # type: ignore[call-overload]
+                top.value[key] = value
+            top.key = None
 
     def _take_special(self, top: _Open | None, event: Any) -> None:
         """A scalar with a tag or an anchor, or one that is the whole document."""
         plain = not event.style
         if top is not None and top.key is None and top.is_object:
-            _refuse_tag(event, top.path)
+            self._refuse_tag(event, is_key=True)
             self._take_key(top, event, plain)
             return
-        path = self._place_value(top, event)
-        _refuse_tag(event, path)
-        value = self._plain_value(event.value, path, event) if plain else event.value
+        self._count_value(event)
+        self._refuse_tag(event)
+        value = self._plain_value(event.value, event) if plain else event.value
         if event.anchor:
             self._anchors[event.anchor] = (value, 1)
-        self._put(top, value)
+        self._put(top, value, event)
 
-    def _place_value(self, top: _Open | None, event: Any) -> PathTuple:
-        """The path of the value that begins here; its place is noted, and the bounds are held."""
-        if top is None:
-            path: PathTuple = ()
-        elif top.is_object:
-            path = (*top.path, top.key or "")
-        else:
-            path = (*top.path, len(top.value))
-        self._values[path] = _place(event)
+    def _count_value(self, event: Any) -> None:
+        """One value more: the bounds are held."""
         self.nodes += 1
-        if self.nodes > self._nodes_max or len(path) > DEPTH_MAX:
-            raise self._too_much(path, event)
-        return path
+        depth = 0 if self._top is None else self._top.depth + 1
+        if self.nodes > self._nodes_max or depth > DEPTH_MAX:
+            raise self._too_much(event)
 
-    def _too_much(self, path: PathTuple, event: Any) -> UnreadableError:
+    def _too_much(self, event: Any) -> UnreadableError:
+        path = self._path_of_value()
         deep = f"is nested deeper than {DEPTH_MAX} levels"
         message = f"the document {deep if len(path) > DEPTH_MAX else f'has more than {self._nodes_max} values'}"
         return UnreadableError(Fault(path, *_place(event), message))
@@ -159,40 +171,52 @@ class _Builder:
     def _take_key(self, top: _Open, event: Any, plain: bool) -> None:
         key: str = event.value
         mark = event.start_mark
-        line, column = mark.line + 1, mark.column + 1
         if plain and not isinstance(_plain(key), str):
-            self.places.fault(top.path, line, column, f'the field name {key!r} is not a text; quote it: "{key}"')
+            message = f'the field name {key!r} is not a text; quote it: "{key}"'
+            self.places.fault(self._path(), *_place_of_mark(mark), message)
         if self._marked and self._marked[mark.index - 1 : mark.index] == "?":
             # libyaml takes `{?a: 1}` for the key `a`, as YAML 1.1 does; by 1.2 it is `?a`
-            raise UnreadableError(Fault(top.path, line, column - 1, "quote a text that begins with a question mark"))
+            place = mark.line + 1, mark.column
+            raise UnreadableError(Fault(self._path(), *place, "quote a text that begins with a question mark"))
         top.key = key
-        path = (*top.path, key)
-        top.skip = path in self._keys
+        top.skip = key in top.keys
         if top.skip:
-            self.places.add_key(path, line, column)
+            message = f"the field {key!r} is written twice, first in line {top.keys[key].line + 1}"
+            self.places.fault((*self._path(), key), *_place_of_mark(mark), message)
         else:
-            self._keys[path] = (line, column)
+            top.keys[key] = mark
 
     def _open(self, event: Any, is_object: bool) -> None:
         top = self._top
         if top is not None and top.key is None and top.is_object:
-            raise UnreadableError(Fault(top.path, *_place(event), "a field name must be a plain text"))
-        path = self._place_value(top, event)
-        _refuse_tag(event, path)
-        opened: list[Any] | dict[str, Any] = {} if is_object else []
-        self._put(top, opened)
+            raise UnreadableError(Fault(self._path(), *_place(event), "a field name must be a plain text"))
+        self._count_value(event)
+        self._refuse_tag(event)
+        opened = _Open({} if is_object else [], value={} if is_object else [], is_object=is_object)
+        opened.anchor = event.anchor
+        opened.nodes_before = self.nodes - 1
+        if top is None:
+            self.places.branch = opened
+        else:
+            opened.depth = top.depth + 1
+            opened.step = (top.key or "") if top.is_object else len(top.value)
+            top.inner[opened.step] = opened
+        self._put(top, opened.value, event)
         self._stack.append(top)
-        self._top = _Open(opened, is_object, path, event.anchor, self.nodes - 1)
+        self._top = opened
 
-    def _put(self, top: _Open | None, value: Any) -> None:
+    def _put(self, top: _Open | None, value: Any, event: Any) -> None:
         if top is None:
             self.root = value
+            self.places.root = event.start_mark
         elif top.is_object:
             if not top.skip:
-                top.value[top.key] = value  # type: ignore[call-overload, index]
+                top.members[top.key] = event.start_mark  # type: ignore[call-overload, index]
+                top.value[top.key] = value
             top.key = None
         else:
-            top.value.append(value)  # type: ignore[union-attr]
+            top.members.append(event.start_mark)  # type: ignore[union-attr]
+            top.value.append(value)
 
     def _close(self) -> None:
         ended = self._top
@@ -203,39 +227,42 @@ class _Builder:
 
     def _take_alias(self, event: Any) -> None:
         top = self._top
-        line, column = _place(event)
         if top is not None and top.key is None and top.is_object:
-            raise UnreadableError(Fault(top.path, line, column, "a field name must be a plain text"))
-        path = self._place_value(top, event)
+            raise UnreadableError(Fault(self._path(), *_place(event), "a field name must be a plain text"))
+        self._count_value(event)
         if event.anchor not in self._anchors:
             message = f"the alias *{event.anchor} stands before or inside its anchor"
-            raise UnreadableError(Fault(path, line, column, message))
+            raise UnreadableError(Fault(self._path_of_value(), *_place(event), message))
         value, nodes = self._anchors[event.anchor]
         self.nodes += nodes
         if self.nodes > self._nodes_max:
             message = f"the aliases expand to more than {self._nodes_max} values"
-            raise UnreadableError(Fault(path, line, column, message))
-        self._put(top, copy.deepcopy(value))
+            raise UnreadableError(Fault(self._path_of_value(), *_place(event), message))
+        self._put(top, copy.deepcopy(value), event)
 
-    def _plain_value(self, text: str, path: PathTuple, event: Any) -> Any:
+    def _plain_value(self, text: str, event: Any) -> Any:
         value = _plain(text)
         if isinstance(value, float):
-            self.places.fault(path, *_place(event), float_advice(text))
+            self.places.fault(self._path_of_value(), *_place(event), float_advice(text))
             return text
         if isinstance(value, int) and abs(value) > _INT_MAX:
-            self.places.fault(path, *_place(event), f"{text[:40]} is beyond 64 bits; quote it if it is a text")
+            message = f"{text[:40]} is beyond 64 bits; quote it if it is a text"
+            self.places.fault(self._path_of_value(), *_place(event), message)
             return text
         return value
 
+    def _refuse_tag(self, event: Any, *, is_key: bool = False) -> None:
+        if event.tag not in (None, "", "!"):
+            path = self._path() if is_key else self._path_of_value()
+            raise UnreadableError(Fault(path, *_place(event), f"tags are not allowed here; leave out {event.tag}"))
 
-def _place(event: Any) -> tuple[int, int]:
-    mark = event.start_mark
+
+def _place(event: Any) -> Place:
+    return _place_of_mark(event.start_mark)
+
+
+def _place_of_mark(mark: Any) -> Place:
     return mark.line + 1, mark.column + 1
-
-
-def _refuse_tag(event: Any, path: PathTuple) -> None:
-    if event.tag not in (None, "", "!"):
-        raise UnreadableError(Fault(path, *_place(event), f"tags are not allowed here; leave out {event.tag}"))
 
 
 def _plain(text: str) -> str | int | float | bool | None:
@@ -267,6 +294,8 @@ def read_yaml(text: str, nodes_max: int = NODES_MAX) -> tuple[Any, Places]:
     builder = _Builder(text, nodes_max)
     try:
         builder.read(CParser(text))
+    except EnoughError:
+        pass
     except MarkedYAMLError as error:
         raise UnreadableError(_syntax_fault(error)) from None
     except ReaderError as error:

@@ -6,7 +6,7 @@ of d changes at -g / c. The compiler finds the factor c from the tree; g comes f
 `now` (inside `%`, `min`, `?:`, divided, multiplied by a value) is looked at again after `RECHECK_MS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Any
 
@@ -162,3 +162,25 @@ def _root(now: int, factor: int, difference: Any) -> tuple[int, bool]:
     quotient = Decimal(difference) / factor
     floor, ceiling = quotient.to_integral_value(ROUND_FLOOR), quotient.to_integral_value(ROUND_CEILING)
     return now - int(floor), floor == ceiling
+
+
+def later_than_now(instant_of: Flip) -> Flip:
+    """The same flip while it lies ahead; an instant that has passed is none."""
+
+    def flip(env: Any) -> int | None:
+        instant = instant_of(env)
+        return instant if instant is not None and instant > env.now else None
+
+    return flip
+
+
+def earliest(flips: Sequence[Flip | None]) -> Flip | None:
+    """The first of several flips; None when none of them is one."""
+    found = [flip for flip in flips if flip is not None]
+    if len(found) <= 1:
+        return found[0] if found else None
+
+    def first(env: Any) -> int | None:
+        return min((instant for flip in found if (instant := flip(env)) is not None), default=None)
+
+    return first

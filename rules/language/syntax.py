@@ -1,5 +1,6 @@
 """The syntax tree of an expression. Offsets count characters in its text; the checker fills in `type`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -74,17 +75,20 @@ class ListOf(Node, gc=False):
     items: tuple[Node, ...]
 
 
+_PARTS: dict[type[Node], Callable[[Any], tuple[Node, ...]]] = {
+    Binary: lambda node: (node.left, node.right),
+    Logic: lambda node: (node.left, node.right),
+    Unary: lambda node: (node.operand,),
+    Choice: lambda node: (node.condition, node.then, node.otherwise),
+    Call: lambda node: node.args,
+    ListOf: lambda node: node.items,
+}
+
+
 def children(node: Node) -> tuple[Node, ...]:
     """The direct parts of a node, from left to right."""
-    if isinstance(node, (Binary, Logic)):
-        return (node.left, node.right)
-    if isinstance(node, Unary):
-        return (node.operand,)
-    if isinstance(node, Choice):
-        return (node.condition, node.then, node.otherwise)
-    if isinstance(node, Call):
-        return node.args
-    return node.items if isinstance(node, ListOf) else ()
+    parts = _PARTS.get(node.__class__)
+    return () if parts is None else parts(node)
 
 
 def paths(node: Node) -> list[str]:

@@ -82,7 +82,7 @@ def read_site(path: Path) -> SiteFiles:
 
 def locate_text(document: Document, path: str, under: PathTuple = ()) -> tuple[int, int]:
     """Line and column of the value at a path below `under`, or of the nearest value around it."""
-    known = {path_text(place[len(under) :]): place for place in document.places.values if place[: len(under)] == under}
+    known = {path_text(place[len(under) :]): place for place in document.places.paths() if place[: len(under)] == under}
     while path and path not in known:
         path = path[: max(path.rfind("."), path.rfind("["), 0)]
     return document.locate(known.get(path, under))

@@ -145,7 +145,7 @@ JSON_VALUES = st.recursive(
 def test_json_reads_as_the_standard_library_reads_it(value: Any, indent: int | None) -> None:
     document = read_document(json.dumps(value, indent=indent), "file.json")
     assert document.data == value
-    assert len(document.places.values) == document.places.nodes
+    assert len(list(document.places.paths())) == document.places.nodes
 
 
 @given(JSON_VALUES)
@@ -154,7 +154,8 @@ def test_every_place_in_json_is_where_the_value_stands(value: Any) -> None:
     text = json.dumps(value, indent=1)
     lines = text.split("\n")
     document = read_document(text, "file.json")
-    for path, (line, column) in document.places.values.items():
+    for path in document.places.paths():
+        line, column = document.locate(path)
         member = value
         for step in path:
             member = member[step]
