@@ -29,7 +29,7 @@ from twin.outward import WebhookCaller as WebhookCaller
 from twin.outward import WebhookTarget as WebhookTarget
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 
 class Clock(Protocol):
@@ -85,6 +85,17 @@ class DeadLetter(msgspec.Struct, frozen=True):
     at: int
 
 
+class HeldMessage(msgspec.Struct, frozen=True):
+    """A message as it came, of a device that is on its way from one payer to the next. `id` is given by the store."""
+
+    topic: str
+    payload: bytes
+    at: int
+    """When it was received, Unix ms."""
+    id: str = ""
+    retain: bool = False
+
+
 class StoreFullError(Exception):
     """The effect stream is at its bound because the ledger is behind: do not acknowledge, try again later."""
 
@@ -110,6 +121,10 @@ class TwinStore(Protocol):
 
     async def group_of(self, site: str, device: str) -> str | None:
         """Group that holds a device, from the site's directory."""
+        ...
+
+    async def groups_of(self, site: str, devices: Iterable[str]) -> dict[str, str]:
+        """The same of many devices, with at most one round trip; those that nobody knows are left out."""
         ...
 
     async def devices_behind(self, site: str, gateway: str) -> Sequence[str]:
@@ -151,6 +166,22 @@ class TwinStore(Protocol):
 
     async def dead_letter(self, site: str, letters: Sequence[DeadLetter]) -> None:
         """Append to the site's bounded dead-letter stream."""
+        ...
+
+    def forget_holder(self, site: str, device: str) -> None:
+        """Do not trust what this process remembers of where a device is."""
+        ...
+
+    async def hold(self, site: str, messages: Sequence[HeldMessage]) -> int:
+        """Hold messages of devices on their way, in order; returns how many, the first ones, there was room for."""
+        ...
+
+    async def held(self, site: str, *, after: str = "", limit: int) -> list[HeldMessage]:
+        """Held messages newer than an id, oldest first."""
+        ...
+
+    async def pass_on(self, site: str, ids: Sequence[str]) -> None:
+        """These held messages have been heard: forget them."""
         ...
 
     async def groups(self, site: str) -> AsyncIterator[Group]:

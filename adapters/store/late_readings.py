@@ -6,6 +6,9 @@ be rated again from the sample before it. One that cannot lie between its neighb
 goes to the review queue. Neighbours are samples that were accepted in their time, so that the order in which late ones
 come does not matter; which of those that contradict each other count is decided by `billing.late_points`.
 
+A person's reading is kept here as well when it comes in time: the twin takes it by an act, but the twin may be lost
+before a row carries the sample.
+
 A row may be posted later than a late reading that lies within its time. So whoever posts a row asks whether there are
 any, and marks again; and a twin that charged across what only the ledger knows (`RatingDoubted`) has its meter marked
 too.
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapters.store.database import Transaction
+    from twin.core.messages import ReadingEntered
 
 CONTRADICTS = "contradicts_neighbours"
 """Reason in the review queue: no unwrapping puts the reading between the samples before and after it."""
@@ -129,6 +133,14 @@ async def _place_in(
     await _INSERT.run(tx, rows)
     await _QUARANTINE.run(tx, doubtful)
     return marks
+
+
+async def keep(tx: Transaction, site: str, act: ReadingEntered, epoch: Epoch, qty: int) -> None:
+    """Keep a person's reading (`qty` unwrapped) beside the act that brings it to the twin: what SQL was told must not be
+    lost with the twins. It lies beyond the end of the chain; where the twin has heard newer samples, history decides.
+    """
+    said = (act.ts, act.sid, act.number, None, act.source)
+    await _INSERT.run(tx, [(site, act.meter, epoch.epoch, act.raw, qty, *said)])
 
 
 def between(raw: int, modulus: int, opening: int, before: Point | None, after: Point | None) -> int | None:

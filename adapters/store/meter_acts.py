@@ -16,7 +16,7 @@ from adapters.store.account_acts import acted_ts, doer
 from adapters.store.audit import AuditEntry, record_audit
 from adapters.store.contracts import ratio_of
 from adapters.store.group_contracts import group_contracts
-from adapters.store.late_readings import between, digits_of, place
+from adapters.store.late_readings import between, digits_of, keep, place
 from adapters.store.lock_acts import group_of
 from adapters.store.outbox import append_act, next_seq
 from adapters.store.register_points import Epoch, epoch_at, epochs_of, neighbours, points_around
@@ -217,12 +217,21 @@ async def bring(
     group = await group_of(tx, site, meter)
     seq = await next_seq(tx, site, group)
     act = ReadingEntered(seq, meter, shown, ts, source, *named, rolled=bool(body.get("rolled")))
+    if newest is not None:
+        await keep(tx, site, act, newest, _unwrapped(newest, shown, standing, rolled=act.rolled))
     return "current", [await append_act(tx, site, group, act)]
 
 
 def _reachable(newest: Epoch, shown: int, standing: Standing) -> bool:
     modulus = standing.digits * newest.ratio
     return shown * newest.ratio >= newest.head_qty % modulus
+
+
+def _unwrapped(newest: Epoch, shown: int, standing: Standing, *, rolled: bool) -> int:
+    """What the register has counted when it shows so much, going on from the end of its chain."""
+    modulus = standing.digits * newest.ratio
+    turns = newest.head_qty // modulus + (1 if rolled else 0)
+    return turns * modulus + shown * newest.ratio
 
 
 async def _must_fit(tx: Transaction, site: str, meter: str, epoch: Epoch, digits: int, shown: int, ts: int) -> None:

@@ -17,7 +17,8 @@ from adapters.store.accounts import wallet
 from adapters.store.contracts import device_contracts, tenant_contracts
 from adapters.store.payers import current_payers, rented
 from adapters.store.site_state import load_supplies
-from billing.points import unpack
+from billing.late_points import place_late
+from billing.points import Point, unpack
 from rules.state import RuleState
 from twin.core.accrual import accept
 from twin.core.incidents import OF_BREAKERS
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from adapters.store.database import Database, Row, Transaction
     from adapters.store.site_state import SupplyRow
-    from billing.points import Point
     from twin.ports import Contracts
 
 PAGE = 500
@@ -59,6 +59,13 @@ _LAST_POINTS = (
     " energy n WHERE n.site = e.site AND n.meter = e.meter AND n.epoch = e.epoch AND length(n.points) > 0)"
 )
 """The newest samples of the last epoch of each meter: some may lie beyond the end of its chain."""
+_SAID = (
+    "SELECT l.meter, l.ts, l.qty FROM late_reading l JOIN register_epoch p ON p.site = l.site AND p.meter = l.meter"
+    " AND p.epoch = l.epoch WHERE l.site = ? AND l.meter {names} AND l.source <> 'device' AND p.head_ts IS NOT NULL"
+    " AND l.ts > p.head_ts AND p.epoch = (SELECT max(n.epoch) FROM register_epoch n WHERE n.site = p.site"
+    " AND n.meter = p.meter) ORDER BY l.ts, l.qty"
+)
+"""What people have read beyond the end of the chain."""
 _ACCOUNTS = "SELECT account, credits_nano, credits_seq, charges_nano FROM account WHERE site = ? AND account {names}"
 _ACT_HEADS = "SELECT group_id, seq FROM act_head WHERE site = ? AND group_id {names}"
 _LOCKS = (
@@ -171,6 +178,9 @@ class _Facts:
         # Ordered by epoch: the last epoch of a meter is the one that counts.
         self.chains = {row[0]: row for row in await _named(tx, _CHAINS, site, meters)}
         self.points = {row[0]: unpack(bytes(row[1])) for row in await _named(tx, _LAST_POINTS, site, meters)}
+        self.said: defaultdict[str, list[Point]] = defaultdict(list)
+        for meter, ts, qty in await _named(tx, _SAID, site, meters):
+            self.said[meter].append(Point(ts, qty))
         self.accounts = {row[0]: row for row in await _named(tx, _ACCOUNTS, site, accounts)}
         tenants = [item.contract.id for item in contracts if item.contract]
         self.warned = {row[0]: row[1] for row in await _named(tx, _WARNED, site, tenants)}
@@ -251,7 +261,7 @@ class _Facts:
             register.since = row["opened_ts"]
             register.seen_ts = register.head_ts = register.posted_ts = head_ts
             register.month, register.month_use, register.year_use = row["month"], row["month_use"], row["year_use"]
-            _go_on(register, self.points.get(name, []), modulus)
+            _go_on(register, _with_said(self.points.get(name, []), self.said.get(name, [])), modulus)
             meter.register = register
         return meter
 
@@ -262,6 +272,14 @@ class _Facts:
         if wallet(name) in self.accounts:
             _, twin.credits_nano, twin.credits_seq, twin.charges_nano = self.accounts[wallet(name)]
         return twin
+
+
+def _with_said(points: Sequence[Point], said: Sequence[Point]) -> Sequence[Point]:
+    """The newest samples with what people have read since, where the two agree."""
+    if not said:
+        return points
+    agreeing, _ = place_late(points or said[:1], said)
+    return agreeing
 
 
 def _go_on(register: Register, points: Sequence[Point], modulus: int) -> None:

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+from twin.core.effects import MeterReleased
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from twin.core.effects import AnyEffect
     from twin.core.model import Group
     from twin.ports import GroupChange
 
@@ -84,6 +87,13 @@ def devices_of(group: Group) -> set[str]:
     if group.gateway is not None:
         devices.add(group.gateway.id)
     return devices
+
+
+def travelling(effects: Iterable[AnyEffect]) -> set[str]:
+    """Ids of the devices that a group lets go of for the next one to take. The directory leads to the old one until
+    then: a device that its group does not hold is on its way, and what it says is to be held."""
+    released = [effect for effect in effects if isinstance(effect, MeterReleased)]
+    return {twin.id for effect in released for twin in (effect.meter, effect.breaker) if twin is not None}
 
 
 def gateways_of(group: Group) -> set[str]:

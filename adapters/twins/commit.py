@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adapters.twins.change import GUARD_SPAN_MS, devices_of, gateways_of, moves_devices
+from adapters.twins.change import GUARD_SPAN_MS, devices_of, gateways_of, moves_devices, travelling
 from adapters.twins.codec import REVISION, changed_fields, encode_effects, encode_group
 from twin.core.model import Group
 
@@ -42,7 +42,7 @@ class Arguments:
         writes, gone = changed_fields(before, after)
         if after is not before:
             writes = [REVISION, str(after.revision), *writes]
-        operations = self._relocations(before, after)
+        operations = self._relocations(before, after, effects)
         for rule, cutoffs in guards.items():
             operations += ("G", self._place(self._names.guard(rule)), cutoffs)
         encoded = encode_effects(effects) if effects else ""
@@ -72,7 +72,7 @@ class Arguments:
             place = self._places[key] = len(self.keys)
         return place
 
-    def _relocations(self, before: Group, after: Group) -> list[str | int]:
+    def _relocations(self, before: Group, after: Group, effects: tuple[AnyEffect, ...] = ()) -> list[str | int]:
         """Directory and gateway operations, for the few changes that touch contracts or the set of devices."""
         operations: list[str | int] = []
         if not moves_devices(before, after):
@@ -80,7 +80,7 @@ class Arguments:
         old, new = devices_of(before), devices_of(after)
         for device in sorted(new - old):
             operations += ("D", 0, device)
-        for device in sorted(old - new):
+        for device in sorted((old - new) - travelling(effects)):
             operations += ("d", 0, device)
         old, new = gateways_of(before), gateways_of(after)
         for gateway in sorted(new - old):

@@ -12,11 +12,12 @@ change them together. Only the registry of sites has no tag.
     `{site}:fx`            stream  effects, one entry per commit of a group: `n` serial number,
                                    `g` group, `e` JSON array
     `{site}:timers`        zset    every group, by the instant it wants to be woken; +inf when it does not
-    `{site}:dir`           hash    device -> group
+    `{site}:dir`           hash    device -> group; of a device on its way the group that has let go of it
     `{site}:gw:<id>`       set     groups with a device behind this gateway
     `{site}:gws`           set     the gateways that have such a set
     `{site}:guard:<rule>`  zset    cutoffs counted against a rule's guard; survives a rebuild
     `{site}:dead`          stream  messages that could not be understood, bounded
+    `{site}:held`          stream  messages of devices that are on their way from one group to the next, bounded
     `sites`                set     sites that have, or had, twins here
 """
 
@@ -30,7 +31,7 @@ SITES = "sites"
 class SiteKeys:
     """Key names of one site; built once and kept, because every commit needs them."""
 
-    __slots__ = ("dead", "directory", "effects", "gateways", "generation", "prefix", "site", "timers")
+    __slots__ = ("dead", "directory", "effects", "gateways", "generation", "held", "prefix", "site", "timers")
 
     def __init__(self, site: str) -> None:
         if not site or "{" in site or "}" in site:
@@ -43,6 +44,7 @@ class SiteKeys:
         self.directory = self.prefix + "dir"
         self.gateways = self.prefix + "gws"
         self.dead = self.prefix + "dead"
+        self.held = self.prefix + "held"
 
     def group(self, group: str) -> str:
         """Hash of one group."""

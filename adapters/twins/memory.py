@@ -23,19 +23,18 @@ from adapters.twins.change import (
     moves_devices,
     newborn,
     outcome,
+    travelling,
 )
-from adapters.twins.codec import DEAD_PAYLOAD_MAX
 from adapters.twins.entry_id import BEGINNING, newest, order
 from adapters.twins.keys import site_keys
+from adapters.twins.letters import MemoryLetters
 from twin.core.model import Group
 from twin.ports import Entry, StoreFullError, StoreLostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 
-    from twin.ports import DeadLetter, GroupChange
-
-DEAD_LETTERS_MAX = 10_000
+    from twin.ports import DeadLetter, GroupChange, HeldMessage
 
 
 class ConsumerGroup(msgspec.Struct):
@@ -62,6 +61,8 @@ class MemorySite(msgspec.Struct):
     effects: list[Entry] = []
     consumers: dict[str, ConsumerGroup] = {}
     dead: list[DeadLetter] = []
+    held: list[HeldMessage] = []
+    held_count: int = 0
     changed: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
     def announce(self) -> None:
@@ -91,11 +92,12 @@ class MemoryRedis:
         self.sites = {}
 
 
-class MemoryTwinStore:
+class MemoryTwinStore(MemoryLetters):
     """TwinStore in memory. Two stores over one MemoryRedis behave as two processes."""
 
     def __init__(self, redis: MemoryRedis | None = None, *, stream_max: int = 1_000_000) -> None:
         self.redis = redis or MemoryRedis()
+        super().__init__(self.redis.site)
         self._stream_max = stream_max
         self._builders: dict[str, int] = {}
 
@@ -135,6 +137,14 @@ class MemoryTwinStore:
     async def group_of(self, site: str, device: str) -> str | None:
         """Group that holds a device."""
         return self._recognised(site).directory.get(device)
+
+    async def groups_of(self, site: str, devices: Iterable[str]) -> dict[str, str]:
+        """Groups that hold devices; devices that nobody knows are left out."""
+        directory = self._recognised(site).directory
+        return {device: directory[device] for device in devices if device in directory}
+
+    def forget_holder(self, site: str, device: str) -> None:
+        """Nothing is remembered here."""
 
     async def devices_behind(self, site: str, gateway: str) -> Sequence[str]:
         """Ids of the groups with a device behind this gateway, sorted."""
@@ -186,7 +196,7 @@ class MemoryTwinStore:
         else:
             state.timers[after.id] = after.wake
         if moves_devices(change.before, after):
-            _relocate(state, change.before, after)
+            _relocate(state, change.before, after, on_the_way=travelling(change.effects))
         for rule, cutoffs in change.guards.items():
             kept = [row for row in state.guards.get(rule, ()) if row[0] >= now - GUARD_SPAN_MS]
             state.guards[rule] = [*kept, (now, cutoffs)]
@@ -249,23 +259,12 @@ class MemoryTwinStore:
         """Sites that have twins here, sorted."""
         return sorted(site for site, state in self.redis.sites.items() if state.generation is not None)
 
-    async def dead_letter(self, site: str, letters: Sequence[DeadLetter]) -> None:
-        """Append to the site's dead letters; the newest 10 000 are kept, with the first 16 KiB of each payload."""
-        state = self.redis.site(site)
-        for letter in letters:
-            state.dead.append(msgspec.structs.replace(letter, payload=letter.payload[:DEAD_PAYLOAD_MAX]))
-        del state.dead[:-DEAD_LETTERS_MAX]
 
-    async def dead_letters(self, site: str, *, limit: int) -> list[DeadLetter]:
-        """The newest dead letters of a site, newest first."""
-        return self.redis.site(site).dead[::-1][:limit]
-
-
-def _relocate(state: MemorySite, before: Group, after: Group) -> None:
+def _relocate(state: MemorySite, before: Group, after: Group, *, on_the_way: Collection[str] = ()) -> None:
     old, new = devices_of(before), devices_of(after)
     for device in new - old:
         state.directory[device] = after.id
-    for device in old - new:
+    for device in (old - new).difference(on_the_way):
         if state.directory.get(device) == after.id:
             del state.directory[device]
     old, new = gateways_of(before), gateways_of(after)

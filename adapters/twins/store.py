@@ -29,11 +29,12 @@ from typing import TYPE_CHECKING, Any
 
 from adapters.twins.cache import Memory
 from adapters.twins.change import check_changes, check_windows, devices_of, moves_devices, newborn, outcome
-from adapters.twins.codec import decode_dead_letter, decode_group, encode_dead_letter
+from adapters.twins.codec import decode_group
 from adapters.twins.commit import Arguments
 from adapters.twins.connection import Reaching
 from adapters.twins.entry_id import BEGINNING, newest
 from adapters.twins.keys import SITES, site_keys
+from adapters.twins.letters import RedisLetters
 from adapters.twins.rebuild import Rebuild, place_groups
 from adapters.twins.script import COMMIT, RAISE_FENCE, Script
 from adapters.twins.trust import HEAD, Fence, Trusts
@@ -41,7 +42,7 @@ from twin.leases import LeaseLostError
 from twin.ports import StoreFullError, StoreLostError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from redis.asyncio import Redis
     from redis.asyncio.client import Pipeline
@@ -49,13 +50,12 @@ if TYPE_CHECKING:
     from adapters.twins.keys import SiteKeys
     from adapters.twins.trust import Trust
     from twin.core.model import Group
-    from twin.ports import DeadLetter, GroupChange
+    from twin.ports import GroupChange
 
 PAGE = 500
-DEAD_LETTERS_MAX = 10_000
 
 
-class RedisTwinStore:
+class RedisTwinStore(RedisLetters):
     """TwinStore on Redis 6.2 or newer, or Valkey. One instance a process; safe for any number of its tasks.
 
     `stream_max` bounds the effect stream of a site, `cache_groups` and `cache_devices` the memory of this process, and
@@ -157,17 +157,37 @@ class RedisTwinStore:
 
     async def group_of(self, site: str, device: str) -> str | None:
         """Group that holds a device; None for a device (or site) nobody knows. Raises StoreLostError."""
-        known = self._memory.holder(site, device)
-        if known is not None or self._memory.is_absent(site, device):
-            return known
-        keys = site_keys(site)
+        return (await self.groups_of(site, (device,))).get(device)
+
+    async def groups_of(self, site: str, devices: Iterable[str]) -> dict[str, str]:
+        """Groups that hold devices, those not in memory with one round trip; devices that nobody knows are left out.
+
+        Raises StoreLostError.
+        """
+        memory, found, cold = self._memory, {}, []
+        for device in devices:
+            known = memory.holder(site, device)
+            if known is not None:
+                found[device] = known
+            elif not memory.is_absent(site, device):
+                cold.append(device)
+        if cold:
+            found.update(await self._look_up(site_keys(site), cold))
+        return found
+
+    async def _look_up(self, keys: SiteKeys, devices: Sequence[str]) -> dict[str, str]:
         pipe = self._client.pipeline(transaction=False)
-        pipe.hget(keys.directory, device)
-        holder, trust = await self._ask(keys, pipe)
-        group = None if holder is None else holder.decode()
-        if self._trusts.get(site) is trust:
-            self._memory.learn_holder(site, device, group)
-        return group
+        pipe.hmget(keys.directory, devices)
+        holders, trust = await self._ask(keys, pipe)
+        told = {device: holder and holder.decode() for device, holder in zip(devices, holders, strict=True)}
+        if self._trusts.get(keys.site) is trust:
+            for device, group in told.items():
+                self._memory.learn_holder(keys.site, device, group)
+        return {device: group for device, group in told.items() if group is not None}
+
+    def forget_holder(self, site: str, device: str) -> None:
+        """Ask Redis again where a device is: it is not where this process remembers it."""
+        self._memory.forget_holder(site, device)
 
     async def directory(self, site: str) -> dict[str, str]:
         """Group of every device of a site, always from Redis, a page at a time."""
@@ -382,22 +402,6 @@ class RedisTwinStore:
                 pipe.hexists(site_keys(site).generation, "gen")
             present = await pipe.execute() if known else []
         return [site for site, here in zip(known, present, strict=True) if here]
-
-    async def dead_letter(self, site: str, letters: Sequence[DeadLetter]) -> None:
-        """Append to the site's dead letters; the newest 10 000 are kept, with the first 16 KiB of each payload."""
-        keys = site_keys(site)
-        pipe = self._client.pipeline(transaction=False)
-        for letter in letters:
-            pipe.xadd(keys.dead, encode_dead_letter(letter), maxlen=DEAD_LETTERS_MAX, approximate=True)
-        if letters:
-            with self._reaching:
-                await pipe.execute()
-
-    async def dead_letters(self, site: str, *, limit: int) -> list[DeadLetter]:
-        """The newest dead letters of a site, newest first."""
-        with self._reaching:
-            rows = await self._client.xrevrange(site_keys(site).dead, count=limit)
-        return [decode_dead_letter(fields) for _, fields in rows]
 
 
 def _counted(member: bytes) -> int:

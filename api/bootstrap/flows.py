@@ -24,6 +24,7 @@ from twin.flows.consume_effects import ConsumerLoop, LedgerWriter
 from twin.flows.deliver_acts import ActDelivery
 from twin.flows.dispatch_commands import CommandDispatcher
 from twin.flows.group_notices import AlarmGroups
+from twin.flows.hold_messages import HeldMessages
 from twin.flows.ingest_batch import Ingest
 from twin.flows.keep_books import BookKeeper
 from twin.flows.notify_people import NoticeSender
@@ -90,6 +91,7 @@ class Flows(Stores):
         self.applier = Applier(self.store, self.policies, self.clock, self.journeys)
         self.delivery = ActDelivery(self.store, self.ledger, self.applier, self.marks)
         self.ingest = Ingest(self.store, self.applier, self.clock, self.vitals, self.journeys)
+        self.held = HeldMessages(self.store.unremembered(), self.applier, self.ingest.handle)
         self.pump = TimerPump(self.store, self.registry, self.applier, self.clock)
 
     def _wire_books(self) -> None:

@@ -69,10 +69,16 @@ class Checker:
             self._epoch, self.model, self._cutoffs_seen = self.world.sql.restores, LedgerModel(), 0
         self.model.read(db)
         self._nothing_from_nowhere()
+        self._no_unknown_errors()
         self._cutoffs(db)
         for house in self.world.houses:
             stale = house.overtaken and not self.nemesis.clock_was_wrong
             demand(not stale, "I6 fence", lambda: f"{house.id}: {house.overtaken}")
+
+    def _no_unknown_errors(self) -> None:
+        """Whoever asks for something is served, asked for patience, or refused for a reason that is declared."""
+        for wish in self.people.failed():
+            demand(False, "answers", f"{wish.kind} {wish.key} ended with {wish.why}")
 
     def _nothing_from_nowhere(self) -> None:
         """Nobody is billed for more than flowed, and nobody is credited what nobody paid."""
@@ -206,7 +212,8 @@ class Checker:
         found: set[int] = set()
         for (points,) in db.execute("SELECT points FROM energy WHERE meter = ? AND points IS NOT NULL", (house.id,)):
             found.update(point.qty for point in unpack(bytes(points)))
-        found.update(row[0] for row in db.execute("SELECT raw_qty FROM late_reading WHERE meter = ?", (house.id,)))
+        sql = "SELECT raw_qty FROM late_reading WHERE meter = ? AND source = 'device'"
+        found.update(row[0] for row in db.execute(sql, (house.id,)))
         register = next(group.meters[house.id].register for group in twins.values() if house.id in group.meters)
         found.update(point.qty for point in samples.unpack(register.points))
         found.update((register.seen, register.opening, house.opening))

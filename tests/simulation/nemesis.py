@@ -51,6 +51,9 @@ class Nemesis(Outside):
         self._back_up()
         self.world.redis.written = self._remember_second
         self._second: tuple[int, Any] = (0, {})
+        if any(one.what == "sql_second" for one in happenings):
+            self._sql_copy: tuple[int, Any] = (self.world.loop.now_ms, self.world.sql.copy())
+            self.world.sql.before_commit = self._remember_sql_second
 
     def _do(self, one: Happening) -> None:
         self.world.trace.note(self.world.loop.now_ms, "nemesis", f"{one.what} {one.number}")
@@ -230,7 +233,15 @@ class Nemesis(Outside):
         self.sql_went_back = True
         self.world.sql.restore(rng.choice(self._copies)[1][1])
 
-    _sql_second = _sql_older
+    def _sql_second(self, _rng: Random) -> None:
+        """A replica takes over that had not heard of the last second."""
+        self.sql_went_back = True
+        self.world.sql.restore(self._sql_copy[1])
+
+    def _remember_sql_second(self) -> None:
+        now = self.world.loop.now_ms
+        if now - self._sql_copy[0] >= SECOND:
+            self._sql_copy = (now, self.world.sql.copy())
 
     def _back_up(self) -> None:
         world = self.world

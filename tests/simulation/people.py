@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from adapters.store.trouble import is_trouble
+from adapters.store.site_file import SiteError
 from api.bootstrap import Platform
+from api.http.failures import PASSING
 from tests.simulation.loop import OUTSIDE
 from tests.simulation.park import SITE, tariffs, tenant_name
 from twin.flows.import_site import import_site
-from twin.ports import Caller, LedgerUnavailableError, MoneyRefusedError, PendingAct, SiteDocument, TopUp
+from twin.ports import Caller, MoneyRefusedError, PendingAct, SiteDocument, TopUp
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 PATIENCE_S = 25.0
+AGAIN = ("busy", "handing_over")
+"""Refusals that ask for patience."""
 AGAIN_S = 4.0
 OTHERWISE = "/x"
 """Behind the key of a payment: what wants another amount under the same key."""
@@ -37,7 +40,7 @@ class Wish(msgspec.Struct):
     tenant: str
     amount_nano: int
     state: str = "open"
-    """`open`, `done` or `refused`."""
+    """`open`, `done`, `refused` (the platform said no, with a reason that it declares) or `failed` (anything else)."""
     answer: Any = None
     why: str = ""
 
@@ -72,8 +75,8 @@ class People:
                     wish.state, wish.answer = "done", asked.result()
                     break
                 if not _is_passing(error):
-                    if wish.state == "open":
-                        wish.state, wish.why = "refused", repr(error)
+                    if wish.state == "open" or not _is_refusal(error):
+                        wish.state, wish.why = "refused" if _is_refusal(error) else "failed", repr(error)
                     break
             await asyncio.sleep(AGAIN_S)
         self.waiting -= 1
@@ -88,6 +91,10 @@ class People:
             wish = self.wishes[key]
             if wish.state != "refused" and wish.kind != without:
                 self.insist(wish, work)
+
+    def failed(self) -> list[Wish]:
+        """Wishes that ended with an error that nobody has declared: a caller of the API would see status 500."""
+        return [wish for wish in self.wishes.values() if wish.state == "failed"]
 
     def waits_for(self, kind: str) -> bool:
         """Whether somebody still waits for the answer to a wish of a kind."""
@@ -211,10 +218,15 @@ class People:
 
 
 def _is_passing(error: BaseException) -> bool:
-    """Whether it is right to ask again."""
+    """Whether it is right to ask again: what the API answers with status 503, and two refusals that say so."""
     if isinstance(error, MoneyRefusedError):
-        return error.code in ("busy", "handing_over")
-    return isinstance(error, LedgerUnavailableError | OSError | TimeoutError | RuntimeError) or is_trouble(error)
+        return error.code in AGAIN
+    return isinstance(error, PASSING)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the platform said no, and meant it: what the API answers with a status of the caller's."""
+    return isinstance(error, MoneyRefusedError | SiteError)
 
 
 async def _deliver(api: Platform, acts: list[PendingAct]) -> None:

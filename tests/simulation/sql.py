@@ -52,6 +52,8 @@ class SqlServer:
         self.full = False
         self.committed: Callable[[], object] = lambda: None
         """Told after every commit."""
+        self.before_commit: Callable[[], object] = lambda: None
+        """Told of every commit just before it happens."""
         self.commits = 0
         self.epoch = 0
         """Grows whenever every connection is lost: what was begun before is gone."""
@@ -243,6 +245,8 @@ class SimConnection:
             raise trouble(AWAY, "the connection was lost")
         if server.full and word in ("insert", "update", "commit") and is_write:
             raise trouble(FULL, "database or disk is full")
+        if word == "commit" and is_write:
+            server.before_commit()
         rows: list[Any] = work()
         if word == "commit":
             server.commits += 1

@@ -28,6 +28,8 @@ import twin.flows.call_webhooks
 import twin.flows.carry_tenancies
 import twin.flows.consume_effects
 import twin.flows.deliver_acts
+import twin.flows.hold_messages
+import twin.flows.ingest_batch
 import twin.flows.keep_books
 import twin.flows.policies
 import twin.flows.pump_timers
@@ -42,6 +44,7 @@ from tests.simulation.chance import stream
 from tests.simulation.loop import current_process
 from tests.simulation.mqtt_clients import BACKOFF, SimMqttConnection, SimPublisher
 from tests.simulation.redis_client import SimRedis
+from twin.flows.letter_gate import KnownSites, LetterGate
 from twin.ports import WebhookAnswer
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ PERIODS: dict[Any, dict[str, float]] = {
     twin.flows.consume_effects: {"BLOCK_MS": 30_000, "TRIM_EVERY_S": 20.0, "KEEP_ENTRIES": 5, "LONGEST_PAUSE_S": 4.0},
     twin.flows.pump_timers: {"IDLE_S": 3.0},
     twin.flows.deliver_acts: {"SWEEP_EVERY_S": 6.0},
+    twin.flows.hold_messages: {"LOOK_EVERY_S": 5.0},
     twin.flows.rerate: {"EVERY_S": 20.0},
     twin.flows.switch_in_bulk: {"IDLE_EVERY_S": 120.0},
     twin.flows.call_webhooks: {"EVERY_S": 600.0},
@@ -184,6 +188,10 @@ def wired(world: World) -> Iterator[None]:
     }
     replaced[adapters.mqtt.subscriber] = {"open_connection": open_connection}
     replaced[adapters.twins.rebuild] = {"secrets": SimpleNamespace(token_hex=lambda _: f"{draws.getrandbits(64):016x}")}
+    replaced[twin.flows.ingest_batch] = {
+        "LetterGate": partial(LetterGate, seconds=seconds),
+        "KnownSites": partial(KnownSites, seconds=seconds),
+    }
     replaced[twin.flows.policies] = {"compile_policy": _compile_once}
     with ExitStack() as stack:
         for module, names in replaced.items():

@@ -18,18 +18,20 @@ import structlog
 
 from schemas.telemetry import ContractError, decode_message, decode_telemetry
 from schemas.topics import parse_topic
+from twin.core.decide import UnknownDeviceError
 from twin.core.messages import ConnectionChanged, LinkChanged
 from twin.flows import translate
+from twin.flows.hold_messages import is_elsewhere
 from twin.flows.letter_gate import KEPT_PAYLOAD_BYTES, NO_SITE, KnownSites, LetterGate, letter_of
 from twin.flows.vitals import Vitals
 from twin.journeys import wanted_ids
-from twin.ports import DeadLetter
+from twin.ports import DeadLetter, HeldMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from twin.core.messages import Message
-    from twin.flows.apply_messages import Applier, Outcome
+    from twin.flows.apply_messages import Applier, Failure, Outcome
     from twin.journeys import Journeys
     from twin.ports import Clock, Delivery, TwinStore
 
@@ -44,6 +46,8 @@ class IngestCounters(msgspec.Struct):
     dead: int = 0
     unknown: int = 0
     failed: int = 0
+    held: int = 0
+    """Messages of meters on their way from one payer to the next; they are heard, and counted, once more."""
     dead_by: Counter[str] = msgspec.field(default_factory=Counter)
     """Dead letters by what was wrong: `topic`, `contract`, `unknown_site`, `unknown_device`, `undecided`."""
     letters_not_kept: int = 0
@@ -77,13 +81,15 @@ class Ingest:
         self.counters.messages += len(deliveries)
         sites: defaultdict[str, defaultdict[str, list[tuple[Message, int]]]] = defaultdict(lambda: defaultdict(list))
         dead: defaultdict[str, list[DeadLetter]] = defaultdict(list)
-        for delivery in deliveries:
-            topic = parse_topic(delivery.topic)
+        astray: set[tuple[str, str]] = set()
+        topics = [parse_topic(delivery.topic) for delivery in deliveries]
+        holders = await self._holders(topics)
+        for delivery, topic in zip(deliveries, topics, strict=True):
             if topic is None:
                 self.put_aside(dead, NO_SITE, "topic", letter_of(delivery, "not a topic of the contract", "", now))
                 continue
             site, device, verb = topic
-            if not await self._sites.has(site):
+            if site not in holders:
                 self.put_aside(dead, NO_SITE, "unknown_site", letter_of(delivery, f"unknown site {site}", "", now))
                 continue
             try:
@@ -91,7 +97,7 @@ class Ingest:
             except ContractError as error:
                 self.put_aside(dead, site, "contract", letter_of(delivery, error.reason, error.path, now))
                 continue
-            group = await self._store.group_of(site, device)
+            group = holders[site].get(device)
             if group is None:
                 point = await self._applier.point_of(site, device)
                 if point is not None:
@@ -106,13 +112,27 @@ class Ingest:
                 self._tell_received(site, group, delivery.topic, messages)
         for site, groups in sites.items():
             outcome = await self._applier.apply_timed(site, groups)
-            await self._follow_up(site, groups, outcome, dead, now)
+            await self._follow_up(site, groups, outcome, dead, astray, now)
+        if astray:
+            await self._hold(deliveries, astray, dead, now)
         if readings := self.counters.readings - readings_before:
             self.vitals.commit.observe((time.perf_counter_ns() - began_ns) // 1_000_000, readings)
         if self._journeys is not None:
             self._tell_batch(sites, time.time_ns() - (time.perf_counter_ns() - began_ns))
         for site, letters in dead.items():
             await self._store.dead_letter(site, letters)
+
+    async def _holders(self, topics: Iterable[tuple[str, str, str] | None]) -> dict[str, dict[str, str]]:
+        """Group by device, by site, asked for all at once where this process does not remember; known sites only."""
+        wanted: dict[str, dict[str, None]] = {}
+        for topic in topics:
+            if topic is not None:
+                wanted.setdefault(topic[0], {})[topic[1]] = None
+        return {
+            site: await self._store.groups_of(site, devices)
+            for site, devices in wanted.items()
+            if await self._sites.has(site)
+        }
 
     def put_aside(self, dead: defaultdict[str, list[DeadLetter]], site: str, why: str, letter: DeadLetter) -> None:
         """Count a message that is not taken, and put its letter among the others where there is room for it."""
@@ -166,9 +186,12 @@ class Ingest:
         groups: dict[str, list[tuple[Message, int]]],
         outcome: Outcome,
         dead: defaultdict[str, list[DeadLetter]],
+        astray: set[tuple[str, str]],
         now: int,
     ) -> None:
         for failure in outcome.failures:
+            if isinstance(failure.error, UnknownDeviceError) and await self._is_astray(site, failure, astray):
+                continue
             self.counters.failed += 1
             device = getattr(failure.message, "device", "")
             text = f"{type(failure.error).__name__}: {failure.error}"[:500]
@@ -182,6 +205,35 @@ class Ingest:
                 if isinstance(message, ConnectionChanged) and message.device == after.gateway.id:
                     conn = after.gateway.conn
                     await self._tell_behind(site, LinkChanged(message.device, conn.state, conn.sid, message.ts), at)  # type: ignore[arg-type]
+
+    async def _is_astray(self, site: str, failure: Failure, astray: set[tuple[str, str]]) -> bool:
+        """Whether a message was decided on by a group that has let go of its device; `astray` grows by the device."""
+        place = (site, getattr(failure.message, "device", ""))
+        if place not in astray and await is_elsewhere(self._store, *place, failure.group):
+            astray.add(place)
+        return place in astray
+
+    async def _hold(
+        self,
+        deliveries: Sequence[Delivery],
+        astray: Collection[tuple[str, str]],
+        dead: defaultdict[str, list[DeadLetter]],
+        now: int,
+    ) -> None:
+        """Hold the messages of devices that change hands, as they came (`twin.flows.hold_messages`)."""
+        held: defaultdict[str, list[HeldMessage]] = defaultdict(list)
+        for delivery in deliveries:
+            topic = parse_topic(delivery.topic)
+            if topic is None:
+                continue
+            site, device, _ = topic
+            if (site, device) in astray or (site, await self._applier.point_of(site, device)) in astray:
+                held[site].append(HeldMessage(delivery.topic, delivery.payload, now))
+        for site, messages in held.items():
+            taken = await self._store.hold(site, messages)
+            self.counters.held += taken
+            for message in messages[taken:]:
+                self.put_aside(dead, site, "undecided", letter_of(message, "too many messages wait", "", now))
 
     async def _tell_behind(self, site: str, link: LinkChanged, now: int) -> None:
         """Every device behind a gateway learns that it can, or can no longer, be reached."""
