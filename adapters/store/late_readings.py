@@ -136,9 +136,8 @@ async def _place_in(
 
 
 async def keep(tx: Transaction, site: str, act: ReadingEntered, epoch: Epoch, qty: int) -> None:
-    """Keep a person's reading (`qty` unwrapped) beside the act that brings it to the twin: what SQL was told must not be
-    lost with the twins. It lies beyond the end of the chain; where the twin has heard newer samples, history decides.
-    """
+    """Keep a person's reading (`qty` unwrapped) beside the act that brings it to the twin, so that it is not lost with
+    the twins. It lies beyond the end of the chain; where the twin has heard newer samples, history decides."""
     said = (act.ts, act.sid, act.number, None, act.source)
     await _INSERT.run(tx, [(site, act.meter, epoch.epoch, act.raw, qty, *said)])
 
