@@ -10,9 +10,10 @@ import msgspec
 from adapters.store.keyed_rows import in_list
 from adapters.store.site_state import load_supplies, load_tariffs
 from billing.demand import Sample, chained
+from billing.late_points import place_late
 from billing.money import parse_scaled
 from billing.monthly_fees import Tenancy
-from billing.points import unpack
+from billing.points import Point, unpack
 from billing.tariff import Tariff, compile_tariff
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ _SAMPLES = (
     "SELECT e.epoch, e.from_ts, e.from_qty, e.to_ts, e.to_qty, e.points FROM energy e WHERE e.site = ? AND e.meter = ?"
     " AND e.epoch = ? AND e.from_qty >= COALESCE((SELECT p.from_qty FROM energy p WHERE p.site = e.site"
     " AND p.meter = e.meter AND p.epoch = e.epoch AND p.to_qty = ?), ?) AND e.from_qty <= ? ORDER BY e.from_qty"
+)
+_LATE = (
+    "SELECT ts, qty FROM late_reading WHERE site = ? AND meter = ? AND epoch = ? AND ts > ? AND ts < ?"
+    " ORDER BY ts, qty, id"
 )
 
 
@@ -165,7 +170,8 @@ async def disconnected_days(tx: Transaction, site: str, breaker: str, days: Sequ
 async def load_samples(tx: Transaction, site: str, meter: str, epochs: Sequence[tuple[int, int, int]]) -> list[Sample]:
     """The samples of a meter over (epoch, from_qty, to_qty) and the rows around them, as one register from 0.
 
-    Rows keep the samples they were charged by; of one that does not, its ends stand for them.
+    Rows keep the samples they were charged by; of one that does not, its ends stand for them. Late samples that agree
+    with those are samples like any other, in whatever order they came.
     """
     series: list[list[Sample]] = []
     for epoch, low, high in sorted(epochs):
@@ -175,5 +181,16 @@ async def load_samples(tx: Transaction, site: str, meter: str, epochs: Sequence[
             samples.update((point.ts, point.qty) for point in points)
             if not points:
                 samples |= {(row["from_ts"], row["from_qty"]), (row["to_ts"], row["to_qty"])}
-        series.append(sorted(samples))
+        series.append(await _with_late(tx, (site, meter, epoch), sorted(samples)))
     return chained(series)
+
+
+async def _with_late(tx: Transaction, epoch: tuple[str, str, int], samples: list[Sample]) -> list[Sample]:
+    """The samples of an epoch and the late ones that lie between them and agree."""
+    if not samples:
+        return samples
+    rows = await tx.fetch(_LATE, *epoch, samples[0][0], samples[-1][0])
+    if not rows:
+        return samples
+    placed, _ = place_late([Point(*sample) for sample in samples], [Point(*row) for row in rows])
+    return [(point.ts, point.qty) for point in placed]

@@ -12,6 +12,7 @@ from adapters.store.database import Database
 from billing.bill import Bill, check_bill, decode_bill
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.settling import DAY, HOUR, SITE, Park
+from twin.core.effects import LateReading
 from twin.flows.settle_month import Missing
 
 
@@ -126,6 +127,22 @@ async def test_what_comes_late_is_on_the_next_bill_and_names_the_first(site: Par
     assert (original.bill, original.number) == (issued.id, issued.number)
     assert wallet.meters[0].quantity == 1_000
     assert wallet.closing_nano == await site.balance("t-1-water")
+
+
+async def test_a_late_sample_that_shows_a_higher_demand_is_charged_on_the_next_bill(site: Park) -> None:
+    """Of the 8 kWh in 16 hours, 3 had flowed in the first: 3 000 W, not the mean of 500 W."""
+    await january(site)
+    eight = site.start_of(202601) + 8 * HOUR
+    contradicting = LateReading("em-1", 1, 1_000, eight + 2 * HOUR, "s1", 8)
+    await site.post(LateReading("em-1", 1, 5_000, eight + HOUR, "s1", 9), contradicting)
+    await site.month(202602)
+    site.clock.at = site.start_of(202603) + DAY
+    assert (await site.settle(202602)).state == "done"
+    wallet = (await bills(site, 202602))["202602-t-1"].wallets[0]
+    found = [(one.month, one.quantity, one.unit, one.amount_nano) for one in wallet.adjustments]
+    assert found == [(202601, 2_500, "W", 2_500 * 38_000_000)]
+    assert wallet.closing_nano == await site.balance("t-1")
+    assert line((await bills(site, 202602))["202602-t-1"], "demand").quantity == 500
 
 
 async def test_missing_readings_stop_a_settlement_that_waits(site: Park) -> None:
