@@ -73,6 +73,7 @@ def offset_spans(zone: ZoneInfo, start_ms: int, end_ms: int) -> list[OffsetSpan]
     return spans
 
 
+@lru_cache(maxsize=4096)
 def first_instant(zone: ZoneInfo, local_ms: int) -> int:
     """The first real instant (Unix ms) at which the wall clock shows `local_ms` or later.
 

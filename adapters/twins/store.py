@@ -177,7 +177,7 @@ class RedisTwinStore(RedisLetters):
 
     async def _look_up(self, keys: SiteKeys, devices: Sequence[str]) -> dict[str, str]:
         pipe = self._client.pipeline(transaction=False)
-        pipe.hmget(keys.directory, devices)
+        pipe.hmget(keys.directory, *devices)
         holders, trust = await self._ask(keys, pipe)
         told = {device: holder and holder.decode() for device, holder in zip(devices, holders, strict=True)}
         if self._trusts.get(keys.site) is trust:

@@ -23,6 +23,10 @@ async def test_directory_knows_every_device(backend: Backend, site: str) -> None
     for reader in (store, backend.store()):
         found = [await reader.group_of(site, device) for device in ("em-t-1-1", "br-t-1-0", "em-t-2-0", "gw-1", "x")]
         assert found == ["t-1", "t-1", "t-2", "gw-1", None]
+    for reader in (store, backend.store()):  # at once, known in part or not at all
+        together = await reader.groups_of(site, ["em-t-1-1", "x", "em-t-2-0", "y"])
+        assert together == {"em-t-1-1": "t-1", "em-t-2-0": "t-2"}
+        assert await reader.groups_of(site, []) == {}
     assert await store.devices_behind(site, "gw-1") == ["t-1"]
     assert await store.devices_behind(site, "gw-2") == []
 
