@@ -15,9 +15,11 @@ from tests.conformance.twin_values import (
     charged,
     notice,
     plain,
+    stream_of,
 )
+from twin.core.effects import MeterReleased
 from twin.core.model import Group
-from twin.ports import DeadLetter, GroupChange, StoreFullError
+from twin.ports import DeadLetter, GroupChange, HeldMessage, StoreFullError
 
 # --- load and commit ----------------------------------------------------------------------------------------------
 
@@ -233,3 +235,53 @@ async def test_dead_letters_keep_reason_and_place(backend: Backend, site: str) -
     await store.dead_letter(site, [DeadLetter(topic="t", payload=b"x" * 10**7, reason="too large", path="", at=NOW)])
     (huge,) = await store.dead_letters(site, limit=1)
     assert huge.payload == b"x" * 16_384
+
+
+# --- messages of devices on their way -----------------------------------------------------------------------------
+
+
+async def test_a_device_on_its_way_leads_to_the_group_that_let_go_of_it(backend: Backend, site: str) -> None:
+    giver, taker = a_group(site, "t-0", meters=2), Group(site, "t-1")
+    store = await built(backend, site, giver, taker)
+    loaded = await store.load(site, ["t-0", "t-1"])
+    before, meter, breaker = loaded["t-0"], giver.meters["em-t-0-0"], giver.breakers["br-t-0-0"]
+    keeps = {"em-t-0-1"}
+    left = msgspec.structs.replace(
+        before,
+        meters={name: one for name, one in before.meters.items() if name in keeps},
+        meter_contracts={name: one for name, one in before.meter_contracts.items() if name in keeps},
+        breakers={"br-t-0-1": before.breakers["br-t-0-1"]},
+        breaker_contracts={"br-t-0-1": before.breaker_contracts["br-t-0-1"]},
+    )
+    released = MeterReleased("H1", NOW, meter, breaker)
+    assert not await store.commit(site, [GroupChange(before, left, (released,))], now=NOW)
+    other = backend.store()
+    for device in ("em-t-0-0", "br-t-0-0"):
+        store.forget_holder(site, device)
+        assert await store.group_of(site, device) == await other.group_of(site, device) == "t-0"
+    has = msgspec.structs.replace(
+        loaded["t-1"],
+        meters={meter.id: meter},
+        meter_contracts={meter.id: giver.meter_contracts[meter.id]},
+        breakers={breaker.id: breaker},
+        breaker_contracts={breaker.id: giver.breaker_contracts[breaker.id]},
+    )
+    assert not await store.commit(site, [GroupChange(loaded["t-1"], has)], now=NOW)
+    for device in ("em-t-0-0", "br-t-0-0"):
+        other.forget_holder(site, device)
+        assert await store.group_of(site, device) == await other.group_of(site, device) == "t-1"
+
+
+async def test_held_messages_wait_in_their_order_and_outlive_a_rebuild(backend: Backend, site: str) -> None:
+    store = await built(backend, site, a_group(site))
+    messages = [HeldMessage(f"twinmeter/v1/{site}/em-{n}/tele", b"\xff" * 20_000, NOW + n) for n in range(3)]
+    assert await store.hold(site, messages[:2]) == 2
+    assert await store.hold(site, []) == 0
+    assert await store.hold(site, messages[2:]) == 1
+    await store.replace_site(site, 9, stream_of([a_group(site)]), wake=NOW)
+    first, *rest = await backend.store().held(site, limit=9)
+    assert [msgspec.structs.replace(one, id="") for one in (first, *rest)] == messages
+    assert await store.held(site, after=first.id, limit=1) == rest[:1]
+    await store.pass_on(site, [])
+    await store.pass_on(site, [first.id, rest[1].id])
+    assert await store.held(site, limit=9) == rest[:1]
