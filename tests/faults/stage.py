@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -78,6 +79,12 @@ def park(
                     if name in action:
                         action[name] |= {"expires": expires, "verify_within": "3m"}
     return document
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 class Stage:
@@ -172,6 +179,10 @@ class Stage:
         log, process = self.folder / f"{label}.log", self.services[label]
         deadline = time.monotonic() + STARTS_WITHIN_S
         while ready not in log.read_bytes()[seen:]:
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.05)
+        while b"api: running" in log.read_bytes()[seen:] and not _listens(self.api_port):  # said just before
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.05)
