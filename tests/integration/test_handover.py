@@ -173,3 +173,50 @@ async def test_what_was_charged_live_across_the_border_is_split_at_the_instant(p
     owed = await park.fetch("SELECT charges_nano - credits_nano FROM account WHERE tenant = 't-002'")
     assert [row[0] for row in owed] == [450 * PRICE_MICRO]
     assert await stage.breaches() == []
+
+
+@pytest.mark.parametrize("shown", [400, 450], ids=["nothing used since", "50 Wh used since"])
+@pytest.mark.parametrize("lost", ["before the twin has it", "before it is posted", "when all is done"])
+async def test_a_reading_at_the_instant_outlives_the_twins(park: Database, shown: int, lost: str) -> None:
+    """What both have read stands in SQL from the start: no row carries it while nothing is used, or until it is posted,
+    and the border must not move for that."""
+    stage = await staged(park)
+    await stage.post()
+    stage.now = NOW + 50 * MINUTE
+    body = {"from_tenant": "t-002", "to_tenant": "t-001", "at": stage.now, "tenant": "t-002"}
+    await stage.act("meter.handover", **body, readings={"em-002": shown})
+    if lost != "before the twin has it":
+        await stage.deliver()
+    if lost == "when all is done":
+        await stage.settle()
+    await stage.start()
+    await stage.settle()
+    stage.now = NOW + 2 * HOUR
+    assert stage.read("em-002", 600)
+    stage.now += HOUR
+    stage.read("em-002", 600)
+    await stage.settle()
+    assert await stage.rate_again() == []
+    rows = await park.fetch(
+        "SELECT l.account, sum(l.amount_nano) FROM leg l JOIN journal j ON j.site = l.site AND j.seq = l.seq"
+        " WHERE j.kind IN ('charge', 'adjustment') AND l.account LIKE 'tenant:%' GROUP BY l.account"
+    )
+    paid = {row[0].split(":")[1]: -int(row[1]) // PRICE_MICRO for row in rows}
+    assert paid == {"t-002": shown, "t-001": 600 - shown}
+    assert await stage.breaches() == []
+
+
+async def test_a_person_s_reading_is_charged_although_the_twins_are_lost(park: Database) -> None:
+    stage = await staged(park)
+    await stage.post()
+    stage.now = NOW + 50 * MINUTE
+    await stage.act("meter.reading", meter="em-002", reading=5_000, ts=stage.now)
+    await stage.deliver()
+    await stage.start()
+    assert stage.groups["t-002"].meters["em-002"].register.seen == 5_000
+    for _ in range(2):
+        stage.now += HOUR
+        stage.read("em-002", 5_000)
+    await stage.settle()
+    assert await stage.charged() == {"t-002": 5_000 * PRICE_MICRO}
+    assert await stage.breaches() == []
