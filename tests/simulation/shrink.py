@@ -1,8 +1,9 @@
-"""A failing plan made small: fewer happenings, calmer dials, fewer meters, a shorter time, as long as the same
-invariant speaks."""
+"""A failing plan made small: fewer happenings, calmer dials, fewer meters, a shorter time, as long as it fails in the
+same way: the same invariant says the same of the same meters and tenants, whatever the numbers are."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -13,17 +14,37 @@ from tests.simulation.run import Outcome, run_plan
 MOST_RUNS = 120
 CALM = {"loss": 0.0, "twice": 0.0, "delayed": 0.0, "call_loss": 0.0, "answer_loss": 0.0, "slow": 0.0}
 
+SUBJECT = re.compile(r"\b(?:em|t)-\d{3}\b")
+NUMBER = re.compile(r"\b(?=\w*\d)\w+\b")
+SUM = re.compile(r"[-+]?#|\[#, #\)")
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """How a run failed, without the numbers."""
+
+    invariant: str
+    kind: str
+    subjects: tuple[str, ...]
+
+
+def failure_of(outcome: Outcome) -> Failure:
+    """The failure of an outcome. Of a crash the last line counts: which error, and what it says."""
+    detail = outcome.detail.strip().rsplit("\n", 1)[-1]
+    subjects = tuple(sorted(set(SUBJECT.findall(detail))))
+    masked = SUBJECT.sub("@", detail)
+    return Failure(outcome.invariant, SUM.sub("#", NUMBER.sub("#", masked)), subjects)
+
 
 def shrink(plan: Plan, failed: Outcome, tell: Callable[[str], object] = lambda _: None) -> tuple[Plan, Outcome]:
-    """The smallest plan that was found to fail by the same invariant, and what came of it."""
-    best, found, runs = plan, failed, 0
+    """The smallest plan that was found to fail in the same way, and what came of it."""
+    best, found, runs, wanted = plan, failed, 0, failure_of(failed)
     smaller = True
     while smaller and runs < MOST_RUNS:
         smaller = False
         for candidate in _smaller(best):
             runs += 1
             outcome = run_plan(candidate)
-            if outcome.invariant == failed.invariant:
+            if failure_of(outcome) == wanted:
                 best, found, smaller = candidate, outcome, True
                 tell(f"  {len(best.happenings)} happenings, {best.meters} meters, {best.length_ms // 1000} s")
                 break
