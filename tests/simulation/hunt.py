@@ -24,6 +24,8 @@ class Hunted(msgspec.Struct):
     seed: int = -1
     invariant: str = ""
     detail: str = ""
+    no_proof: tuple[int, ...] = ()
+    """Seeds that failed with the mutant, and without it, too."""
 
     @property
     def found(self) -> bool:
@@ -41,21 +43,30 @@ def soak(seeds: Iterable[int], processes: int = PROCESSES) -> Iterator[Outcome]:
 
 
 def hunt(number: int, most: int = MOST_SEEDS_A_MUTANT, first: int = 0) -> Hunted:
-    """Run seeds with one mutant until one of them finds it."""
-    mutant = MUTANTS[number]
-    applied = 0
-    with mutant.put_in():
-        for count, seed in enumerate(range(first, first + most), 1):
+    """Run seeds with one mutant until one of them finds it: it fails with the mutant and holds without it."""
+    mutant, applied = MUTANTS[number], 0
+    no_proof: list[int] = []
+    for count, seed in enumerate(range(first, first + most), 1):
+        with mutant.put_in():
             outcome = run_seed(seed)
-            applied = mutant.applied
-            if outcome.failed:
-                return Hunted(mutant.name, applied, count, seed, outcome.invariant, outcome.detail)
-    return Hunted(mutant.name, applied, most)
+        applied += mutant.applied
+        if outcome.failed and mutant.applied:
+            if run_seed(seed).failed:
+                no_proof.append(seed)
+                continue
+            told = (outcome.invariant, outcome.detail, tuple(no_proof))
+            return Hunted(mutant.name, applied, count, seed, *told)
+    return Hunted(mutant.name, applied, most, no_proof=tuple(no_proof))
 
 
 def hunt_all(tell: Callable[[Hunted], object], processes: int = PROCESSES) -> list[Hunted]:
-    """Hunt for every mutant; seeds that fail without any are no proof and must not be among them."""
+    """Hunt for every mutant, and tell of each when its hunt has ended."""
     found = []
+    if processes == 1:
+        for one in map(hunt, range(len(MUTANTS))):
+            found.append(one)
+            tell(one)
+        return found
     with get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
         for one in pool.imap(hunt, range(len(MUTANTS)), chunksize=1):
             found.append(one)

@@ -137,6 +137,15 @@ class Outside:
         for kind in kinds[: rng.randint(1, 2)]:  # two people at once: whose act is delivered first?
             self.people.lock(house.id, kind, until, place=True)
 
+    def _second_thoughts(self, rng: Random) -> None:
+        """Somebody locks a breaker and takes the lock off again at once: two commands close together."""
+        house, kind = self._house(rng), rng.choice(("manual", "maintenance"))
+        self.people.lock(house.id, kind, None, place=True)
+        self.world.later(rng.randint(1, 20) * SECOND, self._take_off, house, kind)
+
+    def _take_off(self, house: House, kind: str) -> None:
+        self.people.lock(house.id, kind, None, place=False)
+
     def _unlock(self, rng: Random) -> None:
         house = self._house(rng)
         for kind in ("manual", "maintenance", "overload"):

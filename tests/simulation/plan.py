@@ -27,9 +27,9 @@ FAULTS: dict[str, float] = {
     "stuck": 2, "repair": 4, "key": 3, "poison": 2, "draw": 5, "overload": 3, "reconnect_storm": 2,
     # people (P1, P3, P4)
     "top_up": 14, "top_up_twice": 5, "notice_storm": 2, "lock": 5, "unlock": 7, "price": 1, "hand_over": 8,
-    "correct": 2, "manual": 2, "import_again": 1,
+    "correct": 2, "manual": 2, "import_again": 1, "second_thoughts": 6,
 }  # fmt: skip
-ALWAYS = frozenset({"top_up", "link", "repair", "unlock", "draw", "hand_over"})
+ALWAYS = frozenset({"top_up", "link", "repair", "unlock", "draw", "hand_over", "second_thoughts"})
 LONGEST_MS = 30 * MINUTE
 LAYOUTS = ("one", "split", "split")
 
