@@ -9,7 +9,9 @@ in this order:
 3. the wallet. There is one number for it, so the rest of the order is arithmetic: a balance below the emergency limit
    rises to it first (that restores the supply), then the used emergency credit is repaid, then the balance grows.
 
-An instalment is a journal of its own next to the payment's, and a row of `debt_recovery`.
+An instalment is a journal of its own next to the payment's, and a row of `debt_recovery`. Where a payment is corrected,
+what it paid off is owed again: a new debt on the terms of the old one (which may be cleared by now), so that the wallet
+does not sink by money that it never had.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from adapters.store import accounts
 from adapters.store.account_acts import acted_ts, audit_act, doer, must_be_amount, must_not_be_closed
@@ -54,6 +58,12 @@ _OPEN = (
 _SHRINK = (
     "UPDATE debt SET remaining_nano = remaining_nano - ?, state = ? WHERE site = ? AND debt = ? AND state = 'open'"
     " RETURNING id"
+)
+_PAID_OFF = (
+    "SELECT d.debt, d.kind, d.share_percent, d.cap_nano, d.priority, sum(r.amount_nano) AS taken_nano"
+    " FROM debt_recovery r JOIN debt d ON d.site = r.site AND d.debt = r.debt"
+    " WHERE r.site = ? AND r.tenant = ? AND r.payment = ? AND r.how = 'instalment'"
+    " GROUP BY d.id, d.debt, d.kind, d.share_percent, d.cap_nano, d.priority ORDER BY d.id"
 )
 _RECOVERY = (
     "INSERT INTO debt_recovery (site, debt, tenant, how, payment, amount_nano, month, actor, ts, journal_seq)"
@@ -107,6 +117,50 @@ async def record_instalments(
         assert await tx.fetch(_SHRINK, one.amount_nano, state, site, one.debt), "the site row was locked"
         fact = (site, one.debt, tenant, INSTALMENT, payment, one.amount_nano, month, actor, ts, seq)
         await tx.execute(_RECOVERY, *fact)
+
+
+class OwedAgain(msgspec.Struct, frozen=True):
+    """What a corrected payment had paid off of a debt: `amount_nano` of it, on the debt's terms."""
+
+    debt: str
+    kind: str
+    share_percent: int
+    cap_nano: int | None
+    priority: int
+    amount_nano: int
+
+
+async def owed_again(
+    tx: Transaction, site: str, tenant: str, payment: str, paid_nano: int, corrected: tuple[int, int]
+) -> list[OwedAgain]:
+    """What instalments of a payment are owed again when `corrected` nano-units of it (before, after) are taken back."""
+    before_nano, after_nano = corrected
+    found = []
+    for row in await tx.fetch(_PAID_OFF, site, tenant, payment):
+        taken_nano = int(row["taken_nano"])
+        amount_nano = taken_nano * after_nano // paid_nano - taken_nano * before_nano // paid_nano
+        if amount_nano:
+            terms = row["debt"], row["kind"], row["share_percent"], row["cap_nano"], row["priority"]
+            found.append(OwedAgain(*terms, amount_nano))
+    return found
+
+
+def owed_again_movements(tenant: str, owed: Sequence[OwedAgain], first_journal: int) -> list[Movement]:
+    """The journals that put it beside the wallet again, numbered from `first_journal` on."""
+    return [
+        Movement("debt", one.amount_nano, accounts.debt(tenant), f"debt:D{seq}", f"{one.debt} again")
+        for seq, one in enumerate(owed, first_journal)
+    ]
+
+
+async def record_owed_again(
+    tx: Transaction, site: str, tenant: str, owed: Sequence[OwedAgain], *, by: Approval, first_journal: int
+) -> None:
+    """Write down the debts whose journals are numbered from `first_journal` on."""
+    for seq, one in enumerate(owed, first_journal):
+        terms = (site, f"D{seq}", tenant, one.kind, ARREARS, one.amount_nano, one.share_percent, one.cap_nano)
+        said = (one.priority, f"{one.debt}: {by.why}", by.decided_by, acted_ts(by), seq, one.amount_nano)
+        await tx.execute(_INSERT, *terms, *said)
 
 
 async def debt_terms(tx: Transaction, site: str, kind: str, wish: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapters.store import accounts
 from adapters.store.account_acts import acted_ts, audit_act, doer, must_be_amount, must_have, must_not_be_closed
+from adapters.store.debts import OwedAgain, owed_again, owed_again_movements, record_owed_again
 from adapters.store.refunds import rest_of_payment
 from adapters.store.wallet_booking import Movement, book_movements, wallet_totals
 from billing.money import format_nano
@@ -61,7 +62,10 @@ async def uncorrected(tx: Transaction, site: str, original: Row) -> int:
 
 @doer("correction")
 async def correct(tx: Transaction, book: JournalBook, site: str, body: dict[str, Any], by: Approval) -> Outcome:
-    """Take back `amount_nano` (None: all that is left) of an earlier entry. The wallet may go into arrears by it."""
+    """Take back `amount_nano` (None: all that is left) of an earlier entry. The wallet may go into arrears by it.
+
+    What a payment had paid off of debts is owed again, in proportion.
+    """
     tenant, ts = body["tenant"], acted_ts(by)
     await must_not_be_closed(tx, site, tenant)
     original = await journal_of(tx, site, tenant, body["original"])
@@ -78,13 +82,28 @@ async def correct(tx: Transaction, book: JournalBook, site: str, body: dict[str,
     reference = f"correction:{original['seq']}:{book.seq + 1}"
     memo = f"corrects journal {original['seq']} ({original['reference']}): {by.why}"
     movement = Movement("correction", -amount_nano, original["contra"], reference, memo)
-    credit = await book_movements(tx, book, tenant=tenant, movements=[movement], actor=by.decided_by, ts=ts)
+    owed = await _owed_again(tx, site, tenant, original, amount_nano)
+    first_debt = book.seq + 2
+    movements = [movement, *owed_again_movements(tenant, owed, first_debt)]
+    credit = await book_movements(tx, book, tenant=tenant, movements=movements, actor=by.decided_by, ts=ts)
     await book.flush(tx)
     fact = (site, original["seq"], credit.journal_seq, tenant, amount_nano, by.why, by.decided_by, by.id, ts)
     await tx.execute(_CORRECTION, *fact)
+    await record_owed_again(tx, site, tenant, owed, by=by, first_journal=first_debt)
     answer = _answer(tenant, credit.journal_seq, -amount_nano, credit.credits_nano)
+    if owed:
+        answer["owed_again_nano"] = sum(one.amount_nano for one in owed)
     await audit_act(tx, site, by, "correction", tenant, {**answer, "original": original["seq"]})
     return Outcome({**answer, "original": original["seq"]}, [credit.pending])
+
+
+async def _owed_again(tx: Transaction, site: str, tenant: str, original: Row, amount_nano: int) -> list[OwedAgain]:
+    """Instalments of the payment that is corrected; none for an entry that is no payment."""
+    if original["payment"] is None:
+        return []
+    before_nano = int((await tx.fetch(_CORRECTED, site, original["seq"]))[0][0])
+    corrected = before_nano, before_nano + amount_nano
+    return await owed_again(tx, site, tenant, original["payment"], original["amount_nano"], corrected)
 
 
 @doer("manual")

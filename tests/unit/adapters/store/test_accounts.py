@@ -156,6 +156,31 @@ async def test_debts_are_paid_in_their_order_and_a_deposit_comes_back(till: Till
     await sound(till)
 
 
+async def test_what_a_corrected_payment_paid_off_is_owed_again_beside_the_wallet(till: Till) -> None:
+    """The wallet sinks by no more than the payment had raised it: nobody is cut off because of somebody's slip."""
+    wish = {"tenant": T, "origin": "deposit", "amount_nano": 30 * YUAN}
+    slow = await till.desk.create_debt(SITE, {**wish, "kind": "instalment", "share_percent": 20}, till.caller())
+    old = await till.desk.create_debt(SITE, {**wish, "kind": "accumulated"}, till.caller())
+    payment = (await till.pay(T, 50)).payment
+    assert (await till.balance(T), await till.on(f"debt:{T}")) == (10, -20)
+
+    part = await till.desk.correct(SITE, T, payment, 10 * YUAN, till.caller())
+    assert part.body["owed_again_nano"] == 8 * YUAN
+    assert (await till.balance(T), await till.on(f"debt:{T}")) == (8, -28)
+    await till.desk.correct(SITE, T, payment, None, till.caller())
+    assert (await till.balance(T), await till.on(f"debt:{T}")) == (0, -60)
+
+    rows = await till.database.fetch(
+        "SELECT kind, share_percent, principal_nano, reason FROM debt WHERE state = 'open'"
+    )
+    again = sorted((row[0], row[1], row[2] // YUAN) for row in rows if " " in row[3])
+    assert again == [("accumulated", 100, 6), ("accumulated", 100, 24), ("instalment", 20, 2), ("instalment", 20, 8)]
+    assert {row[3].split(":")[0] for row in rows if ":" in row[3]} == {slow.body["debt"], old.body["debt"]}
+    await sound(till)
+    assert (await till.pay(T, 100)).allocation.instalments
+    await sound(till)
+
+
 async def test_a_payment_repays_arrears_then_emergency_credit(park: Database) -> None:
     tenants = document().site["tenants"]
     tenants[1]["emergency_credit"] = "30.00"
