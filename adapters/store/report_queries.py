@@ -18,7 +18,7 @@ from adapters.store.report_calendar import day_number, local_days, months_betwee
 from adapters.store.report_days import used_within
 from adapters.store.report_ledger import SqlStatements
 from adapters.store.report_models import EnergyRow, MonthSum, Overview, RankingRow, RechargeRow, RevenueRow, Span
-from adapters.store.report_sums import refresh
+from adapters.store.report_sums import rebuild, refresh
 from billing.local_time import month_index_at, month_number, offset_spans
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ class SqlReports:
         await refresh(self._database, site)
         rows = await self._database.fetch(_REVENUE, site, from_month, to_month)
         return [RevenueRow(*tuple(row)) for row in rows]
+
+    async def rebuild(self, site: str) -> None:
+        """Add up again what reports read, from the posted rows. Raises LookupError for an unknown site."""
+        await self._settings(site)
+        await rebuild(self._database, site)
 
     async def energy_by_month(
         self, site: str, from_month: int, to_month: int, tenant: str | None = None

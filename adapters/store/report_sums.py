@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Final
 from adapters.store.accounts import VACANCY
 
 if TYPE_CHECKING:
-    from adapters.store.database import Database, Transaction
+    from collections.abc import AsyncIterator
+
+    from adapters.store.database import Database, Row, Transaction
 
 PORTION: Final = 200_000
 """Numbers of rows taken in one transaction, so that posting never waits for long."""
@@ -50,6 +52,14 @@ _FEES = (
 )
 _SOURCES: Final = {"rating": (_RATING, 1), "adjustment": (_ADJUSTMENT, 2), "fee_line": (_FEES, 1)}
 _CUTS = "SELECT rating, adjustment, fee_line FROM report_cut WHERE site = ?"
+_DIFFERENCES = (
+    f"SELECT {_COLUMNS}, sum(kept), sum(quantity), sum(kept_nano), sum(amount_nano) FROM ("
+    f"SELECT {_COLUMNS}, quantity AS kept, 0 AS quantity, amount_nano AS kept_nano, 0 AS amount_nano"
+    f" FROM report_month WHERE site = ? UNION ALL SELECT {_COLUMNS}, 0, quantity, 0, amount_nano FROM ("
+    + " UNION ALL ".join(f"SELECT * FROM ({sql}) AS posted_{table}" for table, (sql, _) in _SOURCES.items())
+    + f") AS posted) AS both_sides GROUP BY {_COLUMNS} HAVING sum(kept) <> sum(quantity)"
+    f" OR sum(kept_nano) <> sum(amount_nano) ORDER BY {_COLUMNS}"
+)
 _OPEN = "INSERT INTO report_cut (site, rating, adjustment, fee_line) VALUES (?, 0, 0, 0) ON CONFLICT (site) DO NOTHING"
 
 
@@ -65,6 +75,16 @@ async def rebuild(database: Database, site: str) -> None:
         await tx.execute("DELETE FROM report_month WHERE site = ?", site)
         await tx.execute("DELETE FROM report_cut WHERE site = ?", site)
     await refresh(database, site)
+
+
+async def differences(tx: Transaction, site: str) -> AsyncIterator[Row]:
+    """Sums that are not what the posted rows add up to, as far as they have come: the columns of the sum, then quantity
+    kept and posted, amount kept and posted."""
+    cuts = await tx.fetch(_CUTS, site)
+    upto = tuple(cuts[0]) if cuts else (0, 0, 0)
+    values = [(site, 0, cut) * times for cut, (_, times) in zip(upto, _SOURCES.values(), strict=True)]
+    async for row in tx.stream(_DIFFERENCES, site, *(value for group in values for value in group)):
+        yield row
 
 
 async def _portion(database: Database, site: str) -> bool:

@@ -7,8 +7,8 @@ the code that writes the rows, except the definitions of the hash chain and of t
 What is checked: every register epoch is tiled from its opening to its end, without gap, overlap or fork; every
 interval has exactly one active price and the amount it says; journals balance, are numbered without gaps and chained
 by hash from the beginning to the head that the site remembers; charge journals cover the intervals they say;
-projections, payments, refunds, debts, corrections and the outbox agree with the journals; and the tables that are
-posted for good are what the anchors of past days sealed.
+projections, payments, refunds, debts, corrections, the outbox and the sums of reports agree with them; and the tables
+that are posted for good are what the anchors of past days sealed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from adapters.store.verify_chains import check_chains, check_month_use, check_ra
 from adapters.store.verify_finding import Finding, Progress, error
 from adapters.store.verify_history import check_history, check_marks
 from adapters.store.verify_journals import check_journals
+from adapters.store.verify_reports import check_reports
 from adapters.store.verify_totals import check_outbox, check_payments, check_projections, check_refused
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _CHECKS = (
     ("payments", check_payments),
     ("facts of payments", check_payment_facts),
     ("facts of accounts", check_account_facts),
+    ("reports", check_reports),
     ("anchors", own_anchors),
     ("outbox", check_outbox),
     ("refused effects", check_refused),

@@ -111,6 +111,26 @@ def overview(
         )
 
 
+@app.command("rebuild")
+def rebuild(
+    site: Site = None,
+    config: Config = None,
+    data: Data = None,
+    redis_url: RedisUrl = None,
+    database_url: DatabaseUrl = None,
+    clock: Clock = None,
+) -> None:
+    """Add up again what reports read, from the posted rows: after `verify` told of a `report_sum`."""
+
+    async def work(platform: Platform) -> str:
+        named = await _site(platform, site)
+        await platform.reports.rebuild(named)
+        return named
+
+    named = _run(settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock), work)
+    print(tell(f"{named}：报表汇总已重新计算", f"{named}: the sums of reports are made anew"))
+
+
 @app.command("bill")
 def bill(
     number: Annotated[str, typer.Argument(help="Id or number of the bill.")],

@@ -16,6 +16,7 @@ from adapters.store.report_ledger import SqlStatements
 from adapters.store.report_models import Span
 from adapters.store.report_queries import SqlReports
 from adapters.store.report_sums import rebuild
+from adapters.store.verify import verify_sql
 from adapters.store.wallet_booking import book_credit
 from billing.local_time import DAY_MS
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
@@ -119,6 +120,28 @@ async def test_sums_follow_what_is_posted_and_can_be_built_again(busy: Database)
     assert sum(row.quantity for row in after) == sum(row.quantity for row in before) + 1
     await rebuild(busy, SITE)
     assert await reports.revenue(SITE, 0, 999_912) == after
+
+
+async def test_verify_names_a_sum_that_was_edited_and_building_it_again_heals_it(busy: Database) -> None:
+    reports = SqlReports(busy)
+    before = await reports.revenue(SITE, 0, 999_912)
+    assert await _wrong_sums(busy) == []
+    async with busy.write() as tx:
+        await tx.execute("UPDATE report_month SET amount_nano = amount_nano - 1 WHERE source = 'fixed'")
+        await tx.execute("DELETE FROM report_month WHERE utility = 'water'")
+    wrong = await _wrong_sums(busy)
+    assert len(wrong) == 2
+    assert "fixed" in wrong[0] + wrong[1]
+    assert "water" in wrong[0] + wrong[1]
+    await reports.rebuild(SITE)
+    assert await _wrong_sums(busy) == []
+    assert await reports.revenue(SITE, 0, 999_912) == before
+    with pytest.raises(LookupError):
+        await reports.rebuild("nowhere")
+
+
+async def _wrong_sums(database: Database) -> list[str]:
+    return [str(found) async for found in verify_sql(database, SITE) if found.code == "report_sum"]
 
 
 async def test_energy_goes_where_the_adjustment_put_it(busy: Database) -> None:
