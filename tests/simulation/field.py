@@ -71,7 +71,10 @@ class House:
         """Readings as they were, for who plays them back."""
         self.by_hand = False
         """Somebody pressed the key: the relay need not be where the platform wants it."""
-        self.doubted = self.clock_was_wrong = False
+        self.clock_was_wrong = False
+        self.doubted = False
+        """A reading that was a little too low may have been heard before a true one from before it: nobody can tell then
+        which of the two is false."""
         self.swapped = False
         self.past_wh = 0
         """What registers before this one have counted."""
@@ -123,6 +126,11 @@ class House:
             self.say(self.device.announce(self.world.loop.now_ms))
         else:
             self.world.later(RETRY_MS, self._reconnect)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether what it says now is heard after all that it has said before."""
+        return self.linked and self._connected and not self.backlog and not self.world.dials.delayed
 
     # --- up
 

@@ -79,6 +79,7 @@ class Outside:
     def _dip(self, rng: Random) -> None:
         house = self._house(rng)
         if house.device.register.shown > 10:
+            house.doubted |= not house.in_order
             house.spike_wh = -rng.randint(1, 10)
             house.say(house.device.report(self.world.loop.now_ms))
             house.spike_wh = 0
