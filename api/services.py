@@ -55,6 +55,8 @@ class Services:
         gc.set_threshold(*COLLECT_AFTER)
         platform = self.platform
         platform.vitals.services = self.names
+        if "api" in self.names:
+            _ = platform.payments.channels  # a channel without its secret is told now and not when somebody pays
         await platform.recover()
         self.loops = platform.consumers()
         tasks: list[Coroutine[None, None, None]] = []

@@ -4,12 +4,14 @@ files only."""
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from twin.payments import PaymentChannel
 from twin.ports import WebhookTarget
 
 ENVIRONMENT = {
@@ -35,6 +37,7 @@ ENVIRONMENT = {
     "lease_s": "TWINMETER_LEASE_S",
 }
 SECRETS = ("admin_token",)
+SHORTEST_PAYMENT_SECRET = 32
 
 
 class SettingsError(ValueError):
@@ -59,6 +62,33 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not secret and self.secret_file:
             secret = _secret_file(Path(self.secret_file), f"webhooks.{name}.secret")
         return WebhookTarget(self.url, secret, self.timeout_s, self.sites)
+
+
+class Payments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[payments.NAME]` of the settings file: a channel that tells us of payments. Its secrets come from the
+    environment (`TWINMETER_PAYMENT_NAME_SECRET`) or from `secret_file`, one a line: while one follows another, both
+    are valid."""
+
+    site: str
+    merchant: str
+    secret_file: str = ""
+    window_s: Annotated[int, msgspec.Meta(ge=10, le=3_600)] = 300
+    answer: Literal["json", "text"] = "json"
+
+    def channel(self, name: str) -> PaymentChannel:
+        """With its secrets. Raises SettingsError: a channel without one would believe anybody."""
+        if re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,39}", name) is None:
+            raise SettingsError(f"payments.{name}: a name is up to 40 small letters, digits, '_', '.' or '-'")
+        variable = f"TWINMETER_PAYMENT_{re.sub('[-.]', '_', name).upper()}_SECRET"
+        text = os.environ.get(variable, "")
+        if not text and self.secret_file:
+            text = _secret_file(Path(self.secret_file), f"payments.{name}.secret")
+        secrets = tuple(text.split())
+        if not secrets:
+            raise SettingsError(f"payments.{name}: it has no secret; give {variable} or secret_file")
+        if min(map(len, secrets)) < SHORTEST_PAYMENT_SECRET:
+            raise SettingsError(f"payments.{name}: a secret is shorter than {SHORTEST_PAYMENT_SECRET} characters")
+        return PaymentChannel(name, self.site, self.merchant, secrets, self.window_s, self.answer)
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -97,6 +127,13 @@ class Settings(msgspec.Struct, frozen=True):
     """So long recorded messages are kept for replay and explanations; 0 records nothing."""
     webhooks: dict[str, Webhook] = {}
     """Outside systems that rules may call, by the name that rules call them by."""
+
+    payments: dict[str, Payments] = {}
+    """Channels that tell us of payments, by the name under which they call."""
+
+    def payment_channels(self) -> dict[str, PaymentChannel]:
+        """Who may tell of payments, with the secrets they sign with. Raises SettingsError."""
+        return {name: payments.channel(name) for name, payments in self.payments.items()}
 
     def webhook_targets(self) -> dict[str, WebhookTarget]:
         """Where calls may go, with the secrets that sign them. Raises SettingsError for a secret that cannot be

@@ -86,6 +86,7 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
             (f"twinmeter_notices_waiting{SITE}", "{{site}} notices waiting"),
             ("sum (increase(twinmeter_webhooks_failed_total[1h]))", "webhooks failed in an hour"),
             ("sum (increase(twinmeter_webhooks_delivered_total[1h]))", "webhooks had in an hour"),
+            ("sum by (state) (increase(twinmeter_payment_calls_total[1h]))", "payments {{state}} in an hour"),
         )),
     ),
     "Processes": (

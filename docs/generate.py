@@ -39,6 +39,8 @@ SETTINGS = {
     "admin_token": "The first administrator's bearer token, 16 characters or more.",
     "embedded_broker": "`mosquitto` or `iotcore`; empty: the first that is there.",
     "embedded_redis": "Path of a `redis-server` or `valkey-server`; empty: the first that is there.",
+    "payments": "`[payments.NAME]` in the file: channels that tell of payments ([payments](payments.md)): `site`, `merchant`, "
+    "`secret_file` (or `TWINMETER_PAYMENT_NAME_SECRET`), `window_s`, `answer` (`json` or `text`).",
     "webhooks": "`[webhooks.NAME]` in the file: outside systems that rules may call by NAME: `url`, `secret_file` (or "
     "`TWINMETER_WEBHOOK_NAME_SECRET`) to sign the calls, `timeout_s`, `sites` (empty: all). Calls go nowhere else.",
     "history_days": "Days for which messages of devices are kept, for `rules replay` and explanations of the past; 0 records nothing.",

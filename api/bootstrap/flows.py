@@ -36,6 +36,7 @@ from twin.flows.rerate import Rerater
 from twin.flows.settlement_room import SettlementRoom
 from twin.flows.shadow_rules import ShadowRunner
 from twin.flows.switch_in_bulk import BulkSwitching
+from twin.flows.take_payments import PaymentDesk
 from twin.flows.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ class Flows(Stores):
         self.book_keeper = BookKeeper(self.registry, self.accounts, self.proofs, self.delivery, self.clock)
         self.rerater = Rerater(self.reratings, self.delivery, self.clock)
         self.tenancies = TenancyKeeper(self.meters, self.delivery, self.clock)
+        channels = self.settings.payment_channels
+        self.payments = PaymentDesk(channels, self.ledger, self.accounts, self.payment_book, self.clock)
 
     def _wire_settlement(self) -> None:
         """Months, and the bills that come of them."""

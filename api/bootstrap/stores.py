@@ -25,6 +25,7 @@ from adapters.store.incident_acts import SqlIncidents
 from adapters.store.ledger import SqlLedger
 from adapters.store.meter_desk import SqlMeters
 from adapters.store.past import SqlPast
+from adapters.store.payment_book import SqlPaymentBook
 from adapters.store.plans_desk import SqlPlans
 from adapters.store.proofs import SqlProofs
 from adapters.store.queries import SqlQueries
@@ -87,6 +88,7 @@ class Stores:
         self.ledger = SqlLedger(database)
         self.marks = SqlActMarks(database)
         self.accounts = SqlAccounts(database)
+        self.payment_book = SqlPaymentBook(database)
         self.account_reads = SqlAccountReads(database)
         self.proofs = SqlProofs(database)
         self.books = SqlBooks(database)

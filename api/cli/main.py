@@ -19,6 +19,7 @@ from api.cli import (
     incidents,
     meters,
     partition,
+    payments,
     plans,
     rebuild,
     reports,
@@ -61,6 +62,7 @@ books.app.command("partition")(partition.partition)
 app.add_typer(books.app, name="ledger")
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(payments.app, name="payments")
 switch.app.add_typer(plans.app, name="plan")
 switch.app.command("open")(switch_one.open_one)
 switch.app.command("close")(switch_one.close_one)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twin.flows.record_history import RecorderCounters
     from twin.flows.settlement_room import SettlementRoom
     from twin.flows.switch_in_bulk import BulkSwitching
+    from twin.flows.take_payments import PaymentDesk
     from twin.flows.vitals import Vitals
     from twin.ports import Caller, Clock, DeadLetter, EffectStream, Ledger, Outcome, PendingAct, Registry
     from twin.switch_history import Switchings
@@ -106,7 +107,9 @@ class Reads(Protocol):
         """Incidents, newest first."""
         ...
 
-    async def commands(self, site: str, device: str, *, cursor: str | None = None, limit: int = 100) -> Page[Any]:
+    async def commands(
+        self, site: str, device: str, *, tenant: str | None = None, cursor: str | None = None, limit: int = 100
+    ) -> Page[Any]:
         """Commands of a device, newest first."""
         ...
 
@@ -412,6 +415,8 @@ class Backend(RuleBackend, Protocol):
 
     @property
     def webhooks(self) -> WebhookState: ...
+    @property
+    def payments(self) -> PaymentDesk: ...
     @property
     def vitals(self) -> Vitals:
         """What this process counts of its own work."""

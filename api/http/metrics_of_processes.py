@@ -63,6 +63,15 @@ OF_PROCESSES: Final[dict[str, Metric]] = {
         "Does somebody flood us?",
         "The letters that were kept name the topic; take that client's access to the broker away.",
     ),
+    "twinmeter_payment_calls": Metric(
+        "counter",
+        "calls",
+        ("state",),
+        "process",
+        "Calls of payment channels: `credited`, `repeated`, `refunded`, `closed`, `refused`, `forged`.",
+        "Do payments arrive, and does somebody try to forge them?",
+        "`refused`: the audit says why (`payment_refused`); `forged`: the secret or the clock of one side is wrong, or an attack.",
+    ),
     "twinmeter_unknown_devices": Metric(
         "counter",
         "messages",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.registry import Collector
 
 from api.http.metric_catalogue import family, one
+from twin.flows.take_payments import VERDICTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,6 +69,7 @@ class ProcessCollector(Collector):
         yield one("twinmeter_publisher_connected", int(backend.publisher.connected))
         yield one("twinmeter_webhooks_delivered", backend.webhooks.delivered)
         yield one("twinmeter_webhooks_failed", backend.webhooks.failed)
+        yield _by("twinmeter_payment_calls", {**dict.fromkeys(VERDICTS, 0), **backend.payments.counted})
         yield one("twinmeter_timers_woken", backend.pump.woken)
         yield one("twinmeter_timer_lateness_seconds", backend.pump.late_ms / 1000)
         consumed = {consumer: loop.consumed for consumer, loop in backend.loops.items()}

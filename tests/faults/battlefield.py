@@ -89,6 +89,8 @@ class Battlefield(Stage):
         self.apart = apart
         self.rng = Random(seed)
         self.skewed: frozenset[str] = frozenset()
+        self.doubted: frozenset[str] = frozenset()
+        """Meters whose true readings may have been put aside, because the clock they were held against was wrong."""
         self.told: list[str] = []
         self.redis_disk: SmallDisk | MortalDisk | None = None
         self._mortal = mortal
@@ -286,7 +288,13 @@ class Battlefield(Stage):
 
     @contextmanager
     def server_clock_off(self, seconds: int) -> Iterator[None]:
-        """The clock of the machine of the services is wrong (real seconds: the park's minutes)."""
+        """The clock of the machine of the services is wrong (real seconds: the park's minutes).
+
+        While it is behind what was accepted, no time has passed since the last reading, so a rise beyond the slack is
+        put aside; the first reading after that carries it.
+        """
+        if seconds < 0:
+            self.doubted = frozenset(one.device for one in METERS)
         self._clock.write_text(f"{seconds:+d}\n")
         yield
         self._clock.write_text("+0\n")
@@ -363,8 +371,8 @@ class Battlefield(Stage):
         return {one.device: max(body["d"]["import_wh"] for body in self.samples(one.device)) for one in METERS}
 
     def _wrong_books(self) -> list[str]:
-        url = self.direct["database"]
-        found = faults_of_the_books(url, told_wh=self.told_wh(), paid_nano=self.desk.confirmed, doubted=self.skewed)
+        url, doubted = self.direct["database"], self.skewed | self.doubted
+        found = faults_of_the_books(url, told_wh=self.told_wh(), paid_nano=self.desk.confirmed, doubted=doubted)
         for tenant, nano in posted_nano(url).items():
             twin = self.api().get(f"/sites/{SITE}/tenants/{tenant}")
             if nano > int(Decimal(twin["charges"]).scaleb(9)):

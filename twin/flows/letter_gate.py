@@ -30,17 +30,21 @@ LOOK_EVERY_S = 0.05
 
 
 class LetterGate:
-    """Buckets of letters by site and kind. `seconds` is a monotonic clock."""
+    """Buckets of letters by site and kind, as deep as `at_once`. `seconds` is a monotonic clock."""
 
-    def __init__(self, seconds: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, seconds: Callable[[], float] = time.monotonic, *, at_once: int = AT_ONCE, a_second: float = A_SECOND
+    ) -> None:
         self._seconds = seconds
+        self._at_once = float(at_once)
+        self._a_second = a_second
         self._left: dict[tuple[str, str], tuple[float, float]] = {}
 
     def allows(self, site: str, kind: str) -> bool:
         """Whether one more letter is kept; takes its place where it is. Ask only for sites that exist, or `NO_SITE`."""
         now = self._seconds()
-        left, since = self._left.get((site, kind), (float(AT_ONCE), now))
-        left = min(float(AT_ONCE), left + (now - since) * A_SECOND)
+        left, since = self._left.get((site, kind), (self._at_once, now))
+        left = min(self._at_once, left + (now - since) * self._a_second)
         self._left[site, kind] = (left - 1 if left >= 1 else left, now)
         return left >= 1
 

@@ -34,6 +34,7 @@ from adapters.store.ledger import SqlLedger
 from adapters.store.meter_desk import SqlMeters
 from adapters.store.migrate import migrate
 from adapters.store.past import SqlPast
+from adapters.store.payment_book import SqlPaymentBook
 from adapters.store.plans_desk import SqlPlans
 from adapters.store.proofs import SqlProofs
 from adapters.store.queries import SqlQueries
@@ -61,6 +62,7 @@ from twin.flows.pump_timers import TimerPump
 from twin.flows.record_history import Recorder
 from twin.flows.settlement_room import SettlementRoom
 from twin.flows.switch_in_bulk import BulkSwitching
+from twin.flows.take_payments import PaymentDesk
 from twin.flows.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -143,6 +145,8 @@ class Stage:
         self.ingest = Ingest(self.store, self.applier, self.clock, self.vitals)
         self.recorder = Recorder(self.history, self.registry, self.clock, keep_days=62)
         self.webhooks = SimpleNamespace(delivered=0, failed=0)
+        channels = settings.payment_channels
+        self.payments = PaymentDesk(channels, self.ledger, self.accounts, SqlPaymentBook(database), self.clock)
         self.record_subscriber = None
         self.shard_sessions: dict[str, Any] = {}
         self.lease_counters: dict[str, Any] = {}
