@@ -96,3 +96,16 @@ def test_the_end_of_an_id_is_the_end_of_its_text(name: str) -> None:
 def test_a_wrong_device_clock_is_not_refused_at_the_door(ts: int) -> None:
     example = registry.schema("tele")["examples"][0]
     assert registry.problems("tele", {**example, "ts": ts}) == []
+
+
+def test_positions_of_relays_and_valves_are_the_same_in_every_message() -> None:
+    told: dict[str, set[tuple[str, ...]]] = {"relay": set(), "valve": set()}
+    for name in ("ack", "birth", "event", "state", "tele"):
+        found = [(path.rpartition("/")[2], field) for path, field in _properties(registry.schema(name))]
+        for channel, field in found:
+            if channel in told and "enum" in field:
+                told[channel].add(tuple(field["enum"]))
+    assert told == {
+        "relay": {("open", "armed", "closed")},
+        "valve": {("open", "closed", "limited", "opening", "closing")},
+    }
