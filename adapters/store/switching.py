@@ -18,8 +18,10 @@ from adapters.store.approvals import EXECUTORS, RELEASES, Approval, ask
 from adapters.store.audit import AuditEntry, record_audit
 from adapters.store.bulk import BulkInsert
 from adapters.store.idempotency import answered, input_hash, remember
-from adapters.store.lock_acts import LockWish, take_site, write_lock
+from adapters.store.lock_acts import LockWish, group_of, take_site, write_lock
+from adapters.store.outbox import append_act, next_seq
 from twin.core import bulk
+from twin.core.messages import AlarmTold
 from twin.ports import MoneyRefusedError, PendingAct
 
 if TYPE_CHECKING:
@@ -69,7 +71,11 @@ _ALARM = (
 )
 _CLEAR = (
     "UPDATE alarm SET active = FALSE, cleared_ts = ?, changed_ts = ? WHERE site = ? AND rule = ? AND twin = ?"
-    " AND active"
+    " AND active RETURNING since, because"
+)
+_TELLS = (
+    "SELECT step.device FROM switch_step step JOIN device ON device.site = step.site AND device.device = step.device"
+    " WHERE step.site = ? AND step.job = ? ORDER BY step.id LIMIT 1"
 )
 
 
@@ -141,7 +147,8 @@ class SqlSwitching:
             if after == bulk.CANCELLED:
                 await tx.execute(_LEAVE, "cancelled", ts, site, job)
             if known.state == bulk.HALTED:
-                await tx.execute(_CLEAR, ts, ts, site, ALARM, job)
+                for row in await tx.fetch(_CLEAR, ts, ts, site, ALARM, job):
+                    await _tell(tx, known, row[0], ts, active=False, because=msgspec.json.decode(row[1]))
             return await _must_have(tx, site, job)
 
     async def send(self, job: SwitchJob, checked: Sequence[Target], ts: int) -> list[PendingAct]:
@@ -189,8 +196,9 @@ class SqlSwitching:
             await _moved(tx, known, bulk.HALTED, "platform", "", ts, reason=reason)
             tally = known.tally
             because = {"job": job.id, "reason": reason, "failed": tally.failed, "silent": tally.silent}
-            text = msgspec.json.encode({**because, "verified": tally.verified, "waiting": tally.waiting}).decode()
-            await tx.execute(_ALARM, job.site, ALARM, job.id, ts, ts, text)
+            because |= {"verified": tally.verified, "waiting": tally.waiting}
+            await tx.execute(_ALARM, job.site, ALARM, job.id, ts, ts, _json(because))
+            await _tell(tx, known, ts, ts, active=True, because=because)
 
     async def finish(self, job: SwitchJob, ts: int) -> None:
         """A running job has nothing left to do."""
@@ -262,6 +270,16 @@ async def _changed(tx: Transaction, job: SwitchJob, device: str, mark: tuple[str
     if not rows:
         return "lock_gone" if mark else "not_locked", ""
     return ("lock_gone", str(rows[0][0])) if mark and (rows[0][0], rows[0][1]) != mark else ("", "")
+
+
+async def _tell(tx: Transaction, job: SwitchJob, since: int, ts: int, *, active: bool, because: dict[str, Any]) -> None:
+    """Let the twin of one of the job's breakers tell the live feed of the alarm: a feed hears of what twins tell."""
+    rows = await tx.fetch(_TELLS, job.site, job.id)
+    if rows:
+        group = await group_of(tx, job.site, rows[0][0])
+        seq = await next_seq(tx, job.site, group)
+        act = AlarmTold(seq, ALARM, job.id, since, ts, "major", active, because)
+        await append_act(tx, job.site, group, act)
 
 
 async def _must_have(tx: Transaction, site: str, job: str) -> SwitchJob:

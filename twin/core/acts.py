@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from twin.core import accrual, arrears, meter_life, plans
 from twin.core.act_order import ActOutOfOrderError, is_new
 from twin.core.commands import cancel, reconcile
-from twin.core.effects import AlarmCareChanged, IncidentResolved, ParamChanged
+from twin.core.effects import AlarmCareChanged, AlarmChanged, IncidentResolved, ParamChanged
 from twin.core.incidents import resolve_incident
 from twin.core.locks import give_way, insist, place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Lock, MeterTwin, Register, TenantTwin, duplicate
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from twin.core.draft import Draft
     from twin.core.messages import (
         AlarmCared,
+        AlarmTold,
         ContractsChanged,
         CreditsPosted,
         EmergencyTaken,
@@ -115,6 +116,16 @@ def on_alarm_cared(draft: Draft, act: AlarmCared, _now: int) -> None:
         AlarmCareChanged(
             act.rule, act.twin, act.since, act.ts, act.what, act.who, act.acknowledged, act.assignee, act.shelved_until
         )
+    )
+
+
+def on_alarm_told(draft: Draft, act: AlarmTold, _now: int) -> None:
+    """SQL raised or cleared an alarm of its own: nothing is decided here, the live feed is told."""
+    if not is_new(draft.group, act):
+        return
+    draft.group.acts_seq = act.seq
+    draft.emit(
+        AlarmChanged(act.rule, 0, act.twin, act.since, act.ts, act.severity, act.active, because=dict(act.because))
     )
 
 

@@ -21,6 +21,7 @@ from twin.core.followups import follow_up
 from twin.core.links import on_birth, on_connection, on_link
 from twin.core.messages import (
     AlarmCared,
+    AlarmTold,
     Birth,
     CommandAnswered,
     CommandSent,
@@ -196,5 +197,6 @@ HANDLERS: dict[type, Callable[[Draft, Any, int], None]] = {
     RegisterReplaced: meter_life.on_register_replaced,
     DoubtSettled: meter_life.on_doubt_settled,
     AlarmCared: acts.on_alarm_cared,
+    AlarmTold: acts.on_alarm_told,
     IncidentClosed: acts.on_incident_closed,
 }

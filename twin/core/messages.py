@@ -155,6 +155,20 @@ class LockReleased(msgspec.Struct, frozen=True, tag="unlock", tag_field="t"):
     ts: int
 
 
+class AlarmTold(msgspec.Struct, frozen=True, tag="told", tag_field="t"):
+    """An alarm of the platform's own was raised or cleared in SQL, such as a halted order for many breakers; the twin
+    only tells of it."""
+
+    seq: int
+    rule: str
+    twin: str
+    since: int
+    ts: int
+    severity: str
+    active: bool
+    because: dict[str, Any] = {}
+
+
 class AlarmCared(msgspec.Struct, frozen=True, tag="care", tag_field="t"):
     """Somebody acknowledged, commented, assigned or shelved an alarm. It stands in SQL; the twin only tells of it."""
 
@@ -280,6 +294,7 @@ Act = (
     | RegisterReplaced
     | DoubtSettled
     | AlarmCared
+    | AlarmTold
     | IncidentClosed
     | FiringApproved
     | EmergencyTaken
@@ -303,6 +318,7 @@ Message = (
     | RegisterReplaced
     | DoubtSettled
     | AlarmCared
+    | AlarmTold
     | IncidentClosed
     | FiringApproved
     | EmergencyTaken
