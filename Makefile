@@ -52,7 +52,6 @@ e2e: setup-dev system
 
 bench: setup-dev system $(NODE_RED)
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
-	$(BIN)/python -m tests.bench.settling --tenants 2000 --no-verify
 
 # Pinned by its package-lock.json; only the benchmarks run it, beside the platform.
 $(NODE_RED): tests/bench/nodered/package-lock.json

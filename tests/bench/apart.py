@@ -54,7 +54,7 @@ class Keeper:
 
 def run_apart(name: str, size: str, folder: Path, limit_s: float) -> Outcome:
     """Run one part; what it says goes where we write."""
-    command = [sys.executable, "-m", "tests.bench.apart", name, str(folder), "--size", size]
+    command = [sys.executable, "-m", "tests.bench.apart", name, str(folder), "--size", size, "--limit", str(limit_s)]
     began = time.monotonic()
     process = subprocess.Popen(command, start_new_session=True)
     trouble = ""
@@ -109,19 +109,20 @@ def _stop(_signal: int, _frame: object) -> None:
 
 def main() -> int:
     """Measure one part; exit code 1 when it failed, 2 when it was told to end."""
-    from tests.bench.parts import parts_of
+    from tests.bench.parts import Desk, parts_of
 
     parser = argparse.ArgumentParser(prog="python -m tests.bench.apart", description=__doc__)
     parser.add_argument("name")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", choices=(FULL, QUICK), default=FULL)
+    parser.add_argument("--limit", type=float, default=3_600.0, help="seconds it will be given")
     options = parser.parse_args()
     part = next(one for one in parts_of(options.size) if one.name == options.name)
     signal.signal(signal.SIGTERM, _stop)
     options.folder.mkdir(parents=True, exist_ok=True)
     keep = Keeper(_result_path(options.folder))
     try:
-        keep(part.measure(options.folder, say, keep))
+        keep(part.measure(Desk(options.folder, say, keep, options.limit)))
     except NotFinishedError:
         return 2
     except Exception:

@@ -93,6 +93,8 @@ async def _serve(pipe: Connection, make: Callable[..., Any], arguments: tuple[An
                 return
             try:
                 pipe.send((False, await getattr(served, method)(*values)))
+            except BrokenPipeError:
+                return  # nobody wants to know any more
             except Exception:
                 pipe.send((True, traceback.format_exc()))
     finally:

@@ -1,4 +1,4 @@
-"""Figures of the sites as lines of a table: throughput, stages, cutoffs, memory, rebuild."""
+"""Figures of the sites as lines of a table: throughput, stages, cutoffs, memory."""
 
 from __future__ import annotations
 
@@ -37,11 +37,6 @@ def site_lines(results: dict[str, Any]) -> list[Line]:
         found += _latency_lines(f"{name} ({count_text(told['rate'])} readings/s)", told["runs"])
     if "after" in results["memory"]:
         found += _memory_lines(results["memory"])
-    if rebuilds := results.get("rebuild"):
-        ratio = median(run["seconds"] / run["plain_s"] for run in rebuilds)
-        beside = f"{ratio:.1f} x as many pipelined HSET"
-        name = f"rebuild of {count_text(plan['large'])} twins from SQL, s"
-        found.append(line(name, [run["seconds"] for run in rebuilds], "{:.1f}", beside))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 from tests.bench.figures import Line, count_text, line
@@ -43,9 +44,10 @@ def million_lines(data: dict[str, Any]) -> list[Line]:
     found = []
     if "rebuild_s" in data:
         found.append(Line(f"rebuild of {meters} twins from SQL, s", f"{data['rebuild_s']:.0f}", ""))
-    if "idle_s" in data:
-        woken = f"{count_text(data['woken'])} woken"
-        found.append(Line(f"{meters} twins: every rule looked at once afterwards, s", f"{data['idle_s']:.0f}", woken))
+    if data["first"]:
+        rates, used = [run["rate"] for run in data["first"]], [run["cpu_us"]["platform"] for run in data["first"]]
+        name = f"{meters} twins, first readings after the rebuild: readings/s"
+        found.append(line(name, rates, "{:,.0f}", f"{median(used):.0f} us of CPU a reading, platform process"))
     if data["runs"]:
         found += _million_runs(data, meters)
     if "redis_bytes" in data:

@@ -27,7 +27,6 @@ LAYOUTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "one process": (SERVICES,),
     "one ingest, the rest apart": (("ingest",), REST),
     "two ingests, the rest apart": (("ingest",), ("ingest",), REST),
-    "two processes of everything": (SERVICES, SERVICES),
 }
 SETTLE_S = 90.0
 

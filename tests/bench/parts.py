@@ -25,15 +25,27 @@ from tests.bench.replaying import measure_replay
 from tests.bench.runs import Plan, Say
 from tests.bench.sites import measure_sites
 
-Measure = Callable[[Path, Say, Keep], Any]
+Measure = Callable[["Desk"], Any]
 """Figures as plain data: what goes into the results."""
 MONTH_SLOTS = 31 * 96
-FULL_SITES = Plan(1_000, 10_000, 100_000, readings=20_000, runs=5, latency_slots=60, latency_runs=5, rebuilds=1)
-QUICK_SITES = Plan(500, 2_000, 5_000, readings=5_000, runs=3, latency_slots=40, latency_runs=1, rebuilds=1)
+FULL_SITES = Plan(1_000, 10_000, 100_000, readings=20_000, runs=5, latency_slots=50, latency_runs=5)
+QUICK_SITES = Plan(500, 2_000, 5_000, readings=5_000, runs=3, latency_slots=40, latency_runs=1)
+SETTLED = ((620, 2_000), (330, 1_000), (180, 500), (0, 200))
+RETURNED = ((260, 10_000), (110, 3_000), (0, 1_000))
+"""Sizes by the seconds that are left for them: tenants of a settlement, meters of a backlog."""
+
+
+class Desk(msgspec.Struct, frozen=True):
+    """What a part works with: a folder, a voice, a place for what it has so far, and the seconds it may take."""
+
+    folder: Path
+    say: Say
+    keep: Keep
+    limit_s: float
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One part. `about_s` is what it takes on two idle cores, with something to spare."""
+    """One part. `about_s` is what it takes at least on two idle cores, with something to spare."""
 
     name: str
     about_s: int
@@ -48,32 +60,37 @@ def parts_of(size: str) -> list[Part]:
 
 def _full_parts() -> list[Part]:
     return [
-        Part("sites", 330, lambda folder, say, keep: measure_sites(FULL_SITES, folder, say, keep)),
-        Part("million", 330, lambda folder, say, keep: measure_million(1_000_000, 20_000, 5, folder, say, keep)),
-        Part("losses", 40, lambda folder, say, _: measure_losses(1_000, 20, folder, say)),
-        Part("layouts", 80, lambda folder, say, keep: measure_layouts(5_000, 20_000, 5, folder, say, keep)),
-        Part("api", 35, lambda folder, say, _: measure_api(5_000, (0, 500, 1_000), 5.0, folder, say)),
-        Part("settling", 200, lambda _folder, say, _: _settling(2_000, MONTH_SLOTS, say)),
-        Part("backlog", 100, lambda folder, say, _: _backlog(1_000, folder, say)),
-        Part("rules", 10, lambda _folder, _say, _: rule_cost.measure(runs=15)),
-        Part("replay", 30, lambda folder, _say, _: asyncio.run(measure_replay(folder, 220, 15))),
-        Part("malignant", 30, lambda _folder, _say, _: malignant.measure(malignant.DAYS)),
+        Part("sites", 360, lambda desk: measure_sites(FULL_SITES, desk.folder, desk.say, desk.keep)),
+        Part("million", 320, lambda desk: measure_million(1_000_000, 20_000, 5, desk.folder, desk.say, desk.keep)),
+        Part("losses", 40, lambda desk: measure_losses(1_000, 20, desk.folder, desk.say)),
+        Part("layouts", 80, lambda desk: measure_layouts(5_000, 20_000, 5, desk.folder, desk.say, desk.keep)),
+        Part("api", 30, lambda desk: measure_api(5_000, (0, 500, 1_000), 5.0, desk.folder, desk.say)),
+        Part("rules", 5, lambda _: rule_cost.measure(runs=15)),
+        Part("replay", 20, lambda desk: asyncio.run(measure_replay(desk.folder, 220, 10))),
+        Part("malignant", 25, lambda _: malignant.measure(malignant.DAYS)),
+        Part("backlog", 70, lambda desk: _backlog(_fitting(RETURNED, desk.limit_s), desk)),
+        Part("settling", 90, lambda desk: _settling(_fitting(SETTLED, desk.limit_s), desk)),
     ]
 
 
 def _quick_parts() -> list[Part]:
     return [
-        Part("sites", 70, lambda folder, say, keep: measure_sites(QUICK_SITES, folder, say, keep)),
-        Part("million", 20, lambda folder, say, keep: measure_million(10_000, 5_000, 2, folder, say, keep)),
-        Part("losses", 30, lambda folder, say, _: measure_losses(500, 20, folder, say)),
-        Part("layouts", 60, lambda folder, say, keep: measure_layouts(500, 5_000, 2, folder, say, keep)),
-        Part("api", 15, lambda folder, say, _: measure_api(500, (0, 500), 3.0, folder, say)),
-        Part("settling", 15, lambda _folder, say, _: _settling(10, MONTH_SLOTS, say)),
-        Part("backlog", 30, lambda folder, say, _: _backlog(50, folder, say)),
-        Part("rules", 5, lambda _folder, _say, _: rule_cost.measure(runs=5)),
-        Part("replay", 10, lambda folder, _say, _: asyncio.run(measure_replay(folder, 60, 6))),
-        Part("malignant", 15, lambda _folder, _say, _: malignant.measure(8)),
+        Part("sites", 90, lambda desk: measure_sites(QUICK_SITES, desk.folder, desk.say, desk.keep)),
+        Part("million", 50, lambda desk: measure_million(10_000, 3_000, 2, desk.folder, desk.say, desk.keep)),
+        Part("losses", 40, lambda desk: measure_losses(500, 20, desk.folder, desk.say)),
+        Part("layouts", 90, lambda desk: measure_layouts(500, 5_000, 2, desk.folder, desk.say, desk.keep)),
+        Part("api", 20, lambda desk: measure_api(500, (0, 500), 3.0, desk.folder, desk.say)),
+        Part("rules", 5, lambda _: rule_cost.measure(runs=5)),
+        Part("replay", 10, lambda desk: asyncio.run(measure_replay(desk.folder, 60, 6))),
+        Part("malignant", 15, lambda _: malignant.measure(8)),
+        Part("backlog", 40, lambda desk: _backlog(50, desk)),
+        Part("settling", 15, lambda desk: _settling(10, desk)),
     ]
+
+
+def _fitting(sizes: Sequence[tuple[int, int]], limit_s: float) -> int:
+    """The largest size that fits; the last one is taken in any case."""
+    return next(size for seconds, size in sizes if seconds <= limit_s or (seconds, size) == sizes[-1])
 
 
 def run_parts(parts: Sequence[Part], size: str, folder: Path, results: Path, say: Say, within_s: float) -> list[str]:
@@ -122,15 +139,15 @@ def _keep(kept: dict[str, Any], name: str, outcome: Outcome, loads: dict[str, ob
         kept["parts"][name] = {"at": now, "took_s": took_s, "machine": loads, "data": outcome.data}
 
 
-def _backlog(meters: int, folder: Path, say: Say) -> dict[str, Any]:
-    figures = run_storm(folder, meters)
-    say(figures.render())
+def _backlog(meters: int, desk: Desk) -> dict[str, Any]:
+    figures = run_storm(desk.folder, meters)
+    desk.say(figures.render())
     found: dict[str, Any] = msgspec.to_builtins(figures)
     return found
 
 
-def _settling(tenants: int, slots: int, say: Say) -> dict[str, Any]:
-    found = settling.measure(tenants, slots, verified=False)
+def _settling(tenants: int, desk: Desk) -> dict[str, Any]:
+    found = settling.measure(tenants, MONTH_SLOTS, verified=False)
     told = f"filled in {found['filled_s']:.0f} s, settled in {found['settled']['seconds']:.1f} s"
-    say(f"settlement of {tenants} tenants: {told}, plain {found['plain_s']:.2f} s")
+    desk.say(f"settlement of {tenants} tenants: {told}, plain {found['plain_s']:.2f} s")
     return found

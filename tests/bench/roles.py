@@ -89,6 +89,10 @@ class PlatformRole:
         read = sum(1 for meter in meters if meter.at is not None)
         return {"meters": read, "registers_wh": sum(meter.register.seen for meter in meters if meter.register)}
 
+    async def forget(self, site: str) -> None:
+        """Forget what this process remembers of the twins; where their devices are, too."""
+        self._platform.store._memory.drop_site(site)
+
     async def rebuild(self, site: str) -> float:
         """Make all twins of a site anew from SQL; returns seconds."""
         began = time.monotonic()

@@ -38,7 +38,6 @@ class Plan(msgspec.Struct, frozen=True):
     runs: int
     latency_slots: int
     latency_runs: int
-    rebuilds: int
 
     @property
     def reserve(self) -> int:
@@ -75,6 +74,11 @@ class Stand:
         self._site, self._place = site, first + count
         self.round = max(self.round, -(-self._place // meters))
         return first
+
+    def begin_round(self, site: str, meters: int, number: int) -> None:
+        """Go on at the beginning of a round of a site, though the one before it may not have ended."""
+        self._site, self._place = site, number * meters
+        self.round = max(self.round, number)
 
     def take_rounds(self, count: int) -> list[int]:
         """So many whole rounds, for whatever site."""

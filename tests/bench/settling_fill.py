@@ -7,6 +7,7 @@ here. Nothing is left to trust: `verify` looks at every row in the end.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -98,20 +99,47 @@ async def fill(url: str, tenants: int, slots: int, *, journals: bool = True) -> 
     await SqlRegistry(database).apply(document(tenants), who="bench", now=START)
     await database.close()
     version = compile_tariff(tariff(), ZONE.key).versions[0].start_ms
-    connection = await asyncpg.connect(url.replace("asyncpg://", "postgresql://"))
-    # No trigger looks at the rows one by one: they are right by construction, and verified afterwards.
-    await connection.execute("SET session_replication_role = replica")
+    connection = await _filler(url)
     await connection.execute("SET maintenance_work_mem = '512MB'")
+    await _checkpoints(connection, {"max_wal_size": "8GB", "checkpoint_timeout": "1h"})
     async with _without_indexes(connection, LARGE):
-        await connection.execute(_ENERGY, SITE, START, slots, tenants, timeout=None)
-        await connection.execute(_RATING, SITE, START, slots, tenants, version, timeout=None)
+        await asyncio.gather(
+            _execute(url, _ENERGY, SITE, START, slots, tenants),
+            _execute(url, _RATING, SITE, START, slots, tenants, version),
+        )
     if journals:
         async with _without_indexes(connection, ("journal", "leg")):
             head = await _journals(connection, tenants, slots, version)
         await connection.execute("UPDATE site SET journal_seq = $2, journal_hash = $3 WHERE id = $1", SITE, *head)
     await _project(connection, slots)
     await connection.execute("VACUUM ANALYZE", timeout=None)
+    await _checkpoints(connection, {"max_wal_size": None, "checkpoint_timeout": None})
+    await connection.execute("CHECKPOINT", timeout=None)
     await connection.close()
+
+
+async def _filler(url: str) -> Any:
+    """A connection for which no trigger looks at rows one by one: they are right by construction, and verified
+    afterwards."""
+    connection = await asyncpg.connect(url.replace("asyncpg://", "postgresql://"))
+    await connection.execute("SET session_replication_role = replica")
+    return connection
+
+
+async def _execute(url: str, query: str, *values: Any) -> None:
+    """One statement on a connection of its own, so that two of them use two cores."""
+    connection = await _filler(url)
+    await connection.execute(query, *values, timeout=None)
+    await connection.close()
+
+
+async def _checkpoints(connection: Any, settings: dict[str, str | None]) -> None:
+    """How often the server writes everything to its tables; None is what it was. Every fsync stays on."""
+    for name, value in settings.items():
+        await connection.execute(
+            f"ALTER SYSTEM RESET {name}" if value is None else f"ALTER SYSTEM SET {name} = '{value}'"
+        )
+    await connection.execute("SELECT pg_reload_conf()")
 
 
 async def _project(connection: Any, slots: int) -> None:

@@ -1,5 +1,5 @@
 """The part that the others are read against: the same readings at three sizes of a site, with rivals beside each run,
-the stages taken apart, what a meter weighs, how long a rebuild is, and how long a cutoff takes under load."""
+the stages taken apart, what a meter weighs, and how long a cutoff takes under load."""
 
 from __future__ import annotations
 
@@ -68,16 +68,6 @@ def _import(plan: Plan, here: Stand, platform: Child, site: str, results: dict[s
         streams = sum(rivals.stream_bytes(here.redis_url, name) for name in (SMALL, MIDDLE))
         results["memory"]["before"] = rivals.used_memory(here.redis_url) - streams
     results["import"][site] = {"registry_s": platform.call("import_directly", site, meters)}
-    if site == LARGE:
-        results["rebuild"] = [_rebuild(here, platform, meters, number) for number in range(plan.rebuilds)]
-
-
-def _rebuild(here: Stand, platform: Child, meters: int, number: int) -> dict[str, float]:
-    """Twins from SQL, beside as many plain hashes."""
-    taken_s = platform.call("rebuild", LARGE)
-    plain_s = meters / rivals.hset_rate(here.redis_url, meters, meters)
-    here.say(f"rebuild of {meters:,} twins, run {number + 1}: {taken_s:.1f} s, plain hashes {plain_s:.1f} s")
-    return {"seconds": taken_s, "plain_s": plain_s}
 
 
 def _runs(plan: Plan, ours: Ours, others: Rivals, results: dict[str, Any]) -> None:
