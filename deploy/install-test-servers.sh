@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install the servers the integration tests run beside the embedded ones: Debian's Redis, Mosquitto and PostgreSQL, and
-# the Chinese font that bills are printed in.
+# Install the servers the integration tests run beside the embedded ones: Debian's Redis, Mosquitto and PostgreSQL, the
+# Chinese font that bills are printed in, and the library by which tests set the clock of a process (libfaketime).
 # Only the binaries are wanted: the tests start their own instances on free ports and stop them by process id.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/usr/local/sbin
@@ -9,6 +9,7 @@ command -v redis-server >/dev/null || missing+=(redis-server)
 command -v mosquitto >/dev/null || missing+=(mosquitto)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 [ -e /usr/share/fonts/truetype/wqy/wqy-microhei.ttc ] || missing+=(fonts-wqy-microhei)
+compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
