@@ -61,7 +61,7 @@ _INCIDENTS = (
 )
 _COMMANDS = (
     "SELECT fence, cmd, device, tenant, op, target, fence, state, ts, issued, exp, why, reason FROM command"
-    " WHERE site = ? AND device = ? AND fence < ? ORDER BY fence DESC LIMIT ?"
+    " WHERE site = ? AND device = ? AND fence < ?{tenant} ORDER BY fence DESC LIMIT ?"
 )
 _PAYMENTS = (
     "SELECT id, payment, tenant, amount_nano, channel, reference, actor, ts FROM payment"
@@ -132,10 +132,12 @@ class SqlQueries:
         return paged(rows, limit, lambda row: row[0], lambda row: IncidentEntry(*tuple(row)))
 
     async def commands(
-        self, site: str, device: str, *, cursor: str | None = None, limit: int = 100
+        self, site: str, device: str, *, tenant: str | None = None, cursor: str | None = None, limit: int = 100
     ) -> Page[CommandEntry]:
-        """Commands of a device, newest first."""
-        rows = await self._database.fetch(_COMMANDS, site, device, before_key(cursor), page_size(limit) + 1)
+        """Commands of a device, newest first; those given while it was one tenant's where asked."""
+        sql = _COMMANDS.format(tenant=" AND tenant = ?" if tenant else "")
+        chosen = (tenant,) if tenant else ()
+        rows = await self._database.fetch(sql, site, device, before_key(cursor), *chosen, page_size(limit) + 1)
         return paged(rows, limit, lambda row: row[0], _command)
 
     async def payments(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from api.http.bodies import Id, Money, Ms
+from api.http.numbers import LARGEST, LAST_INSTANT
 from api.http.requests import Reason
 from billing.money import format_nano
 
@@ -135,16 +136,16 @@ class RefundPaidRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
 class GuaranteeRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """No cutoff for arrears until an instant; `null` lifts it."""
 
-    until: Annotated[int, msgspec.Meta(gt=0, description="Unix ms.")] | None
+    until: Annotated[int, msgspec.Meta(gt=0, le=LAST_INSTANT, description="Unix ms.")] | None
     reason: Reason
 
 
 class MoveOutRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """All meters of a tenant go back to the landlord at an instant; the account is being closed from then on."""
 
-    at: Annotated[int, msgspec.Meta(gt=0, description="Unix ms; now when left out.")] | None = None
+    at: Annotated[int, msgspec.Meta(gt=0, le=LAST_INSTANT, description="Unix ms; now when left out.")] | None = None
     readings: Annotated[
-        dict[str, Annotated[int, msgspec.Meta(ge=0)]],
+        dict[str, Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]],
         msgspec.Meta(description="Raw register values (Wh, litres) at that instant by meter, where they were read."),
     ] = {}
     reason: Reason

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from api.http.bodies import Ms
+from api.http.numbers import LAST_INSTANT
 from twin.flows.evidence_words import evidence_words
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class ShelveRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Put a rule's alarms of a twin aside for a reason, until an instant at most 90 days ahead."""
 
     reason: Text
-    until: Annotated[int, msgspec.Meta(gt=0, description="Unix ms at which the shelf ends by itself.")]
+    until: Annotated[int, msgspec.Meta(gt=0, le=LAST_INSTANT, description="Unix ms at which the shelf ends by itself.")]
 
 
 def alarm_row(alarm: Alarm) -> AlarmRow:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from api.http.bodies import Ms
+from api.http.numbers import LAST_INSTANT
 from api.http.requests import Reason
 from twin.core.bulk import MOVES, Pace, Selection, Wish
 from twin.core.bulk_words import REASONS, STATES
@@ -68,13 +69,18 @@ class SwitchRequest(SwitchPreviewRequest, forbid_unknown_fields=True, kw_only=Tr
 
     code: Code
     reason: Reason
-    until: Annotated[int, msgspec.Meta(gt=0, description="Unix ms at which the locks end by themselves.")] | None = None
+    until: (
+        Annotated[int, msgspec.Meta(gt=0, le=LAST_INSTANT, description="Unix ms at which the locks end by themselves.")]
+        | None
+    ) = None
     wave: Annotated[int, msgspec.Meta(ge=1, le=5_000, description="Breakers at once.")] = 25
     pause_s: Annotated[int, msgspec.Meta(ge=0, le=3_600, description="Seconds between two waves.")] = 5
     answer_s: Annotated[
         int, msgspec.Meta(ge=1, le=3_600, description="Seconds until a breaker without proof counts as silent.")
     ] = 120
-    most_failures: Annotated[int, msgspec.Meta(ge=0, description="The job halts beyond so many.")] | None = None
+    most_failures: (
+        Annotated[int, msgspec.Meta(ge=0, le=1_000_000, description="The job halts beyond so many.")] | None
+    ) = None
     most_percent: (
         Annotated[int, msgspec.Meta(ge=0, le=100, description="It halts beyond such a share; null: never.")] | None
     ) = 20

@@ -80,6 +80,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     operation = operation_of(handler)
     if is_public(operation):
         return
+    _check_address(connection)
     person = await authenticate(connection.app.state.backend, connection.headers.get("authorization"))
     connection.scope["user"] = person
     require(person, operation)
@@ -88,6 +89,12 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         raise unknown_site(site)
     if tenant is not None and person.is_tenant and person.tenant != tenant:
         raise unknown_tenant(str(site), tenant)
+
+
+def _check_address(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """Raises Problem `malformed` for the character that no text of SQL can hold."""
+    if "\0" in connection.scope["path"] or b"%00" in connection.scope["query_string"]:
+        raise Problem("malformed", "the address holds the character NUL")
 
 
 def require(person: Person, operation: str) -> None:

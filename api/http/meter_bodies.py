@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from api.http.numbers import LARGEST, LAST_INSTANT
 from api.http.requests import Reason
 
 Shown = Annotated[
     int, msgspec.Meta(ge=0, le=9_007_199_254_740_992, description="As the device shows it, Wh or litres.")
 ]
-Instant = Annotated[int, msgspec.Meta(gt=0, description="Unix ms.", examples=[1_767_225_600_000])]
+Instant = Annotated[int, msgspec.Meta(gt=0, le=LAST_INSTANT, description="Unix ms.", examples=[1_767_225_600_000])]
 Ratio = Annotated[int, msgspec.Meta(ge=1, le=1_000_000, description="Current times voltage transformer.")]
 Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the photo.")]
@@ -39,7 +40,9 @@ class RegisterRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     rolled: Annotated[bool, msgspec.Meta(description="The old register went through zero before its end.")] = False
     device: Id | None = None
     ratio: Ratio | None = None
-    digits: Annotated[int, msgspec.Meta(ge=1000, description="The new display wraps to zero here.")] | None = None
+    digits: (
+        Annotated[int, msgspec.Meta(ge=1000, le=10**15, description="The new display wraps to zero here.")] | None
+    ) = None
     imax_a: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
     photo: Annotated[str, msgspec.Meta(max_length=500)] | None = None
     photo_sha256: Digest | None = None
@@ -60,7 +63,7 @@ class DecisionRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     meter: Id
     ts: Instant
     sid: Annotated[str, msgspec.Meta(max_length=64)]
-    seq: int
+    seq: Annotated[int, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
     decision: Literal["accept", "reject", "estimate"]
     reason: Reason
     reading: Shown | None = None

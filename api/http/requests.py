@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from api.http.numbers import LAST_INSTANT
+
 Role = Literal["owner", "manager", "finance", "om", "tenant"]
 Target = Literal["open", "closed"]
 LockKind = Literal[
@@ -64,7 +66,10 @@ class LockRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     kind: PersonsLock
     reason: Reason
-    until: Annotated[int, msgspec.Meta(gt=0, description="Unix ms at which the lock ends by itself.")] | None = None
+    until: (
+        Annotated[int, msgspec.Meta(gt=0, le=LAST_INSTANT, description="Unix ms at which the lock ends by itself.")]
+        | None
+    ) = None
 
 
 class TokenRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

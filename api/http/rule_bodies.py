@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from api.http.numbers import LARGEST_VERSION
 from rules.explain import Record
 from twin.flows.replay_compare import Difference
 from twin.flows.rule_versions import Preview
@@ -26,7 +27,7 @@ class VersionRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class ActivationRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Activate a version that was added before."""
 
-    version: Annotated[int, msgspec.Meta(ge=1, examples=[8])]
+    version: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_VERSION, examples=[8])]
     why: Why
     accept_conflicts: Annotated[
         bool, msgspec.Meta(description="Activate although rules get into each other's way that did not before.")
@@ -42,7 +43,7 @@ class WhyRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 class ShadowRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A version to be evaluated on what happens, without acting."""
 
-    version: Annotated[int, msgspec.Meta(ge=1, examples=[8])]
+    version: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_VERSION, examples=[8])]
 
 
 class AddedBody(msgspec.Struct, frozen=True):

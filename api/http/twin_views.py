@@ -16,6 +16,7 @@ from api.http.bodies import (
     Wanted,
 )
 from billing.money import format_nano
+from twin.core.breaker_why import nameless, told_tenants
 from twin.core.valves import wire_target
 
 if TYPE_CHECKING:
@@ -73,6 +74,16 @@ def device_view(group: Group, device: str) -> DeviceBody | None:
         incidents=[IncidentBody(one.kind, one.since, one.count, one.detail) for one in incidents.values()],
         revision=group.revision,
     )
+
+
+def without_names(view: DeviceBody) -> DeviceBody:
+    """The same for a tenant: nobody of the staff is named."""
+    if view.wanted is not None:
+        for lock in view.wanted.locks.values():
+            lock.who = nameless(lock.who)
+    if view.commanded is not None:
+        view.commanded.why = told_tenants(view.commanded.why)
+    return view
 
 
 def command_view(breaker: BreakerTwin, op: str) -> CommandBody | None:

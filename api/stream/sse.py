@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import msgspec
 
 from billing.money import format_nano
+from twin.core.breaker_why import nameless, told_tenants
 from twin.core.effects import AnyEffect, Caused
 
 if TYPE_CHECKING:
@@ -39,8 +40,18 @@ def effect_document(effect: AnyEffect) -> dict[str, Any]:
     return document
 
 
-def entry_events(site: str, entry: Entry, types: Collection[str] | None) -> bytes:
-    """The events of one stream entry, those of the wanted types only; empty when none is left.
+def without_names(document: dict[str, Any]) -> dict[str, Any]:
+    """An effect as a tenant gets to see it: nobody of the staff is named."""
+    if "who" in document:
+        document["who"] = nameless(document["who"])
+    if isinstance(document.get("why"), dict):
+        document["why"] = told_tenants(document["why"])
+    return document
+
+
+def entry_events(site: str, entry: Entry, types: Collection[str] | None, *, named: bool = True) -> bytes:
+    """The events of one stream entry, those of the wanted types only; empty when none is left. `named`: with the names
+    of staff.
 
     Only the last event carries the entry's id: a client that was cut off in between gets the whole entry again,
     and never misses the rest of it.
@@ -49,8 +60,9 @@ def entry_events(site: str, entry: Entry, types: Collection[str] | None) -> byte
     parts = []
     for place, effect in enumerate(wanted):
         head = {"site": site, "group": entry.group, "entry": entry.id}
+        document = effect_document(effect) if named else without_names(effect_document(effect))
         last = entry.id if place == len(wanted) - 1 else None
-        parts.append(event_bytes(effect_tag(effect), {**head, **effect_document(effect)}, last))
+        parts.append(event_bytes(effect_tag(effect), {**head, **document}, last))
     return b"".join(parts)
 
 

@@ -18,6 +18,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapters.embedded.ports import free_port
+from api.http.routes import events
 from api.http.serve import serve_http
 from api.stream.feed import QUEUE_MAX
 from tests.integration.park import import_document, running_platform, settled
@@ -149,7 +150,22 @@ async def test_a_tenant_follows_its_own_only(stage: Stage) -> None:
         await lock(client, "em-001", "l-1")
         await lock(client, "br-001", "l-2")
         event = json.loads((await feed.event())["data"])
-        assert (event["group"], event["breaker"]) == ("t-002", "br-001")
+        assert (event["group"], event["breaker"], event["who"]) == ("t-002", "br-001", "staff")
+
+
+async def test_a_revoked_token_follows_no_longer(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(events, "LOOK_AGAIN_S", 0.1)
+    secret = bearer(await stage.token("om", name="gone"))
+    async with served(stage) as (client, _), following(client, ADMIN) as staying, following(client, secret) as feed:
+        for _ in range(6):
+            assert "" in await feed.block(), "looked at and found good"
+        token = next(token for token in await stage.tokens.tokens() if token.name == "gone")
+        await stage.tokens.revoke(token.id, who="test", now=stage.clock.now())
+        with pytest.raises(EOFError):
+            await feed.rest()
+        await lock(client, "em-001", "l-1")
+        assert (await staying.event())["event"] == "lock"
 
 
 async def test_a_client_that_does_not_read_holds_up_nobody(stage: Stage) -> None:

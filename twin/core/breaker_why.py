@@ -205,6 +205,21 @@ def breaker_why(
     )
 
 
+def held_since(group: Group, device: str) -> int:
+    """When the supply through a breaker began for whoever has it now (Unix ms); 0 where nobody has said."""
+    meters = {*group.breaker_contracts[device].meters, device} & group.meter_contracts.keys()
+    return min((group.meter_contracts[name].supply_from or 0 for name in meters), default=0)
+
+
+def since_holding(history: SwitchHistory, since: int) -> SwitchHistory:
+    """What happened from an instant on: a new tenant does not read why the former one was cut off."""
+    return SwitchHistory(
+        tuple(one for one in history.commands if one.issued >= since),
+        tuple(one for one in history.locks if one.ts >= since),
+        tuple(one for one in history.reports if one.ts >= since),
+    )
+
+
 def for_tenants(why: BreakerWhy) -> BreakerWhy:
     """The same without the names of staff, and without who may do what inside the office."""
     locks = tuple(
@@ -216,14 +231,16 @@ def for_tenants(why: BreakerWhy) -> BreakerWhy:
         for lock in why.locks
     )
     commands = tuple(
-        msgspec.structs.replace(
-            command, why={name: value for name, value in command.why.items() if name in ("rule", "ver", "locks")}
-        )
-        for command in why.history.commands
+        msgspec.structs.replace(command, why=told_tenants(command.why)) for command in why.history.commands
     )
     past = tuple(msgspec.structs.replace(lock, who=nameless(lock.who)) for lock in why.history.locks)
     history = msgspec.structs.replace(why.history, commands=commands, locks=past)
     return msgspec.structs.replace(why, locks=locks, history=history)
+
+
+def told_tenants(why: Mapping[str, Any]) -> dict[str, Any]:
+    """What a tenant reads of the reasons behind a command: the rule and the locks, nobody's name."""
+    return {name: value for name, value in why.items() if name in ("rule", "ver", "locks")}
 
 
 def nameless(who: str) -> str:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from rules.explain import Record
-from twin.core.breaker_why import NotSwitchableError, breaker_why, for_tenants
+from twin.core.breaker_why import NotSwitchableError, breaker_why, for_tenants, held_since, since_holding
 from twin.flows.breaker_words import breaker_sentences
-from twin.flows.explain_rules import Parts, moment_of
+from twin.flows.explain_rules import Parts, UnknownTwinError, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,36 +35,41 @@ async def explain_breaker(
     at: int | None = None,
     *,
     may_release: Mapping[str, tuple[str, ...]],
-    tenants: bool = False,
+    tenant: str = "",
     limit: int = DEFAULT_LIMIT,
 ) -> BreakerWhy:
     """The answer for now or for an instant (Unix ms); `may_release` names the roles that may take off each kind of
-    lock, `tenants` leaves out names of staff.
+    lock. Where a `tenant` asks, names of staff are left out, and all that was before the device was this tenant's.
 
     Raises NotSwitchableError, and what `explain_rules.moment_of` raises.
     """
     moment = await moment_of(parts, site, device, at)
+    if tenant and moment.group.id != tenant:
+        raise UnknownTwinError(f"{device!r} was not this tenant's at that instant")
     contract = moment.group.breaker_contracts.get(device)
     if contract is None:
         raise NotSwitchableError(f"{device} has no relay and no valve")
     history = await parts.switchings.of(site, device, contract.op, until=moment.at, limit=limit)
+    since = held_since(moment.group, device) if tenant else 0
+    history = since_holding(history, since)
     why = breaker_why(
         *(moment.group, moment.policy, moment.guards, device, moment.at),
-        records=await _records(parts, moment, device),
+        records=await _records(parts, moment, device, since),
         history=await _with_records(parts, moment, device, history),
         may_release=may_release,
     )
-    if tenants:
+    if tenant:
         why = for_tenants(why)
     zone = moment.policy.zone
-    text = {language: breaker_sentences(why, language, zone, tenants=tenants) for language in ("zh", "en")}
+    text = {language: breaker_sentences(why, language, zone, tenants=bool(tenant)) for language in ("zh", "en")}
     return msgspec.structs.replace(why, text=text)
 
 
-async def _records(parts: SwitchParts, moment: Moment, device: str) -> dict[str, Record]:
-    """By kind of lock: the record of the firing that placed it."""
+async def _records(parts: SwitchParts, moment: Moment, device: str, since: int) -> dict[str, Record]:
+    """By kind of lock: the record of the firing that placed it; of those before `since` nothing."""
     found = {}
-    for kind, lock in moment.group.breakers[device].locks.items():
+    standing = moment.group.breakers[device].locks
+    for kind, lock in ((kind, lock) for kind, lock in standing.items() if lock.since >= since):
         record = await _firing(parts, moment, device, lock.rule, lock.since)
         if record is not None:
             found[kind] = record

@@ -11,6 +11,7 @@ from litestar.response import Stream
 
 from api.http.backend import Platform
 from api.http.bodies import Money, Ms
+from api.http.numbers import LAST_INSTANT
 from api.http.params import Site
 from api.http.routes.tenants import must_exist
 from api.http.specs import refusals
@@ -19,7 +20,10 @@ from billing.money import format_nano
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-Until = Annotated[int | None, Parameter(query="until", ge=0, description="Only journals before this instant, Unix ms.")]
+Until = Annotated[
+    int | None,
+    Parameter(query="until", ge=0, le=LAST_INSTANT, description="Only journals before this instant, Unix ms."),
+]
 Detailed = Annotated[bool, Parameter(query="detailed", description="A line an account, not a control account.")]
 FromDay = Annotated[int, Parameter(query="from_day", ge=0, le=99991231, description="First day, yyyymmdd.")]
 

@@ -10,6 +10,7 @@ from litestar.params import Parameter
 
 from api.http.backend import Platform
 from api.http.identity import Person
+from api.http.numbers import LAST_INSTANT
 from api.http.params import Device, Site
 from api.http.permissions import roles_that_release
 from api.http.problems import Problem
@@ -32,11 +33,15 @@ from twin.core.breaker_why import (
 )
 from twin.core.lock_kinds import KINDS
 from twin.flows.breaker_why import DEFAULT_LIMIT, explain_breaker
+from twin.flows.explain_rules import UnknownTwinError
 from twin.flows.replay_rules import HistoryMissingError
 
 MAY_RELEASE = {kind: roles_that_release(kind) for kind in KINDS}
 At = Annotated[
-    int | None, Parameter(query="at", ge=0, description="An instant of the recorded past, Unix ms; now when left out.")
+    int | None,
+    Parameter(
+        query="at", ge=0, le=LAST_INSTANT, description="An instant of the recorded past, Unix ms; now when left out."
+    ),
 ]
 Newest = Annotated[int, Parameter(query="limit", ge=1, le=200, description="So many commands, locks and reports.")]
 
@@ -115,17 +120,24 @@ async def explain_breaker_of(
     backend: Platform, person: Person, site: Site, device: Device, at: At = None, limit: Newest = DEFAULT_LIMIT
 ) -> BreakerWhyBody:
     """Locks in force with their reasons and their release, what closing needs beside that, and every command with its
-    evidence, Chinese and English. A tenant reads it without the names of staff."""
+    evidence, Chinese and English. A tenant reads it without the names of staff, and nothing of the time when the device
+    was somebody else's."""
     await visible_group(backend, person, site, device)
     try:
         why = await explain_breaker(
-            backend, site, device, at, may_release=MAY_RELEASE, tenants=person.is_tenant, limit=limit
+            backend, site, device, at, may_release=MAY_RELEASE, tenant=_asking(person), limit=limit
         )
     except NotSwitchableError:
         raise Problem("not_switchable", f"{device} has no relay or valve that could be switched") from None
     except HistoryMissingError as error:
         raise Problem("not_recorded", str(error)) from None
+    except UnknownTwinError as error:
+        raise Problem("unknown_device", str(error)) from None
     return breaker_body(why)
+
+
+def _asking(person: Person) -> str:
+    return (person.tenant or "") if person.is_tenant else ""
 
 
 def breaker_body(why: BreakerWhy) -> BreakerWhyBody:

@@ -7,7 +7,8 @@ twin's own business, and the job reports what came of them.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import asyncio
+from typing import Annotated, Any, Final, Literal
 
 from litestar import Response, get, post
 from litestar.params import Parameter
@@ -47,6 +48,8 @@ InState = Annotated[
     Literal["waiting", "sent", "verified", "failed", "silent", "skipped", "left"] | None,
     Parameter(query="state", description="Only breakers in this state."),
 ]
+LARGEST_ORDER: Final = 2 * 1024 * 1024
+"""So many bytes name as many breakers as one order may be about."""
 ONE = "/sites/{site:str}/switch-jobs/{job:str}"
 MOVED: dict[str, Any] = {
     "response_description": "The job as it stands now.",
@@ -59,6 +62,7 @@ MOVED: dict[str, Any] = {
     "/sites/{site:str}/switch-previews",
     operation_id="previewSwitching",
     summary="Who would be switched",
+    request_max_body_size=LARGEST_ORDER,
     response_description="Who takes part, who is left out and why, and the code to order it with.",
     status_code=200,
     responses=refusals(400, 404, 422),
@@ -78,6 +82,7 @@ async def preview_switching(backend: Platform, site: Site, data: SwitchPreviewRe
     "/sites/{site:str}/switch-jobs",
     operation_id="startSwitching",
     summary="Switch many",
+    request_max_body_size=LARGEST_ORDER,
     response_description="The job: running, or waiting for a second person.",
     status_code=202,
     responses=refusals(400, 404, 409, 422),
@@ -152,7 +157,9 @@ async def download_switching(
     positions = await backend.switching.positions(site, steps)
     zone = await backend.reports.zone(site)
     try:
-        parts = list(report_file(backend.documents, known, steps, positions, form=form, zone=zone, language=lang))
+        parts = await asyncio.to_thread(
+            lambda: list(report_file(backend.documents, known, steps, positions, form=form, zone=zone, language=lang))
+        )
     except DocumentError as error:
         raise Problem("document", str(error)) from None
     name = f'attachment; filename="switching-{known.id}.{form}"'

@@ -13,7 +13,8 @@ from api.http.params import Device, IfNoneMatch, Site
 from api.http.problems import unknown_device
 from api.http.routes.tenants import must_exist
 from api.http.specs import ETAG, not_modified, refusals
-from api.http.twin_views import device_view
+from api.http.twin_views import device_view, without_names
+from twin.core.breaker_why import told_tenants
 from twin.core.model import Group
 from twin.core.valves import wire_target
 
@@ -39,7 +40,8 @@ async def list_devices(
 async def get_device(
     backend: Platform, person: Person, site: Site, device: Device, if_none_match: IfNoneMatch = None
 ) -> Response[DeviceBody | None]:
-    """The twin: what is reported, what is wanted, what was commanded, and the register as far as it is charged."""
+    """The twin: what is reported, what is wanted, what was commanded, and the register as far as it is charged. Tenants
+    read it without the names of staff."""
     group = await visible_group(backend, person, site, device)
     view = device_view(group, device)
     if view is None:
@@ -47,7 +49,7 @@ async def get_device(
     etag = etag_of(view.revision)
     if if_none_match is not None and matches(if_none_match, etag, weak=True):
         return Response(None, status_code=304, headers={"ETag": etag})
-    return Response(view, headers={"ETag": etag})
+    return Response(without_names(view) if person.is_tenant else view, headers={"ETag": etag})
 
 
 @get(
@@ -64,9 +66,11 @@ async def list_commands(
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> CommandPage:
-    """Every command with the state it has reached, newest first."""
+    """Every command with the state it has reached, newest first. A tenant reads of the own ones, without the names of
+    staff."""
     await visible_group(backend, person, site, device)
-    page = await page_of(backend.queries.commands(site, device, cursor=cursor, limit=limit))
+    own = person.tenant if person.is_tenant else None
+    page = await page_of(backend.queries.commands(site, device, tenant=own, cursor=cursor, limit=limit))
     items = [
         CommandRow(
             id=row.cmd,
@@ -78,7 +82,7 @@ async def list_commands(
             issued=row.issued,
             expires=row.exp,
             reason=row.reason,
-            why=row.why,
+            why=row.why if own is None else told_tenants(row.why),
         )
         for row in page.items
     ]

@@ -6,17 +6,18 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
-from litestar import get
+import structlog
+from litestar import Request, get
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 from litestar.response import Stream
 
 from api.http.backend import Platform
-from api.http.identity import Person
+from api.http.identity import Person, authenticate
 from api.http.params import Site
 from api.http.problems import Problem, invalid
 from api.http.routes.tenants import must_exist
@@ -25,9 +26,14 @@ from api.stream.feed import LiveFeed
 from api.stream.sse import HEARTBEAT, MEDIA_TYPE, OF_STAFF, TYPES, entry_events, event_bytes
 
 if TYPE_CHECKING:
+    from api.http.backend import Backend
     from twin.ports import Entry
 
+log = structlog.get_logger(__name__)
+
 HEARTBEAT_S: Final = 15.0
+LOOK_AGAIN_S: Final = 30.0
+"""So often the token of an open feed is looked up again."""
 MOST_FEEDS: Final = 50
 """Feeds that one token may hold open at a time."""
 
@@ -76,7 +82,7 @@ class Follower(msgspec.Struct, frozen=True):
         """The events of an entry for this client; nothing of another group than the one it may see."""
         if self.group is not None and entry.group != self.group:
             return b""
-        return entry_events(self.site, entry, self.types)
+        return entry_events(self.site, entry, self.types, named=self.group is None)
 
 
 @get(
@@ -94,6 +100,7 @@ class Follower(msgspec.Struct, frozen=True):
 async def follow_events(
     backend: Platform,
     person: Person,
+    request: Request[Any, Any, Any],
     state: State,
     site: Site,
     last_event_id: LastEventId = None,
@@ -103,8 +110,8 @@ async def follow_events(
     make of alarms (`care`).
 
     An event `reset` says that the wanted entry is no longer there: read the twins again and go on from here. A tenant's
-    token gets the events of its own group only, and nothing of the staff's work on alarms. A client that reads too
-    slowly is let go and may resume.
+    token gets the events of its own group only, without the names of staff and without their work on alarms. A client
+    that reads too slowly is let go and may resume; one whose token was revoked is let go within a minute.
     """
     await must_exist(backend, site)
     wanted = read_types(types)
@@ -117,7 +124,8 @@ async def follow_events(
         wanted = (TYPES if wanted is None else wanted) - OF_STAFF
     follower = Follower(site, last_event_id if resumable else None, wanted, group, reset=not resumable)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Stream(_events(feed, feeds, person.name, follower), media_type=MEDIA_TYPE, headers=headers)
+    token = TokenLook(backend, request.headers.get("authorization"), asyncio.get_running_loop().time() + LOOK_AGAIN_S)
+    return Stream(_events(feed, feeds, token, person.name, follower), media_type=MEDIA_TYPE, headers=headers)
 
 
 def read_types(types: str | None) -> frozenset[str] | None:
@@ -133,7 +141,31 @@ def read_types(types: str | None) -> frozenset[str] | None:
     return wanted
 
 
-async def _events(feed: LiveFeed, feeds: OpenFeeds, name: str, follower: Follower) -> AsyncIterator[bytes]:
+class TokenLook:
+    """The token that a feed was opened with, looked at again every so often: a feed may stay open for weeks."""
+
+    def __init__(self, backend: Backend, authorization: str | None, look_at: float) -> None:
+        self._backend = backend
+        self._authorization = authorization
+        self._look_at = look_at
+
+    async def is_good(self, now: float) -> bool:
+        """Whether the feed may go on; `now` in seconds of the loop. A database that is away ends nothing."""
+        if now < self._look_at:
+            return True
+        self._look_at = now + LOOK_AGAIN_S
+        try:
+            await authenticate(self._backend, self._authorization)
+        except Problem:
+            return False
+        except Exception as error:
+            log.warning("a feed's token could not be looked up", error=repr(error)[:200])
+        return True
+
+
+async def _events(
+    feed: LiveFeed, feeds: OpenFeeds, token: TokenLook, name: str, follower: Follower
+) -> AsyncIterator[bytes]:
     """The bytes of one feed, with a heartbeat whenever nothing else was sent for a while.
 
     What has to be undone at the end is undone without awaiting: the end is often a cancellation.
@@ -149,7 +181,7 @@ async def _events(feed: LiveFeed, feeds: OpenFeeds, name: str, follower: Followe
                 async for entry in feed.missed(site, follower.after, subscription):
                     if shown := follower.shown(entry):
                         yield shown
-            while True:
+            while await token.is_good(asyncio.get_running_loop().time()):
                 try:
                     live = await asyncio.wait_for(subscription.take(), HEARTBEAT_S)
                 except TimeoutError:

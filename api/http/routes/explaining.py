@@ -11,6 +11,7 @@ from litestar.params import Parameter
 
 from api.http.backend import Platform
 from api.http.language import preferred_language
+from api.http.numbers import LARGEST
 from api.http.params import Site, Tenant
 from api.http.problems import Problem
 from api.http.routes.tenants import must_exist, must_have_tenant
@@ -21,7 +22,7 @@ from billing.money import format_nano
 if TYPE_CHECKING:
     from twin.explained import ExplainedLine
 
-Seq = Annotated[int, Parameter(ge=1, description="Number of the ledger line.")]
+Seq = Annotated[int, Parameter(ge=1, le=LARGEST, description="Number of the ledger line.")]
 Spoken = Annotated[
     Literal["zh", "en"] | None, Parameter(query="lang", description="Language of the text; otherwise Accept-Language.")
 ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -26,6 +27,10 @@ from twin.core.plans import limit_at, limit_calendars, schedule_calendar, spells
 from twin.ports import Caller, Outcome
 
 DAY_MS = 86_400_000
+MOST_TIMES: Final = 100
+"""Times of day in one plan; each of them is looked at for every day ahead."""
+LARGEST_ASSIGNMENT: Final = 512 * 1024
+"""So many bytes name as many devices as one assignment may be about."""
 UNSET = msgspec.UNSET
 Kind = Annotated[Literal["schedules", "limits"], Parameter(description="What kind of plan.")]
 Name = Annotated[str, Parameter(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Name of the plan.")]
@@ -82,6 +87,9 @@ class PlanBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         for name in foreign:
             if name in plan:
                 raise invalid(name, f"has no meaning in one of the {kind}")
+        times = sum(len(span.get("times", ())) for name in ("off", "special", "at") for span in plan.get(name, ()))
+        if times > MOST_TIMES:
+            raise invalid(needed, f"has {times} times of day in all; {MOST_TIMES} are possible")
         try:
             _ = schedule_calendar(plan) if kind == "schedules" else limit_calendars(plan)
         except CalendarError as error:
@@ -159,7 +167,7 @@ async def preview_plan(backend: Platform, site: Site, kind: Kind, data: PlanBody
     zone = await backend.reports.zone(site)
     plan = data.plan(kind)
     given = (plan, None) if kind == "schedules" else (None, plan)
-    return outlook(given, backend.clock.now(), days, zone)
+    return await asyncio.to_thread(outlook, given, backend.clock.now(), days, zone)
 
 
 @put("/sites/{site:str}/plans/{kind:str}/{name:str}", operation_id="setPlan", summary="Name a plan", **WRITTEN)
@@ -190,6 +198,7 @@ async def remove_plan(
     "/sites/{site:str}/plans/{kind:str}/assignments",
     operation_id="assignPlan",
     summary="Give devices a plan",
+    request_max_body_size=LARGEST_ASSIGNMENT,
     **WRITTEN,
 )
 async def assign_plan(
@@ -216,7 +225,8 @@ async def get_device_plan(backend: Platform, site: Site, device: Device, days: D
     if contract is None:
         raise Problem("not_switchable", f"{device} has no relay or valve that could be switched")
     given = (contract.schedule, contract.load_limit)
-    seen = outlook(given, backend.clock.now(), days, await backend.reports.zone(site))
+    zone = await backend.reports.zone(site)
+    seen = await asyncio.to_thread(outlook, given, backend.clock.now(), days, zone)
     lock = group.breakers[device].locks.get("schedule")
     seen.locked_until = lock.until if lock is not None else None
     return seen

@@ -10,6 +10,7 @@ from litestar.params import Parameter
 from api.http.backend import Platform
 from api.http.identity import Person
 from api.http.language import preferred_language
+from api.http.numbers import LARGEST_VERSION, LAST_INSTANT
 from api.http.params import ID_PATTERN, Site, Tenant
 from api.http.problems import Problem, unknown_tenant
 from api.http.routes.tenants import must_exist
@@ -45,9 +46,10 @@ from twin.flows.tenant_why import tenant_why
 
 LARGEST_RULES = 256 * 1024
 Ruleset = Annotated[str, Parameter(pattern=ID_PATTERN, description="Name of the ruleset.")]
-Version = Annotated[int, Parameter(ge=1, description="Number of the version.")]
+Version = Annotated[int, Parameter(ge=1, le=LARGEST_VERSION, description="Number of the version.")]
 At = Annotated[
-    int | None, Parameter(query="at", ge=0, description="Unix ms inside the recorded history; without it: now.")
+    int | None,
+    Parameter(query="at", ge=0, le=LAST_INSTANT, description="Unix ms inside the recorded history; without it: now."),
 ]
 Spoken = Annotated[
     Literal["zh", "en"] | None, Parameter(query="lang", description="Language of the text; otherwise Accept-Language.")

@@ -10,6 +10,7 @@ from litestar.params import Parameter
 
 from api.http.backend import Platform
 from api.http.identity import Person
+from api.http.numbers import FIRST_MONTH, LAST_INSTANT, LAST_MONTH
 from api.http.paging import DEFAULT_LIMIT, Cursor, Limit, page_of
 from api.http.params import IdempotencyKey, Site, Tenant
 from api.http.problems import Problem, invalid, unknown_bill
@@ -56,7 +57,7 @@ class CorrectionRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True
 class FinalBillRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """When the tenant leaves (Unix ms)."""
 
-    at: Annotated[int, msgspec.Meta(gt=0)]
+    at: Annotated[int, msgspec.Meta(gt=0, le=LAST_INSTANT)]
 
 
 class PushRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -223,7 +224,9 @@ async def enter_settlement_price(
 async def list_bills(
     backend: Platform,
     site: Site,
-    month: Annotated[int | None, Parameter(query="month", description="Only of this month.")] = None,
+    month: Annotated[
+        int | None, Parameter(query="month", ge=FIRST_MONTH, le=LAST_MONTH, description="Only of this month.")
+    ] = None,
     holder: Annotated[str | None, Parameter(query="holder", description="Only of this customer.")] = None,
     limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,

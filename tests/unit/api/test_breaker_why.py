@@ -14,8 +14,10 @@ from tests.unit.api.stage import ADMIN, Stage, bearer
 from twin.core.breaker_why import BreakerWhy, NotSwitchableError, breaker_why
 from twin.core.messages import CommandAnswered, CommandSent, StateReported
 from twin.core.model import Group, Lock
+from twin.flows import breaker_why as asked
 from twin.flows.breaker_why import explain_breaker
 from twin.flows.breaker_words import NEEDS, RELEASES, VERDICTS, breaker_sentences
+from twin.flows.explain_rules import Moment, UnknownTwinError
 
 WHY = f"/api/v1/sites/{SITE}/devices/em-001/why"
 ROLES_BY_KIND = {"credit": ("owner", "manager"), "manual": ("owner", "manager", "om")}
@@ -122,6 +124,66 @@ async def test_a_tenant_reads_it_without_the_names_of_staff(client: AsyncClient,
     assert "物业" in mine["text"]["zh"]
     other = await client.get(f"/api/v1/sites/{SITE}/devices/br-001/why", headers=secret)
     assert other.json()["code"] == "unknown_device"
+
+
+async def test_a_new_tenant_reads_nothing_of_the_former_one(client: AsyncClient, powered: Stage) -> None:
+    await run_dry(powered)
+    await obey(powered, "open")
+    pay = {"amount": "500.00", "channel": "cash", "reference": "R-1"}
+    tops = f"/api/v1/sites/{SITE}/tenants/t-001/topups"
+    assert (await client.post(tops, json=pay, headers={**ADMIN, "Idempotency-Key": "p"})).status_code == 201
+    await powered.post()
+    powered.clock.at += 60_000
+    await powered.read("t-001", "em-001", 2_000, import_wh=255_001, power_w=0)
+    moved = {"from_tenant": "t-001", "to_tenant": "t-002", "meters": ["em-001"], "at": powered.clock.now()}
+    handed = f"/api/v1/sites/{SITE}/handovers"
+    answer = await client.post(handed, json={**moved, "reason": "sold"}, headers={**ADMIN, "Idempotency-Key": "h"})
+    assert answer.status_code == 202, answer.text
+    for _ in range(3):
+        await powered.post()
+        await powered.delivery.sweep()
+    powered.clock.at += 60_000
+    whole = await ask(client)
+    assert (whole["tenant"], bool(whole["commands"]), bool(whole["lock_changes"])) == ("t-002", True, True)
+    new = bearer(await powered.token("tenant", site=SITE, tenant="t-002"))
+    mine = await ask(client, **new)
+    assert mine["tenant"] == "t-002"
+    assert (mine["commands"], mine["lock_changes"], mine["reports"]) == ([], [], [])
+    assert "arrears-cutoff" not in msgspec.json.encode([mine["commands"], mine["lock_changes"]]).decode()
+    listed = f"/api/v1/sites/{SITE}/devices/em-001/commands"
+    assert (await client.get(listed, headers=ADMIN)).json()["items"]
+    assert (await client.get(listed, headers=new)).json()["items"] == []
+    old = bearer(await powered.token("tenant", site=SITE, tenant="t-001"))
+    assert (await client.get(WHY, headers=old)).json()["code"] == "unknown_device"
+
+
+async def test_the_past_of_somebody_else_is_nobodys_past(
+    client: AsyncClient, powered: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group, policy = await group_of(powered), await powered.policies.policy(SITE)
+
+    async def before(*_: Any) -> Moment:
+        return Moment(group, policy, {}, powered.clock.now() - 1)
+
+    monkeypatch.setattr(asked, "moment_of", before)
+    whole = await explain_breaker(powered, SITE, "em-001", 1, may_release={}, tenant="t-001")
+    assert whole.tenant == "t-001"
+    with pytest.raises(UnknownTwinError):
+        await explain_breaker(powered, SITE, "em-001", 1, may_release={}, tenant="t-002")
+
+
+async def test_a_device_is_shown_to_its_tenant_without_the_names_of_staff(client: AsyncClient, powered: Stage) -> None:
+    device = f"/api/v1/sites/{SITE}/devices/em-001"
+    wish = {"target": "open", "reason": "line work"}
+    headers = {**ADMIN, "Idempotency-Key": "k"}
+    assert (await client.post(f"{device}/commands", json=wish, headers=headers)).status_code == 202
+    await powered.post()
+    assert (await client.get(device, headers=ADMIN)).json()["wanted"]["locks"]["manual"]["who"] == "admin"
+    secret = bearer(await powered.token("tenant", site=SITE, tenant="t-001"))
+    shown, listed = await client.get(device, headers=secret), await client.get(f"{device}/commands", headers=secret)
+    assert shown.json()["wanted"]["locks"]["manual"]["who"] == "staff"
+    assert len(listed.json()["items"]) == 1
+    assert "admin" not in shown.text + listed.text
 
 
 async def test_what_has_no_switch_and_what_is_not_recorded(client: AsyncClient, powered: Stage) -> None:
