@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from adapters.twins.store import RedisTwinStore
 from billing.points import unpack
 from tests.simulation.broker import Note
-from tests.simulation.ledger_model import LedgerModel, demand
+from tests.simulation.ledger_model import LedgerModel, ViolationError, demand
 from tests.simulation.loop import OUTSIDE
 from tests.simulation.park import FLAT_MICRO, PRICES, SECOND, SITE, TARIFF_OF, tenant_name
 from tests.simulation.people import OTHERWISE
@@ -62,7 +62,14 @@ class Checker:
     # --- after every commit
 
     def step(self) -> None:
-        """Something was committed."""
+        """Something was committed. A violation ends the run: the platform, in whose midst we are, must not catch it."""
+        try:
+            self._step()
+        except ViolationError as violation:
+            self.world.loop.broken = violation
+            raise
+
+    def _step(self) -> None:
         self.steps += 1
         db = self.world.sql.reader
         if self.world.sql.restores != self._epoch:

@@ -73,8 +73,8 @@ class House:
         """Somebody pressed the key: the relay need not be where the platform wants it."""
         self.clock_was_wrong = False
         self.doubted = False
-        """A reading that was a little too low may have been heard before a true one from before it: nobody can tell then
-        which of the two is false."""
+        """A reading that was a little too low may have been heard before a true one from before it: nobody can tell
+        then which of the two is false."""
         self.swapped = False
         self.past_wh = 0
         """What registers before this one have counted."""

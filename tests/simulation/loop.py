@@ -70,6 +70,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._runnable: list[Process] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self.steps = 0
+        self.broken: Exception | None = None
+        """What ends the run here and now, whoever would catch it where it was found."""
         self.errors: list[str] = []
 
     # --- what asyncio asks for
@@ -187,6 +189,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         while task is None or not task.done():
             if self._runnable:
                 self._one()
+                if self.broken is not None:
+                    raise self.broken
                 spinning += 1
                 if spinning > MOST_STEPS_AN_INSTANT:
                     raise StalledError(f"{spinning} steps without a moment passing")

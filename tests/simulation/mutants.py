@@ -19,10 +19,10 @@ import adapters.twins.store
 import adapters.twins.stream
 import billing.rating
 import twin.core.acts
-import twin.core.commands
 import twin.core.continuity
 import twin.core.decide
 import twin.core.meter_life
+import twin.flows.dispatch_commands
 from adapters.twins.keys import site_keys
 from twin.core.messages import CreditsPosted
 
@@ -133,13 +133,15 @@ def _float_in_rating(mutant: Mutant) -> list[Patch]:
 
 
 def _stale_fence(mutant: Mutant) -> list[Patch]:
-    identity = twin.core.commands.command_id
+    dispatching = twin.flows.dispatch_commands
+    payload = dispatching.command_payload
 
-    def counted(*args: Any) -> str:
+    def stale(effect: Any) -> bytes:
+        """Every command carries the fence of the first one: a device cannot tell which of two is the later."""
         mutant.ran()
-        return identity(*args)
+        return payload(msgspec.structs.replace(effect, fence=1))
 
-    return [(twin.core.commands, "LAST_FENCE", 1), (twin.core.commands, "command_id", counted)]
+    return [(dispatching, "command_payload", stale)]
 
 
 def _unordered_outbox(mutant: Mutant) -> list[Patch]:
