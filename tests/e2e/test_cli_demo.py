@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import sqlite3
 
 from tests.e2e.cli import twinmeter
+
+
+def commands_of_valves(database):
+    """Target and rule of every command that took water away, as the ledger has them."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
+        rows = opened.execute("SELECT target, why FROM command WHERE op = 'valve.set' AND target <> 'open'").fetchall()
+    return [(target, json.loads(why)["rule"]) for target, why in rows]
 
 
 def test_the_park_runs_is_counted_and_proved(tmp_path):
@@ -29,6 +38,10 @@ def test_the_park_runs_is_counted_and_proved(tmp_path):
     (site,) = out["verify"]["sites"]
     assert (site["groups"], site["twins_agreeing"], site["findings"], site["in_motion"]) == (232, 232, [], [])
     assert site["totals"]["charges_nano"] + site["open_nano"] == out["charges_nano"]
+    told = commands_of_valves(tmp_path / "park" / "twinmeter.sqlite3")
+    assert told, "somebody's water ran into arrears"
+    assert {target for target, _ in told} == {"limited"}, "for arrears water is limited, never shut"
+    assert {why for _, why in told} == {"water-arrears"}
     assert not (tmp_path / "park" / "running.json").exists()
     again = twinmeter("verify", "--data", "park", cwd=tmp_path)
     assert again.returncode == 0, again.stdout
