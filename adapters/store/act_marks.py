@@ -13,10 +13,11 @@ import msgspec
 
 from adapters.store.accounts import wallet
 from adapters.store.audit import AuditEntry, record_audit
+from adapters.store.rebuild import in_list
 from billing.money import format_nano
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from adapters.store.database import Database, Row
     from twin.lost_acts import Loss
@@ -28,6 +29,7 @@ _MARKED = "SELECT id, site, group_id, seq, body FROM act WHERE id = ?"
 _DELIVERED_SINCE = "SELECT count(*) FROM act WHERE site = ? AND id > ? AND delivered"
 _DOUBT = "UPDATE act SET delivered = FALSE WHERE site = ? AND id > ? AND delivered RETURNING id"
 _HEADS = "SELECT group_id, seq FROM act_head WHERE site = ?"
+_REACHED = "SELECT group_id, seq FROM act_head WHERE site = ? AND group_id {names}"
 _CREDITS = "SELECT account, credits_nano FROM account WHERE site = ?"
 _LOCKS = "SELECT breaker, lock FROM standing_lock WHERE site = ? AND active"
 _INCIDENT = (
@@ -64,6 +66,13 @@ class SqlActMarks:
             return 0
         async with self._database.write() as tx:
             return len(await tx.fetch(_DOUBT, *newer))
+
+    async def behind(self, site: str, reached: Mapping[str, int]) -> list[str]:
+        """Of groups and the numbers of the last acts that their twins have, those that SQL has fewer acts of."""
+        names, values = in_list(self._database, reached)
+        rows = await self._database.fetch(_REACHED.format(names=names), site, values)
+        heads = {row[0]: row[1] for row in rows}
+        return sorted(group for group, seq in reached.items() if seq > heads.get(group, 0))
 
     async def heads(self, site: str) -> dict[str, tuple[int, int]]:
         """(number of the last act, total of credits in nano-units) by group."""

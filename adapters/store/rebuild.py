@@ -302,7 +302,7 @@ async def _named(tx: Transaction, sql: str, site: str, names: Iterable[str]) -> 
     return await tx.fetch(sql.format(names=listed), site, values)
 
 
-def in_list(tx: Transaction, names: Iterable[str]) -> tuple[str, Any]:
+def in_list(tx: Transaction | Database, names: Iterable[str]) -> tuple[str, Any]:
     """A condition that a column is one of the names, however many, and the one value that carries them."""
     if tx.engine == "sqlite":
         return "IN (SELECT value FROM json_each(?))", msgspec.json.encode(sorted(names)).decode()

@@ -32,7 +32,16 @@ from twin.core.policy import SitePolicy
 from twin.flows.apply_messages import Applier, Outcome
 from twin.flows.consume_effects import ConsumerLoop, EntriesMissingError, LedgerWriter
 from twin.flows.deliver_acts import ActDelivery
-from twin.ports import Entry, GroupChange, LedgerUnavailableError, StoreFullError, StoreLostError, TopUp
+from twin.flows.find_lost_acts import why_went_back
+from twin.ports import (
+    Entry,
+    GroupChange,
+    LedgerUnavailableError,
+    PendingAct,
+    StoreFullError,
+    StoreLostError,
+    TopUp,
+)
 
 
 async def _groups(*names: str) -> AsyncIterator[Group]:
@@ -180,6 +189,31 @@ async def test_acts_that_redis_lost_without_a_trace_are_delivered_again(tmp_path
     assert await delivery.doubt_lost() == 1
     assert [pending.act.seq for pending in await ledger.undelivered(SITE, limit=100)] == [receipt.seq]
     await database.close()
+
+
+async def test_acts_that_sql_loses_on_their_way_to_the_twins_are_noticed(tmp_path: Path) -> None:
+    """A hand-over, then a replica that lacked the last second: the acts had been read from SQL and were delivered when
+    it did not have them any more, and a mark of the older history was noted over the one that would have told."""
+    url = f"sqlite:///{tmp_path / 'acts.sqlite3'}"
+    await migrate(url)
+    database = await open_database(url)
+    await SqlRegistry(database).apply(document(), who="test", now=NOW)
+    ledger, marks = SqlLedger(database), SqlActMarks(database)
+    store = MemoryTwinStore(MemoryRedis())
+    known = [pending for pending in await ledger.undelivered(SITE, limit=100) if pending.group == "t-001"]
+    head = known[-1].act.seq
+    await store.replace_site(SITE, 1, _at_act("t-001", head), wake=0)
+    await store.note_act_mark(SITE, await marks.newest())
+    delivery = ActDelivery(store, ledger, Applier(store, _NoRules(), _Clock()), marks)  # type: ignore[arg-type]
+    lost = PendingAct(SITE, "t-001", CreditsPosted(head + 1, 7_000_000_000, 7_000_000_000, NOW))
+    with pytest.raises(StoreLostError, match="t-001"):
+        await delivery.deliver([lost])
+    assert await why_went_back(marks, store, SITE)
+    await database.close()
+
+
+async def _at_act(name: str, acts_seq: int) -> AsyncIterator[Group]:
+    yield Group(SITE, name, acts_seq=acts_seq)
 
 
 class _Clock:

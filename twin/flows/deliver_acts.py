@@ -20,7 +20,7 @@ from twin.flows.find_lost_acts import why_went_back
 from twin.ports import StoreLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from twin.flows.apply_messages import Applier
     from twin.flows.find_lost_acts import ActMarks
@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 SWEEP_BATCH = 1_000
 SWEEP_EVERY_S = 1.0
+NOT_IN_SQL = "0:lost"
+"""A mark that no act has."""
 SWEEPS_PER_LOOK = 5
 """Sweeps between two looks at whether SQL is still the database that the twins were told by."""
 
@@ -66,7 +68,9 @@ class ActDelivery:
                     log.info("an earlier act is missing, the sweep delivers it first", group=failure.group)
                 else:
                     log.error("act could not be applied", group=failure.group, error=repr(failure.error))
-            await self._ledger.delivered(site, {group: after.acts_seq for group, after in outcome.groups.items()})
+            reached = {group: after.acts_seq for group, after in outcome.groups.items()}
+            await self._ledger.delivered(site, reached)
+            await self._require_in_sql(site, reached)
             await self._note(site)
             done += sum(len(messages[group]) for group in outcome.groups)
         return done
@@ -115,10 +119,22 @@ class ActDelivery:
 
     async def _note(self, site: str) -> None:
         """Mark SQL's newest act, unless the store has another mark than a moment ago: then the next look decides."""
-        if await self._store.act_mark(site) == self._noted.get(site):
-            newest = await self._marks.newest()
+        noted = self._noted.get(site)
+        if await self._store.act_mark(site) != noted:
+            return
+        newest = await self._marks.newest()
+        # Asked last: where SQL goes back in this moment, either the old mark is missing now or the new one will be.
+        if not noted or await self._marks.has(noted):
             await self._store.note_act_mark(site, newest)
             self._noted[site] = newest
+
+    async def _require_in_sql(self, site: str, reached: Mapping[str, int]) -> None:
+        """SQL may have gone back after the acts were read from it, and to behind its mark: then twins have been told
+        what SQL does not know, and the mark is to say so to everybody. Raises StoreLostError."""
+        behind = await self._marks.behind(site, reached)
+        if behind:
+            await self._store.note_act_mark(site, NOT_IN_SQL)
+            raise StoreLostError(f"site {site!r}: twins of {', '.join(behind[:5])} have acts that SQL has lost")
 
     async def _require_same_history(self, site: str) -> None:
         reason = await why_went_back(self._marks, self._store, site)

@@ -17,7 +17,7 @@ import structlog
 from twin.lost_acts import Loss, LostLock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from twin.core.model import Group
     from twin.ports import Ledger
@@ -41,6 +41,10 @@ class ActMarks(Protocol):
     async def doubt_after(self, site: str, mark: str) -> int:
         """Count the acts of a site that are newer than the marked one as undelivered again; returns how many were
         delivered."""
+        ...
+
+    async def behind(self, site: str, reached: Mapping[str, int]) -> list[str]:
+        """Of groups and the numbers of the last acts that their twins have, those that SQL has fewer acts of."""
         ...
 
     async def heads(self, site: str) -> dict[str, tuple[int, int]]:
