@@ -18,6 +18,8 @@ TYPES: Final = frozenset(str(effect.__struct_config__.tag) for effect in get_arg
 """Names of all types of events."""
 OF_STAFF: Final = frozenset({"care"})
 """Types that no tenant gets to see."""
+OF_THE_OFFICE: Final = frozenset({"@switching_halted"})
+"""Alarms about work of the staff: told by the twin of some breaker in it, and none of its tenant's business."""
 HEARTBEAT: Final = b": still here\n\n"
 MEDIA_TYPE: Final = "text/event-stream; charset=utf-8"
 
@@ -57,6 +59,8 @@ def entry_events(site: str, entry: Entry, types: Collection[str] | None, *, name
     and never misses the rest of it.
     """
     wanted = [effect for effect in entry.effects if effect_tag(effect) in (TYPES if types is None else types)]
+    if not named:
+        wanted = [effect for effect in wanted if getattr(effect, "rule", "") not in OF_THE_OFFICE]
     parts = []
     for place, effect in enumerate(wanted):
         head = {"site": site, "group": entry.group, "entry": entry.id}

@@ -12,6 +12,7 @@ import msgspec
 
 from rules.explain import Record
 from twin.core.asking import explain_locking_rules
+from twin.core.breaker_why import nameless
 from twin.flows.explain_rules import Moment, UnknownTwinError, moment_of
 from twin.flows.tenant_words import LockReason, TenantWhy, sentences
 
@@ -47,6 +48,12 @@ async def tenant_why(parts: Parts, site: str, tenant: str, at: int | None = None
     )
     told = {language: sentences(why, language, moment.policy.zone) for language in ("zh", "en")}
     return msgspec.structs.replace(why, text=told)
+
+
+def for_tenants(why: TenantWhy) -> TenantWhy:
+    """The same without the names of staff; the sentences name nobody anyway."""
+    locks = tuple(msgspec.structs.replace(lock, who=nameless(lock.who)) for lock in why.locks)
+    return msgspec.structs.replace(why, locks=locks)
 
 
 def _standing(group: Group) -> list[tuple[str, str, Any]]:

@@ -42,7 +42,7 @@ from twin.flows.rule_versions import (
     preview_activation,
     roll_back,
 )
-from twin.flows.tenant_why import tenant_why
+from twin.flows.tenant_why import for_tenants, tenant_why
 
 LARGEST_RULES = 256 * 1024
 Ruleset = Annotated[str, Parameter(pattern=ID_PATTERN, description="Name of the ruleset.")]
@@ -177,8 +177,9 @@ async def explain_rule(
     summary="Why a tenant is cut off, or is not",
     responses=refusals(404, 409, 422),
 )
-async def explain_tenant(backend: Platform, site: Site, tenant: Tenant, at: At = None) -> TenantWhyBody:
-    """In words a tenant can act on, Chinese and English, with the records they were made from."""
+async def explain_tenant(backend: Platform, person: Person, site: Site, tenant: Tenant, at: At = None) -> TenantWhyBody:
+    """In words a tenant can act on, Chinese and English, with the records they were made from. A tenant reads it
+    without the names of staff."""
     await must_exist(backend, site)
     try:
         why = await tenant_why(backend, site, tenant, at)
@@ -186,6 +187,8 @@ async def explain_tenant(backend: Platform, site: Site, tenant: Tenant, at: At =
         raise unknown_tenant(site, tenant) from None
     except HistoryMissingError as error:
         raise Problem("not_recorded", str(error)) from None
+    if person.is_tenant:
+        why = for_tenants(why)
     return TenantWhyBody(
         tenant=why.tenant,
         at=why.at,

@@ -248,3 +248,19 @@ def test_words_cover_every_case() -> None:
     assert set(VERDICTS) == set(get_args(room.Verdict))
     assert set(NEEDS) == set(get_args(room.NeedKind))
     assert set(RELEASES) == set(get_args(room.ReleaseKind))
+
+
+async def test_a_tenant_reads_why_it_is_cut_without_the_names_of_staff(client: AsyncClient, powered: Stage) -> None:
+    wish = {"target": "open", "reason": "line work"}
+    path = f"/api/v1/sites/{SITE}/devices/em-001/commands"
+    assert (await client.post(path, json=wish, headers={**ADMIN, "Idempotency-Key": "k"})).status_code == 202
+    story = f"/api/v1/sites/{SITE}/tenants/t-001/why"
+    whole = (await client.get(story, headers=ADMIN)).json()
+    assert [lock["who"] for lock in whole["locks"]] == ["admin"]
+    secret = bearer(await powered.token("tenant", site=SITE, tenant="t-001"))
+    answer = await client.get(story, headers=secret)
+    mine = answer.json()
+    assert mine["cut"]
+    assert [(lock["lock"], lock["who"], lock["why"]) for lock in mine["locks"]] == [("manual", "staff", "line work")]
+    assert "admin" not in answer.text
+    assert "line work" in mine["text"]["en"]

@@ -9,9 +9,12 @@ import openpyxl
 import pytest
 from httpx import AsyncClient, Response
 
+from api.http.routes.events import Follower
+from api.stream.sse import OF_STAFF, TYPES
 from tests.unit.api.parks import SITE
 from tests.unit.api.stage import ADMIN, Stage, bearer
 from tests.unit.api.test_switching import obey, powered
+from twin.core.effects import AlarmChanged
 
 __all__ = ["powered"]
 
@@ -147,6 +150,14 @@ async def test_stop_resume_cancel_and_the_report(client: AsyncClient, powered: S
     assert (refused.status_code, refused.json()["code"]) == (409, "job_state")
 
 
+async def told_by_feed(stage: Stage) -> list[AlarmChanged]:
+    """What the stream that the live feed shows says of orders that halted."""
+    await stage.delivery.sweep()
+    entries = await stage.stream.peek(SITE, "0-0", 10_000)
+    effects = [effect for entry in entries for effect in entry.effects]
+    return [one for one in effects if isinstance(one, AlarmChanged) and one.rule == "@switching_halted"]
+
+
 async def test_beyond_the_threshold_it_halts_and_an_alarm_says_so(client: AsyncClient, powered: Stage) -> None:
     wish = {"operation": "open", "select": {"tenants": ["t-001"]}}
     await start(client, wish, wave=1, answer_s=1, most_failures=0)
@@ -161,7 +172,18 @@ async def test_beyond_the_threshold_it_halts_and_an_alarm_says_so(client: AsyncC
     )
     alarms = (await client.get(f"{BASE}/alarms", headers=ADMIN)).json()["items"]
     assert [(row["rule"], row["twin"]) for row in alarms] == [("@switching_halted", "S1")]
+    told = await told_by_feed(powered)
+    assert [(one.twin, one.severity, one.active, one.because["reason"]) for one in told] == [
+        ("S1", "major", True, "too_many_failures")
+    ]
     await client.post(f"{JOBS}/S1/cancel", json={"reason": "enough"}, headers=ADMIN)
+    told = await told_by_feed(powered)
+    assert [one.active for one in told] == [True, False]
+    entry = next(one for one in await powered.stream.peek(SITE, "0-0", 10_000) if told[0] in one.effects)
+    assert b"@switching_halted" in Follower(SITE, None, None, None, reset=False).shown(entry)
+    assert b"@switching_halted" not in Follower(SITE, None, TYPES - OF_STAFF, entry.group, reset=False).shown(entry)
+    assert told[0].since == told[1].since == alarms[0]["since"], "one alarm, raised and cleared"
+    await powered.post()
     alarms = (await client.get(f"{BASE}/alarms", headers=ADMIN)).json()["items"]
     assert [row for row in alarms if row["active"]] == []
 
