@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli.errors import FAILED, CommandError, WrongUsageError
+from api.cli.errors import FAILED, WrongUsageError
 from api.cli.installation import run_on_platform, set_up_logs
 from api.cli.language import tell
 from api.cli.options import Clock, Config, Data, DatabaseUrl, Json, Language, RedisUrl, settings_of
+from api.cli.which_site import which_site
 
 if TYPE_CHECKING:
     from api.bootstrap import Platform
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def rerate(
-    site: Annotated[str, typer.Option("--site", help="Id of the site.")],
+    site: Annotated[str | None, typer.Option("--site", help="The site; may be left out where there is one.")] = None,
     meter: Annotated[list[str] | None, typer.Option("--meter", help="Only this meter; may be repeated.")] = None,
     from_: Annotated[
         str | None,
@@ -44,10 +45,8 @@ def rerate(
     async def work(platform: Platform) -> list[Rerated]:
         from api.cli.on_site import user
 
-        if site not in await platform.registry.sites():
-            known = ", ".join(await platform.registry.sites()) or "none"
-            raise CommandError(f"site {site!r} is not in the database; known: {known}")
-        outcomes = platform.rerater.site(site, meters=meter or None, from_ts=from_ts, actor=user(), dry_run=dry_run)
+        name = await which_site(platform, site)
+        outcomes = platform.rerater.site(name, meters=meter or None, from_ts=from_ts, actor=user(), dry_run=dry_run)
         return [outcome async for outcome in outcomes]
 
     outcomes = run_on_platform(settings, lambda platform, _: work(platform))

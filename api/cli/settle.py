@@ -12,15 +12,17 @@ from api.cli.errors import FAILED, CommandError, WrongUsageError
 from api.cli.installation import quiet, run_on_platform, say, set_up_logs
 from api.cli.language import language, name_in_use, tell
 from api.cli.options import Clock, Config, Data, DatabaseUrl, Json, Language, RedisUrl, settings_of
+from api.cli.which_site import which_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from api.bootstrap import Platform
+    from api.settings import Settings
     from billing.bill import Bill
     from twin.flows.settle_month import Settled
 
-OneSite = Annotated[str, typer.Option("--site", help="The site.")]
+OneSite = Annotated[str | None, typer.Option("--site", help="The site; may be left out where there is one.")]
 MonthOption = Annotated[str, typer.Option("--month", help="The month, such as 2026-01.")]
 Who = Annotated[str, typer.Option("--who", help="Who does it; stands in the audit.")]
 _MONTH = re.compile(r"([0-9]{4})-?(0[1-9]|1[0-2])")
@@ -29,8 +31,8 @@ app = typer.Typer(name="bills", help="Bills: list, show, correct, finish, push."
 
 
 def settle(
-    site: OneSite,
     month: MonthOption,
+    site: OneSite = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the bills, change nothing.")] = False,
     tenant: Annotated[list[str] | None, typer.Option("--tenant", help="Only the bills of these tenants now.")] = None,
     missing: Annotated[
@@ -60,15 +62,15 @@ def settle(
     settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
     set_up_logs("warning")
     if status:
-        _print_status(run_on_platform(settings, lambda platform, _: _status(platform, site, number)), json=json)
+        _print_status(_on_site(settings, site, lambda platform, name: _status(platform, name, number)), json=json)
         return
     if dry_run:
-        bills = run_on_platform(settings, lambda platform, _: _preview(platform, site, number, tuple(tenant or ())))
+        bills = _on_site(settings, site, lambda platform, name: _preview(platform, name, number, tuple(tenant or ())))
         show_bills(bills, json=json)
         return
     options = SettleOptions(who, missing, again, tuple(tenant or ()), issue)
     progress = quiet if json else say
-    outcome = run_on_platform(settings, lambda platform, _: _settle(platform, site, number, options, progress))
+    outcome = _on_site(settings, site, lambda platform, name: _settle(platform, name, number, options, progress))
     _print_outcome(outcome, json=json)
     if outcome.state == "waiting":
         raise typer.Exit(FAILED)
@@ -76,7 +78,7 @@ def settle(
 
 @app.command("list")
 def list_bills(
-    site: OneSite,
+    site: OneSite = None,
     month: Annotated[str | None, typer.Option("--month", help="Only of this month.")] = None,
     holder: Annotated[str | None, typer.Option("--holder", help="Only of this customer.")] = None,
     json: Json = False,
@@ -89,17 +91,17 @@ def list_bills(
     """Bills, newest first."""
     number = month_number(month) if month else None
 
-    async def work(platform: Platform, _found: Any) -> list[Any]:
+    async def work(platform: Platform, name: str) -> list[Any]:
         found: list[Any] = []
         cursor = None
         while True:
-            page = await platform.bills.bills(site, month=number, holder=holder, cursor=cursor, limit=1_000)
+            page = await platform.bills.bills(name, month=number, holder=holder, cursor=cursor, limit=1_000)
             found += page.items
             cursor = page.next
             if cursor is None:
                 return found
 
-    for entry in _run(work, config, data, redis_url, database_url):
+    for entry in _run(site, work, config, data, redis_url, database_url):
         if json:
             print(json_text.dumps(_plain(entry), ensure_ascii=False))
         else:
@@ -109,8 +111,8 @@ def list_bills(
 
 @app.command("show")
 def show(
-    site: OneSite,
     bill: Annotated[str, typer.Argument(help="Id or number of the bill.")],
+    site: OneSite = None,
     json: Json = False,
     config: Config = None,
     data: Data = None,
@@ -120,20 +122,20 @@ def show(
 ) -> None:
     """One bill with its lines."""
 
-    async def work(platform: Platform, _found: Any) -> Bill:
-        found = await platform.bills.bill(site, bill)
+    async def work(platform: Platform, name: str) -> Bill:
+        found = await platform.bills.bill(name, bill)
         if found is None:
-            raise CommandError(f"site {site!r} has no bill {bill!r}; `twinmeter bills list` shows them")
+            raise CommandError(f"site {name!r} has no bill {bill!r}; `twinmeter bills list` shows them")
         return found
 
-    show_bills([_run(work, config, data, redis_url, database_url)], json=json)
+    show_bills([_run(site, work, config, data, redis_url, database_url)], json=json)
 
 
 @app.command("correct")
 def correct(
-    site: OneSite,
     bill: Annotated[str, typer.Argument(help="Id of the issued bill.")],
     why: Annotated[str, typer.Option("--why", help="The reason; stands in the audit.")],
+    site: OneSite = None,
     who: Who = "command line",
     json: Json = False,
     config: Config = None,
@@ -144,19 +146,19 @@ def correct(
 ) -> None:
     """Replace an issued bill by a new revision that holds what was posted for its months since."""
 
-    async def work(platform: Platform, _found: Any) -> Bill:
+    async def work(platform: Platform, name: str) -> Bill:
         now = platform.clock.now()
-        made: Bill = await platform.settlement.book.correct(site, bill, who=who, why=why, now=now)
+        made: Bill = await platform.settlement.book.correct(name, bill, who=who, why=why, now=now)
         return made
 
-    show_bills([_run(work, config, data, redis_url, database_url)], json=json)
+    show_bills([_run(site, work, config, data, redis_url, database_url)], json=json)
 
 
 @app.command("price")
 def price(
-    site: OneSite,
     month: MonthOption,
     value: Annotated[str, typer.Argument(help="Price of a kWh or m3, such as 0.83; none takes it back.")],
+    site: OneSite = None,
     tariff: Annotated[str | None, typer.Option("--tariff", help="For this tariff.")] = None,
     utility: Annotated[str | None, typer.Option("--utility", help="For electricity or water.")] = None,
     why: Annotated[str, typer.Option("--why", help="The reason; stands in the audit.")] = "",
@@ -179,21 +181,21 @@ def price(
         raise WrongUsageError(str(problem)) from None
     number = month_number(month)
 
-    async def work(platform: Platform, _found: Any) -> int:
+    async def work(platform: Platform, name: str) -> int:
         now = platform.clock.now()
         made: int = await platform.settlement.book.enter_price(
-            site, number, scope, price_micro, who=who, why=why, now=now
+            name, number, scope, price_micro, who=who, why=why, now=now
         )
         return made
 
-    revision = _run(work, config, data, redis_url, database_url)
+    revision = _run(site, work, config, data, redis_url, database_url)
     print(f"{scope} {month}: {value} (revision {revision})")
 
 
 @app.command("push")
 def push(
-    site: OneSite,
     month: MonthOption,
+    site: OneSite = None,
     bill: Annotated[list[str] | None, typer.Option("--bill", help="Only these bills.")] = None,
     who: Who = "command line",
     json: Json = False,
@@ -206,11 +208,11 @@ def push(
     """Tell every holder that the bill is there; who was told is not told again. Exit 1 where somebody was not."""
     number = month_number(month)
 
-    async def work(platform: Platform, _found: Any) -> Any:
+    async def work(platform: Platform, name: str) -> Any:
         tell_progress = (lambda _done, _all: None) if json else (lambda done, whole: say(f"{done}/{whole}"))
-        return await platform.settlement.push(site, number, who=who, bills=bill or (), progress=tell_progress)
+        return await platform.settlement.push(name, number, who=who, bills=bill or (), progress=tell_progress)
 
-    pushed = _run(work, config, data, redis_url, database_url)
+    pushed = _run(site, work, config, data, redis_url, database_url)
     print(json_text.dumps(_plain(pushed)) if json else tell(
         f"已送达 {pushed.delivered}，失败 {pushed.failed}", f"{pushed.delivered} told, {pushed.failed} failed"
     ))  # fmt: skip
@@ -227,7 +229,8 @@ def month_number(text: str) -> int:
 
 
 def _run(
-    work: Callable[[Platform, Any], Coroutine[Any, Any, Any]],
+    site: str | None,
+    work: Callable[[Platform, str], Coroutine[Any, Any, Any]],
     config: Any,
     data: str | None,
     redis_url: str | None,
@@ -235,7 +238,16 @@ def _run(
 ) -> Any:
     set_up_logs("warning")
     settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url)
-    return run_on_platform(settings, lambda platform, found: _told(work(platform, found)))
+    return _on_site(settings, site, work)
+
+
+def _on_site(settings: Settings, site: str | None, work: Callable[[Platform, str], Coroutine[Any, Any, Any]]) -> Any:
+    """Work on the data of the site that is meant."""
+
+    async def named(platform: Platform, _found: object) -> Any:
+        return await _told(work(platform, await which_site(platform, site)))
+
+    return run_on_platform(settings, named)
 
 
 async def _told(work: Coroutine[Any, Any, Any]) -> Any:
@@ -256,17 +268,17 @@ async def _settle(
     def tell_progress(step: str, done: int, whole: int) -> None:
         progress(f"{step}: {done}/{whole}")
 
-    outcome: Settled = await _told(platform.settlement.settlement.settle(site, month, options, tell_progress))
+    outcome: Settled = await platform.settlement.settlement.settle(site, month, options, tell_progress)
     return outcome
 
 
 async def _preview(platform: Platform, site: str, month: int, tenants: tuple[str, ...]) -> list[Bill]:
-    bills: list[Bill] = await _told(platform.settlement.book.preview(site, month, tenants, now=platform.clock.now()))
+    bills: list[Bill] = await platform.settlement.book.preview(site, month, tenants, now=platform.clock.now())
     return bills
 
 
 async def _status(platform: Platform, site: str, month: int) -> tuple[Any, dict[str, int]]:
-    run = await _told(platform.settlement.book.run(site, month))
+    run = await platform.settlement.book.run(site, month)
     if run is None:
         raise CommandError(f"{month} of site {site!r} has not been settled")
     return run, await platform.settlement.book.counts(run)
