@@ -13,7 +13,7 @@ import structlog
 
 from api.shards import Shards
 from twin.leases import LeaseLostError
-from twin.ports import StoreLostError
+from twin.ports import StoreFullError, StoreLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -29,6 +29,8 @@ REFRESH_EVERY_S = 5.0
 LOOK_EVERY_S = 0.5
 """So often every process looks whether rules, tariffs or settings have changed: one small question a site."""
 RESTART_PAUSE_S = 1.0
+SERVERS_WITHIN_S = 30.0
+"""So long a starting process waits for servers that do not serve it; then it ends, for its supervisor to see."""
 COLLECT_AFTER = (20_000, 20, 20)
 """Thresholds of Python's garbage collector. Every reading makes objects that live on and none that needs collecting:
 with the default of 700 the collector took a sixth to a third of a reading's CPU time."""
@@ -57,7 +59,10 @@ class Services:
         platform.vitals.services = self.names
         if "api" in self.names:
             _ = platform.payments.channels  # a channel without its secret is told now and not when somebody pays
-        await platform.recover()
+        await self._recover()
+        if self.stop.is_set():
+            await platform.close()
+            return
         self.loops = platform.consumers()
         tasks: list[Coroutine[None, None, None]] = []
         if "commands" in self.names:
@@ -95,6 +100,23 @@ class Services:
                     group.create_task(task)
         finally:
             await platform.close()
+
+    async def _recover(self) -> None:
+        """Bring twins and SQL in line before anything else. A server that is away or full for the moment is waited for:
+        whoever restarts a process does so just when something else is in trouble, too. Raises what is the matter after
+        `SERVERS_WITHIN_S`, and where it is not of that kind."""
+        deadline = asyncio.get_running_loop().time() + SERVERS_WITHIN_S
+        while True:
+            try:
+                await self.platform.recover()
+                return
+            except (OSError, StoreFullError, StoreLostError) as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                log.warning("not started yet: a server is in trouble, trying again", reason=str(error)[:300])
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.stop.wait(), RESTART_PAUSE_S)
+                return
 
     def _records(self) -> list[Coroutine[None, None, None]]:
         """The one session that hears everything: it records, and finds what no shard hears."""

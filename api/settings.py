@@ -83,7 +83,7 @@ class Payments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         text = os.environ.get(variable, "")
         if not text and self.secret_file:
             text = _secret_file(Path(self.secret_file), f"payments.{name}.secret")
-        secrets = tuple(text.split())
+        secrets = tuple(line.strip() for line in text.splitlines() if line.strip())
         if not secrets:
             raise SettingsError(f"payments.{name}: it has no secret; give {variable} or secret_file")
         if min(map(len, secrets)) < SHORTEST_PAYMENT_SECRET:

@@ -1,0 +1,98 @@
+"""P1, P3 on real processes: a channel's call a hundred times at once while `up` is killed between the credit and its
+answer; whoever does not hear of success calls again. One credit, whatever was heard."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.faults.books import faults_of_the_books
+from tests.faults.stage import Stage, park, shops
+from tests.integration.park import SITE
+from twin.payments import signature_of
+
+METERS = shops(4)
+SECRET = "a secret that the channel and we share"
+CALLERS, NUMBERS = 25, 4
+NANO = 10**9
+HEARD_WITHIN_S = 120.0
+
+
+def notice(number: int) -> bytes:
+    told = {"merchant": "m-1", "transaction": f"42{number:05d}", "state": "paid", "tenant": f"t-{number:03d}"}
+    return json.dumps({**told, "amount_fen": 1_000 + number, "currency": "CNY"}).encode()
+
+
+class Channel:
+    """Calls until it hears of success, from many threads, as a provider that retries at once would."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.heard: list[str] = []
+        self.failed = 0
+        self._lock = threading.Lock()
+
+    def tell(self, number: int) -> None:
+        deadline = time.monotonic() + HEARD_WITHIN_S
+        while time.monotonic() < deadline:
+            verdict = self._once(notice(number))
+            with self._lock:
+                if verdict:
+                    self.heard.append(verdict)
+                    return
+                self.failed += 1
+            time.sleep(0.2)
+
+    def _once(self, body: bytes) -> str:
+        signed = signature_of(SECRET, "wechat", int(time.time()), body)
+        try:
+            request = urllib.request.Request(
+                f"{self.stage.place.http_url}/api/v1/payments/wechat", body,
+                {"Content-Type": "application/json", "Twinmeter-Signature": signed},
+            )  # fmt: skip
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return str(json.load(answer)["message"])
+        except (OSError, ValueError, urllib.error.HTTPError):
+            return ""
+
+
+@pytest.mark.parametrize("postgres", [False, pytest.param(True, marks=pytest.mark.soak)])
+def test_a_hundred_calls_at_once_while_the_platform_dies(tmp_path: Path, postgres: bool) -> None:
+    settings = tmp_path / "twinmeter.toml"
+    settings.write_text(f'[payments.wechat]\nsite = "{SITE}"\nmerchant = "m-1"\n')
+    document = park(METERS, credit_of=dict.fromkeys((f"t-{n:03d}" for n in range(1, NUMBERS + 1)), "5.00"))
+    with Stage(tmp_path, document, postgres=postgres) as stage:
+        stage.place.set(TWINMETER_CONFIG=str(settings), TWINMETER_PAYMENT_WECHAT_SECRET=SECRET)
+        stage.up()
+        channel, rng = Channel(stage), Random(5)
+        calls = [threading.Thread(target=channel.tell, args=(1 + n % NUMBERS,)) for n in range(CALLERS * NUMBERS)]
+        for call in calls:
+            call.start()
+        for _ in range(3 if postgres else 1):
+            time.sleep(rng.uniform(0.05, 0.4))
+            stage.place.kill()
+            stage.up()
+        for call in calls:
+            call.join(HEARD_WITHIN_S)
+        assert len(channel.heard) == len(calls), "every call heard of success at last"
+        assert channel.failed, "some fell into the kills"
+        paid = {f"t-{n:03d}": {f"channel:wechat:42{n:05d}": (1_000 + n) * NANO // 100} for n in range(1, NUMBERS + 1)}
+        for tenant, payments in paid.items():
+            deadline = time.monotonic() + 30
+            wanted = f"{(5 * NANO + sum(payments.values())) / NANO:.9f}"
+            while (found := stage.api().get(f"/sites/{SITE}/tenants/{tenant}")["credits"]) != wanted:
+                assert time.monotonic() < deadline, (tenant, found, wanted)
+                time.sleep(0.2)
+            booked = stage.api().get(f"/sites/{SITE}/tenants/{tenant}/payments")["items"]
+            assert [f"channel:wechat:{one['reference']}" for one in booked] == list(payments)
+        if postgres:
+            url = stage.direct["database"]
+            assert faults_of_the_books(url, told_wh={}, paid_nano=paid, doubted=frozenset()) == []
+        assert stage.place.verify().returncode == 0
