@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 FORGED_AT_ONCE, FORGED_A_SECOND = 20, 1 / 60
 """Rows of the audit for calls that anybody can send."""
+SENT_BY_ANYBODY = ("signature", "stale")
+"""Who has overheard a call can send it again as often as he likes; it is genuine, and worth nothing."""
 VERDICTS = ("credited", "repeated", "refunded", "closed", "refused", "forged")
 
 
@@ -155,7 +157,7 @@ class PaymentDesk:
     ) -> None:
         self.counted["refused" if error.genuine else "forged"] += 1
         log.warning("payment refused", channel=channel.name, code=error.code, reason=error.detail)
-        if not error.genuine and not self._gate.allows(channel.site, channel.name):
+        if error.code in SENT_BY_ANYBODY and not self._gate.allows(channel.site, channel.name):
             return
         facts: dict[str, object] = {"code": error.code, "detail": error.detail, "body_sha256": sha256(body).hexdigest()}
         if notice is not None:

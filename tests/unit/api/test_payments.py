@@ -188,6 +188,12 @@ async def test_a_flood_of_forgeries_leaves_few_rows(client: AsyncClient, stage: 
     assert (await tell(client, notice())).status_code == 200, "and hinders nobody"
 
 
+async def test_a_flood_of_what_was_overheard_leaves_few_rows(client: AsyncClient, stage: Stage) -> None:
+    for _ in range(FORGED_AT_ONCE + 5):
+        assert (await tell(client, notice(), ago_s=3_600)).status_code == 401
+    assert [row["code"] for row in await audited(stage)] == ["stale"] * FORGED_AT_ONCE
+
+
 async def test_closed_before_and_after_it_was_paid(client: AsyncClient, stage: Stage) -> None:
     for state in ("closed", "paid", "closed"):
         assert (await tell(client, notice(state=state))).status_code == 200
