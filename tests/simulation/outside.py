@@ -139,10 +139,13 @@ class Outside:
             self.people.lock(house.id, kind, until, place=True)
 
     def _second_thoughts(self, rng: Random) -> None:
-        """Somebody locks a breaker and takes the lock off again at once: two commands close together."""
-        house, kind = self._house(rng), rng.choice(("manual", "maintenance"))
-        self.people.lock(house.id, kind, None, place=True)
-        self.world.later(rng.randint(1, 20) * SECOND, self._take_off, house, kind)
+        """Two people lock a breaker at the same moment, and soon one of them takes the lock off again: acts whose
+        deliveries may overtake each other, and two commands close together."""
+        house, kinds = self._house(rng), ["manual", "maintenance"]
+        rng.shuffle(kinds)
+        for kind in kinds[: rng.randint(1, 2)]:
+            self.people.lock(house.id, kind, None, place=True)
+        self.world.later(rng.randint(1, 20) * SECOND, self._take_off, house, kinds[0])
 
     def _take_off(self, house: House, kind: str) -> None:
         self.people.lock(house.id, kind, None, place=False)
