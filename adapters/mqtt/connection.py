@@ -46,6 +46,9 @@ _SUBACK_LATER = (
     mqtt5.SubAckReasonCode.PACKET_ID_IN_USE,
 )
 
+BACKLOG_BYTES = 32 << 20
+"""Bytes of messages that wait to be taken, beyond which the socket is not read."""
+
 
 class MqttConnection(asyncio.Protocol):
     """Use `open_connection`; the class is the protocol below it."""
@@ -58,6 +61,7 @@ class MqttConnection(asyncio.Protocol):
         self._answer_within_s = answer_within_s
         self._transport: asyncio.Transport | None = None
         self._paused = False
+        self._unread_bytes = 0
         self._keepalive_s = 0.0
         self._last_in = self._last_out = self._loop.time()
         self._ping_at: float | None = None
@@ -79,6 +83,7 @@ class MqttConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._last_in = self._loop.time()
+        self._unread_bytes += len(data)
         try:
             control = self._reader.feed(data, self.waiting)
             for packet in control:
@@ -88,9 +93,8 @@ class MqttConnection(asyncio.Protocol):
             return
         if self.waiting:
             self.arrived.set()
-            if len(self.waiting) > self._backlog_limit and not self._paused and self._transport is not None:
-                self._paused = True
-                self._transport.pause_reading()
+            if len(self.waiting) > self._backlog_limit or self._unread_bytes > BACKLOG_BYTES:
+                self.hold()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.fail(ConnectionDroppedError(f"{self._where} closed the connection{f': {error}' if error else ''}"))
@@ -140,15 +144,27 @@ class MqttConnection(asyncio.Protocol):
         """Up to `most` of the messages that wait, oldest first."""
         if len(self.waiting) <= most:
             batch, self.waiting = self.waiting, []
+            self._unread_bytes = 0
             self.arrived.clear()
         else:
+            self._unread_bytes -= self._unread_bytes * most // len(self.waiting)
             batch, self.waiting = self.waiting[:most], self.waiting[most:]
+        self.resume()
+        return batch
+
+    def hold(self) -> None:
+        """Read no more from the socket until the next `take` or `resume`."""
+        if not self._paused and self._transport is not None and not self.failure:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read from the socket again. The silence of the pause was ours, not the broker's."""
         if self._paused and self._transport is not None and not self.failure:
             self._paused = False
             self._ping_at = None
             self._last_in = self._loop.time()
             self._transport.resume_reading()
-        return batch
 
     def acknowledge(self, batch: Sequence[Delivery]) -> int:
         """Send the PUBACKs of a batch in its order; returns how many. Nothing is sent on a failed connection."""

@@ -10,6 +10,11 @@ first unacknowledged message on, and must be idempotent.
 
 The receive maximum is the back-pressure: a slow handler leaves messages at the broker, not in our memory.
 
+With `live_first`, messages of devices that return with a backlog of history do not hold up the others
+(`adapters/mqtt/lanes.py`): then the order holds for each device instead of for all, and a batch is cut by the samples
+in it. A broker delivers in the order in which it received, so this reaches as far as the receive maximum. As long as
+nobody sends history or large arrays, it is all as above.
+
 Two clients with one id: a broker that says "session taken over" (reason 142) ends `run` with SessionTakenOverError.
 Mosquitto 2.0 and rumqttd only close the socket, which looks like any lost connection. Therefore `may_connect`, when
 given, is asked before every attempt (a shard's lease is the natural answer) and a `False` ends `run` in the same way,
@@ -30,6 +35,7 @@ from adapters.mqtt.address import BrokerAddress
 from adapters.mqtt.backoff import Backoff
 from adapters.mqtt.connection import MqttConnection, open_connection
 from adapters.mqtt.errors import ConnectionDroppedError, MqttError, SessionTakenOverError
+from adapters.mqtt.lanes import Lanes, needs_lanes
 from adapters.mqtt.reader import Delivery
 
 Handler = Callable[[list[Delivery]], Awaitable[object]]
@@ -67,6 +73,7 @@ class MqttSubscriber:
     least twice `max_batch` so that one batch can arrive while another is handled. `replay_retained` asks for every
     retained message at the first handshake of this object even if the broker remembers the session (after the twins
     were lost, say); otherwise they come only with a new session. `may_connect` is asked before each attempt.
+    `live_first` lets live messages pass the history of other devices.
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class MqttSubscriber:
         answer_within_s: float = 10.0,
         max_packet_bytes: int = 1 << 20,
         replay_retained: bool = False,
+        live_first: bool = False,
         may_connect: Callable[[], Awaitable[bool]] | None = None,
         backoff: Backoff | None = None,
     ) -> None:
@@ -100,6 +108,8 @@ class MqttSubscriber:
         self._answer_within_s = answer_within_s
         self._max_packet_bytes = max_packet_bytes
         self._replay_retained = replay_retained
+        self._live_first = live_first
+        self._lanes = Lanes(window=receive_maximum, live_share=max_batch)
         self._may_connect = may_connect
         self._backoff = backoff or Backoff()
         self._connection: MqttConnection | None = None
@@ -126,7 +136,8 @@ class MqttSubscriber:
     @property
     def unacknowledged(self) -> int:
         """Messages delivered to us and not acknowledged: in the batch being handled or waiting behind it."""
-        return self.counters.in_flight + (len(self._connection.waiting) if self._connection else 0)
+        taken = max(self.counters.in_flight, self._lanes.unacknowledged)
+        return taken + (len(self._connection.waiting) if self._connection else 0)
 
     async def run(self, handler: Handler, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set; the batch in hand is finished and acknowledged first.
@@ -152,6 +163,7 @@ class MqttSubscriber:
         if connection is None:
             return
         self._connection = connection
+        self._lanes = Lanes(window=self._receive_maximum, live_share=self._max_batch)
         wake = lambda _: connection.arrived.set()  # noqa: E731
         stopped.add_done_callback(wake)
         try:
@@ -163,6 +175,7 @@ class MqttSubscriber:
             stopped.remove_done_callback(wake)
             self.counters.connected = False
             self.counters.in_flight = 0
+            self._lanes = Lanes(window=self._receive_maximum, live_share=self._max_batch)
             self._connection = None
             await connection.close(session_expiry_s=0 if self._leave else None)
 
@@ -223,26 +236,46 @@ class MqttSubscriber:
             )
 
     async def _pump(self, connection: MqttConnection, handler: Handler, stop: asyncio.Event) -> None:
-        counters = self.counters
+        lanes, loop = self._lanes, asyncio.get_running_loop()
         while True:
-            await connection.arrived.wait()
+            if not lanes.pending:
+                connection.resume()
+                await connection.arrived.wait()
             if stop.is_set():
                 return
             if connection.failure is not None:
                 raise connection.failure
-            batch = connection.take(self._max_batch)
-            counters.batches += 1
-            counters.received += len(batch)
-            counters.in_flight = len(batch)
-            counters.faults += sum(1 for delivery in batch if delivery.fault is not None)
-            try:
-                await handler(batch)
-            except Exception as error:
-                counters.handler_failures += 1
-                _log.exception("mqtt.handler_failed", client_id=self.client_id, messages=len(batch))
-                raise ConnectionDroppedError(f"the handler failed: {type(error).__name__}: {error}") from error
-            counters.acked += connection.acknowledge(batch)
-            counters.in_flight = 0
+            batch = self._next_batch(connection, lanes)
+            began = loop.time()
+            await self._handle(handler, batch)
+            ready = lanes.done(loop.time() - began) if lanes.unfinished else batch
+            self.counters.acked += connection.acknowledge(ready)
+            self.counters.in_flight = 0
+
+    def _next_batch(self, connection: MqttConnection, lanes: Lanes) -> list[Delivery]:
+        """What has arrived, or, while there is a backlog, what the lanes choose of all that has arrived."""
+        if lanes.full:
+            connection.hold()
+            return lanes.next_batch()
+        fresh = connection.take(self._max_batch)
+        if not lanes.pending and not (self._live_first and needs_lanes(fresh)):
+            return fresh
+        lanes.take_in(fresh)
+        lanes.take_in(connection.take(self._receive_maximum))
+        return lanes.next_batch()
+
+    async def _handle(self, handler: Handler, batch: list[Delivery]) -> None:
+        counters = self.counters
+        counters.batches += 1
+        counters.received += len(batch)
+        counters.in_flight = len(batch)
+        counters.faults += sum(1 for delivery in batch if delivery.fault is not None)
+        try:
+            await handler(batch)
+        except Exception as error:
+            counters.handler_failures += 1
+            _log.exception("mqtt.handler_failed", client_id=self.client_id, messages=len(batch))
+            raise ConnectionDroppedError(f"the handler failed: {type(error).__name__}: {error}") from error
 
     async def _wait_out(self, error: ConnectionDroppedError, stopped: asyncio.Task[bool]) -> None:
         self.counters.last_failure = str(error)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 DOUBTED_ACTS = 1_000
 """More acts than people can make in the second that Redis may lose with the power."""
+INGEST_WINDOW = 32_000
+"""Messages that ingest may have taken and not acknowledged: history that live messages pass must be inside."""
 
 
 class Platform(Flows):
@@ -95,7 +97,9 @@ class Platform(Flows):
             self.settings.mqtt_url,
             f"twinmeter-ingest-{self.settings.ingest_shard:02d}",
             [topic_filter(verb) for verb in VERBS_UP],
+            receive_maximum=INGEST_WINDOW,
             replay_retained=True,
+            live_first=True,
         )
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: done.set())
@@ -110,7 +114,15 @@ class Platform(Flows):
         self, client_id: str, filters: Sequence[str], may_connect: Callable[[], Awaitable[bool]]
     ) -> MqttSubscriber:
         """The session of a shard at the broker."""
-        return MqttSubscriber(self.settings.mqtt_url, client_id, filters, replay_retained=True, may_connect=may_connect)
+        return MqttSubscriber(
+            self.settings.mqtt_url,
+            client_id,
+            filters,
+            receive_maximum=INGEST_WINDOW,
+            replay_retained=True,
+            live_first=True,
+            may_connect=may_connect,
+        )
 
     async def record_until(self, stop: asyncio.Event) -> None:
         """Record what devices send until told to stop, in a session of its own."""

@@ -363,3 +363,33 @@ def production_broker(tmp_path_factory):
 
     with production_mosquitto(tmp_path_factory.mktemp("production"), {"twinmeter": "right"}) as server:
         yield server
+
+
+async def test_a_storm_of_history_interrupted_again_and_again_loses_nothing_and_keeps_each_devices_order(broker):
+    name, client_id, url = fresh_name(), fresh_name("ingest"), broker.url
+    sample = b'{"seq":%d,"hist":true,"ts":1763778000000}'
+    seen, failures = {}, [6]
+
+    async def handler(batch):
+        await asyncio.sleep(0.002)
+        if failures[0] and len(seen) % 3 == 0:
+            failures[0] -= 1
+            raise OSError("the store is away")
+        for one in batch:
+            numbers_of = seen.setdefault(one.topic, [])
+            number = int(one.payload.partition(b'"seq":')[2].partition(b",")[0])
+            if number not in numbers_of:
+                numbers_of.append(number)
+
+    options = {"receive_maximum": 300, "max_batch": 50, "live_first": True}
+    async with Running(subscriber(url, client_id, f"{name}/#", **options), handler) as running:
+        async with MqttPublisher(url, fresh_name("pub")) as publisher:
+            for number in range(40):
+                array = b"[" + b",".join([sample % number] * 60) + b"]"
+                storm = [publisher.publish(f"{name}/d{device}/tele", array) for device in range(7)]
+                live = [publisher.publish(f"{name}/l{device}/tele", b'{"seq":%d,"ts":1}' % number) for device in "xyz"]
+                await asyncio.gather(*storm, *live)
+        await until(lambda: sum(map(len, seen.values())) == 400, 30)
+        await until(lambda: not running.sub.unacknowledged)
+    assert failures == [0]
+    assert all(told == sorted(told) for told in seen.values())
