@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -45,6 +46,8 @@ class Figures(msgspec.Struct):
     peak_mib_before: float
     peak_mib: float
     uncharged: int
+    cpu_us: float
+    """CPU of the platform a reading of the backlog, whatever else it did meanwhile."""
 
     def render(self) -> str:
         """For people."""
@@ -55,6 +58,7 @@ class Figures(msgspec.Struct):
             f"live twins meanwhile: {self.live_age_p50_s:.1f} s old (median), {self.live_age_max_s:.1f} s at most"
             f" ({self.live_age_before_s:.1f} s before; one reading a second)\n"
             f"cutoffs, from the reading that is due to the command: {lags} s (1 s of it is grace)\n"
+            f"CPU of the platform: {self.cpu_us:.0f} us a reading\n"
             f"memory of the platform: {self.peak_mib_before:.0f} MiB before, {self.peak_mib:.0f} MiB at most\n"
             f"meters not charged for all they told: {self.uncharged}"
         )
@@ -118,6 +122,12 @@ def peak_mib(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def cutoff_lags(stage: Stage, credit: dict[str, str]) -> list[float]:
     """For each cutoff: from the instant that the reading which is due was heard to the command on the wire."""
     lags = []
@@ -152,12 +162,12 @@ async def storm(stage: Stage, meters: int, hours: int, credit: dict[str, str], w
     before, memory = await quiet, peak_mib(pid)
     stop = asyncio.Event()
     watching = asyncio.create_task(ages(store, stage, stop))
-    began = time.monotonic()
+    began, used = time.monotonic(), cpu_s(pid)
     async with asyncio.TaskGroup() as group:
         for part in range(CONNECTIONS):
             group.create_task(send(stage.direct["mqtt"], numbers[part::CONNECTIONS], hours))
         group.create_task(drained(store, numbers, last, within_s))
-    seconds = time.monotonic() - began
+    seconds, used = time.monotonic() - began, cpu_s(pid) - used
     stop.set()
     during = sorted(await watching)
     for number in range(1, POOR + 1):
@@ -170,7 +180,7 @@ async def storm(stage: Stage, meters: int, hours: int, credit: dict[str, str], w
     readings = meters * hours * 3_600_000 // INTERVAL_MS
     return Figures(
         meters, readings, seconds, readings / seconds, max(before), during[len(during) // 2], during[-1],
-        cutoff_lags(stage, credit), memory, peak_mib(pid), wrong,
+        cutoff_lags(stage, credit), memory, peak_mib(pid), wrong, used * 1e6 / readings,
     )  # fmt: skip
 
 

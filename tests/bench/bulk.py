@@ -1,9 +1,9 @@
 """Many breakers opened by one order, a fifth of which never answer: how long it takes until each is proved or told.
 
-`python -m tests.bench.bulk --breakers 500` prints what the order took, how many breakers were proved open, how long that
-took from the order of each, and how many were told to be silent. Everything is real: `twinmeter up`, Mosquitto, Redis,
-SQLite, devices as a process of their own. A wave waits for its silent breakers, so the order takes at least as many
-answer times as it has waves; what it takes beyond them is the platform's.
+`python -m tests.bench.bulk --breakers 500` prints what the order took, how many breakers were proved open, how long
+that took from the order of each, and how many were told to be silent. Everything is real: `twinmeter up`, Mosquitto,
+Redis, SQLite, devices as a process of their own. A wave waits for its silent breakers, so the order takes at least as
+many answer times as it has waves; what it takes beyond them is the platform's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import msgspec
 from adapters.embedded import start_redis
 from tests.e2e.installation import Installation
 from tests.e2e.test_bulk_switching import (
-    ANSWER_S,
     CLOCK,
     JOBS,
     RATE,
@@ -36,7 +35,10 @@ from tests.e2e.test_bulk_switching import (
 )
 from tests.integration.servers import broker_at
 
-BREAKERS, WAVE = 500, 125
+BREAKERS, WAVE = 500, 250
+ANSWER_S = 150
+"""Of the site's clock: fifteen seconds of the wall's, which a busy machine needs for a wave."""
+MOST_PERCENT = 60
 DONE_WITHIN_S = 300.0
 STEPS_A_PAGE = 200
 
@@ -98,7 +100,7 @@ def order(person: Operator, place: Installation, names: list[str], wave: int) ->
     """Order, agree, and wait for the end."""
     token = person.post("/tokens", {"name": "second", "role": "manager"})["token"]
     code = wait_for_fleet(person, len(names))
-    pace = {"wave": wave, "pause_s": 0, "answer_s": ANSWER_S, "most_percent": 40}
+    pace = {"wave": wave, "pause_s": 0, "answer_s": ANSWER_S, "most_percent": MOST_PERCENT}
     asked = person.post(JOBS, {**SELECT, **pace, "code": code, "reason": "mains works"}, "order")
     agreed = f"/sites/park-1/approvals/{asked['approval']}/approve"
     Operator(place, token).post(agreed, {"reason": "agreed"})
@@ -107,7 +109,7 @@ def order(person: Operator, place: Installation, names: list[str], wave: int) ->
     seconds = time.monotonic() - began
     assert done["state"] == "done", done
     proved = [step for step in steps_of(person) if step["state"] == "verified"]
-    lags = sorted((step["settled"] - step["sent"]) / 1_000 / RATE for step in proved)
+    lags = sorted((step["settled_ts"] - step["sent_ts"]) / 1_000 / RATE for step in proved)
     tally, waves = done["tally"], math.ceil(len(names) / wave)
     return Figures(
         len(names), wave, waves, seconds, waves * ANSWER_S / RATE, tally["verified"], tally["silent"], tally["failed"],

@@ -1,4 +1,5 @@
-"""Figures of the other parts as lines of a table: layouts, losses, a million, the API, a backlog, a month's end."""
+"""Figures of the other parts as lines of a table: layouts, losses, a million, the API, a backlog, bulk switching, and
+a month's end."""
 
 from __future__ import annotations
 
@@ -87,9 +88,10 @@ def backlog_lines(data: dict[str, Any]) -> list[Line]:
     """A storm of returning gateways."""
     lags = sorted(data["cutoff_lags_s"])
     meters = count_text(data["meters"])
+    used = f", {data['cpu_us']:.0f} us of CPU a reading" if "cpu_us" in data else ""
     found = [
         Line(f"{meters} meters return with a day each: readings/s drained", count_text(data["readings_per_s"]), "",
-             f"{count_text(data['readings'])} readings in {data['drained_s']:.0f} s"),
+             f"{count_text(data['readings'])} readings in {data['drained_s']:.0f} s{used}"),
         Line("meanwhile: age of live twins, median, s", f"{data['live_age_p50_s']:.1f}",
              f"at most {data['live_age_max_s']:.1f}", f"{data['live_age_before_s']:.1f} before; a reading a second"),
         Line("meanwhile: most memory of the platform, MiB", count_text(data["peak_mib"]), "",
@@ -100,6 +102,19 @@ def backlog_lines(data: dict[str, Any]) -> list[Line]:
         told = f"{lags[0]:.1f} to {lags[-1]:.1f}"
         found.append(Line("meanwhile: due reading to cutoff, s", f"{lags[len(lags) // 2]:.1f}", told, "1 s is grace"))
     return found
+
+
+def bulk_lines(data: dict[str, Any]) -> list[Line]:
+    """Many breakers opened by one order, a fifth of them silent."""
+    waits = f"{data['waves']} waves, {data['waiting_for_silent_s']:.0f} s of it for silent breakers"
+    proved = f"{data['silent']} silent and told so, {data['failed']} failed"
+    name = f"{count_text(data['breakers'])} breakers opened by one order"
+    return [
+        Line(f"{name}: seconds", f"{data['seconds']:.1f}", "", waits),
+        Line(f"{name}: proved open", count_text(data["verified"]), "", proved),
+        Line("from the order of a breaker to its proof, s", f"{data['verified_p50_s']:.1f}",
+             f"at most {data['verified_max_s']:.1f}"),
+    ]  # fmt: skip
 
 
 def settling_lines(data: dict[str, Any]) -> list[Line]:
@@ -121,6 +136,7 @@ LINES: dict[str, tuple[str, Callable[[dict[str, Any]], list[Line]]]] = {
     "losses": ("A kill -9 half-way", loss_lines),
     "backlog": ("Gateways that return", backlog_lines),
     "api": ("The HTTP API", api_lines),
+    "bulk": ("Many breakers at once", bulk_lines),
     "settling": ("The end of a month", settling_lines),
     "replay": ("Rules replayed", replay_lines),
 }

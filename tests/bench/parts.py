@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from tests.bench import machine, malignant, rule_cost, settling
+from tests.bench import bulk, machine, malignant, rule_cost, settling
 from tests.bench.apart import FULL, Keep, Outcome, run_apart
 from tests.bench.api_load import measure_api
 from tests.bench.backlog import run_storm
@@ -69,6 +69,7 @@ def _full_parts() -> list[Part]:
         Part("replay", 20, lambda desk: asyncio.run(measure_replay(desk.folder, 220, 10))),
         Part("malignant", 25, lambda _: malignant.measure(malignant.DAYS)),
         Part("backlog", 70, lambda desk: _backlog(_fitting(RETURNED, desk.limit_s), desk)),
+        Part("bulk", 60, lambda desk: _bulk(bulk.BREAKERS, bulk.WAVE, desk)),
         Part("settling", 90, lambda desk: _settling(_fitting(SETTLED, desk.limit_s), desk)),
     ]
 
@@ -84,6 +85,7 @@ def _quick_parts() -> list[Part]:
         Part("replay", 10, lambda desk: asyncio.run(measure_replay(desk.folder, 60, 6))),
         Part("malignant", 15, lambda _: malignant.measure(8)),
         Part("backlog", 40, lambda desk: _backlog(50, desk)),
+        Part("bulk", 30, lambda desk: _bulk(50, 25, desk)),
         Part("settling", 15, lambda desk: _settling(10, desk)),
     ]
 
@@ -141,6 +143,13 @@ def _keep(kept: dict[str, Any], name: str, outcome: Outcome, loads: dict[str, ob
 
 def _backlog(meters: int, desk: Desk) -> dict[str, Any]:
     figures = run_storm(desk.folder, meters)
+    desk.say(figures.render())
+    found: dict[str, Any] = msgspec.to_builtins(figures)
+    return found
+
+
+def _bulk(breakers: int, wave: int, desk: Desk) -> dict[str, Any]:
+    figures = bulk.run_bulk(desk.folder, breakers, wave)
     desk.say(figures.render())
     found: dict[str, Any] = msgspec.to_builtins(figures)
     return found

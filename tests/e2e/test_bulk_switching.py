@@ -84,8 +84,11 @@ class Operator:
         assert status < 300, answer
         return answer
 
+    def get(self, path: str) -> dict[str, Any]:
+        return Client(self.place.http_url, self.token).get(path)
+
     def job(self) -> dict[str, Any]:
-        return Client(self.place.http_url, self.token).get(f"{JOBS}/S1")
+        return self.get(f"{JOBS}/S1")
 
     def wait(self, holds: Any, within_s: float = 60.0) -> dict[str, Any]:
         return Client(self.place.http_url, self.token).wait(f"{JOBS}/S1", holds, within_s)
