@@ -9,6 +9,7 @@ from litestar.params import Dependency
 
 from api.http.alarm_backend import Alarms, Page
 from api.http.rule_backend import RuleBackend
+from twin.flows.hold_messages import holds
 from twin.ports import TwinStore
 
 if TYPE_CHECKING:
@@ -444,6 +445,6 @@ async def group_of_tenant(backend: Backend, site: str, tenant: str) -> Group | N
 
 
 async def group_of_device(backend: Backend, site: str, device: str) -> Group | None:
-    """The group that holds a device; None for a device nobody knows."""
-    name = await backend.store.group_of(site, device)
-    return (await backend.store.load(site, [name])).get(name) if name is not None else None
+    """The group that holds a device; None for one that nobody knows, or that is on its way to the next group."""
+    groups = await backend.store.load(site, [name] if (name := await backend.store.group_of(site, device)) else [])
+    return next((group for group in groups.values() if holds(group, device)), None)
