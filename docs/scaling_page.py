@@ -1,12 +1,20 @@
 # ruff: noqa: E501 -- the prose of the page is wrapped as Markdown, not as code
 """The page about scale: what so many meters need, from measured costs, with the arithmetic shown.
 
-The costs stand in one table here; change them when `docs/benchmarks.md` changes, and make the page anew.
+Costs that `make bench` measures are read from `docs/benchmarks.json`, where they have been measured; the others stand
+in one table here. Make the page anew when either changes; `make bench BENCH_ARGS=--update-docs` does.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, NamedTuple
+
+MEASURED: Final = Path(__file__).with_name("benchmarks.json")
+ONE_POSTING_IN: Final = 15
+"""The load of the benchmarks posts once in so many readings."""
 
 
 class Cost(NamedTuple):
@@ -18,7 +26,7 @@ class Cost(NamedTuple):
     source: str
 
 
-COSTS: Final = {
+_WRITTEN: Final = {
     "ingest_us": Cost(150.5, "us CPU", "ingest, a reading: packets, decode, route, load, decide, commit", "benchmarks, stages"),
     "ledger_us": Cost(211.0, "us CPU", "ledger on SQLite, a posting (14.1 us a reading, one posting in fifteen)", "benchmarks, stages"),
     "redis_us": Cost(43.9, "us CPU", "Redis, a reading at 100 000 twins (21.3 at 1 000)", "benchmarks"),
@@ -31,7 +39,40 @@ COSTS: Final = {
     "sql_postings_s": Cost(1_873, "/s", "PostgreSQL, postings by one writer with every guard on, beside other work on both cores", "tests.bench.partitioning"),
     "history_b": Cost(13, "B", "recorded history, a message, compressed", "docs/replay.md"),
 }  # fmt: skip
-"""All that the page is made from."""
+"""Costs as they were measured once; the first five give way to `docs/benchmarks.json`."""
+
+
+def _measured(found: dict[str, Any]) -> dict[str, Cost]:
+    """Costs from the results of `make bench`, those that it has."""
+    data = {name: part["data"] for name, part in found.get("parts", {}).items()}
+    sites = data.get("sites", {})
+    costs: dict[str, Cost] = {}
+    if stages := sites.get("stages"):
+        spent = {name: median(run[name] for run in stages) for name in stages[0]}
+        posting = spent["ledger posting"]
+        ingest = sum(value for name, value in spent.items() if name not in ("ledger posting", "redis"))
+        told = f"ledger on SQLite, a posting ({posting:.1f} us a reading, one posting in fifteen)"
+        costs["ingest_us"] = _WRITTEN["ingest_us"]._replace(value=round(ingest, 1))
+        costs["ledger_us"] = Cost(float(round(posting * ONE_POSTING_IN)), "us CPU", told, "benchmarks, stages")
+    if runs := sites.get("throughput", {}).get("large"):
+        redis, broker = (median(run["cpu_with_ledger_us"][name] for run in runs) for name in ("redis", "broker"))
+        twins = f"{sites['plan']['large']:,}".replace(",", " ")
+        meaning = f"Redis, a reading at {twins} twins"
+        costs["redis_us"] = Cost(round(redis, 1), "us CPU", meaning, "benchmarks")
+        costs["broker_us"] = _WRITTEN["broker_us"]._replace(value=round(broker, 1))
+    if "after" in (memory := sites.get("memory", {})):
+        each = (memory["after"] - memory["before"]) / memory["meters"]
+        costs["redis_meter_b"] = _WRITTEN["redis_meter_b"]._replace(value=float(round(each)))
+    return costs
+
+
+def costs() -> dict[str, Cost]:
+    """All that the page is made from."""
+    found = json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.exists() else {}
+    return _WRITTEN | _measured(found)
+
+
+COSTS: Final = costs()
 
 FILL: Final = 0.5
 """A core is planned to be used by half: the other half is for backlogs, rebuilds and the hour after an outage."""

@@ -12,6 +12,7 @@ from api.http.lag import Lag, read_lag
 from api.http.metric_catalogue import family
 from api.http.unposted import Unposted, UnpostedWatch
 from api.stream.feed import order
+from schemas.clock_spec import scaled_now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from api.http.backend import Backend, SiteCounts
+    from schemas.clock_spec import ClockSpec
+    from twin.ports import Clock
 
 CONSUMERS: Final = ("ledger", "commands", "notices")
 WENT_BACK: Final = "ledger_went_back"
@@ -42,6 +45,7 @@ class SiteNumbers(msgspec.Struct, frozen=True):
     unposted: Unposted
     next_due: int | None
     last_effect_ms: int
+    """When the newest effect was made, on the site's clock, as history is dated."""
     counts: Any
     now: int
     wall: int
@@ -66,7 +70,7 @@ class SiteGatherer:
             consumers={name: await backend.stream.lag(site, name) for name in CONSUMERS},
             unposted=await self._unposted.look(backend, site),
             next_due=await backend.store.next_due(site),
-            last_effect_ms=order(known[1])[0] if known is not None else 0,
+            last_effect_ms=_on_clock(backend.clock, order(known[1])[0]) if known is not None else 0,
             counts=await backend.gauges.read(site),
             now=backend.clock.now(),
             wall=time.time_ns() // 1_000_000,
@@ -102,9 +106,15 @@ class SiteCollector(Collector):
         yield "twinmeter_unposted_money_partial", (), int(unposted.partial)
         yield "twinmeter_timer_overdue_seconds", (), _age_s(numbers.next_due, numbers.now)
         recorded = numbers.counts.recorded_ts
-        # Effects are dated by the machine and history by the site's clock: they compare where these are the same.
         behind = _age_s(recorded, numbers.last_effect_ms) if self._records and recorded is not None else 0.0
         yield "twinmeter_recorder_lag_seconds", (), behind
+
+
+def _on_clock(clock: Clock, machine_ms: int) -> int:
+    """An instant of the machine, Unix ms, as a site's clock showed it. One that follows telemetry keeps no past: what
+    it shows now is the latest that it can have been."""
+    spec: ClockSpec | None = getattr(clock, "spec", None)
+    return min(machine_ms, clock.now()) if spec is None else scaled_now(spec, machine_ms)
 
 
 def _of_sql(numbers: SiteNumbers) -> Iterator[tuple[str, tuple[str, ...], float]]:
