@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from api.cli.errors import FAILED, CommandError, WrongUsageError
-from api.cli.installation import quiet, run_on_platform, say, set_up_logs
+from api.cli.installation import quiet, say
 from api.cli.language import language, name_in_use, tell
-from api.cli.options import Clock, Config, Data, DatabaseUrl, Json, Language, RedisUrl, settings_of
-from api.cli.which_site import which_site
+from api.cli.on_site import Place, on_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from api.bootstrap import Platform
-    from api.settings import Settings
     from billing.bill import Bill
     from twin.flows.settle_month import Settled
 
-OneSite = Annotated[str | None, typer.Option("--site", help="The site; may be left out where there is one.")]
 MonthOption = Annotated[str, typer.Option("--month", help="The month, such as 2026-01.")]
 Who = Annotated[str, typer.Option("--who", help="Who does it; stands in the audit.")]
 _MONTH = re.compile(r"([0-9]{4})-?(0[1-9]|1[0-2])")
@@ -30,9 +27,10 @@ _MONTH = re.compile(r"([0-9]{4})-?(0[1-9]|1[0-2])")
 app = typer.Typer(name="bills", help="Bills: list, show, correct, finish, push.", no_args_is_help=True)
 
 
+@on_data
 def settle(
+    place: Place,
     month: MonthOption,
-    site: OneSite = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the bills, change nothing.")] = False,
     tenant: Annotated[list[str] | None, typer.Option("--tenant", help="Only the bills of these tenants now.")] = None,
     missing: Annotated[
@@ -45,13 +43,6 @@ def settle(
     ] = None,
     status: Annotated[bool, typer.Option("--status", help="Only tell how far it is.")] = False,
     who: Who = "command line",
-    json: Json = False,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    clock: Clock = None,
-    _lang: Language = None,
 ) -> None:
     """Settle a month: fees, shares and bills. Started again it goes on where it was stopped. Exit 1 while it waits."""
     from twin.flows.settle_month import SettleOptions
@@ -59,34 +50,27 @@ def settle(
     number = month_number(month)
     if missing not in (None, "wait", "estimate", "settle"):
         raise WrongUsageError(f"--missing {missing!r} is none of wait, estimate, settle")
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url, clock=clock)
-    set_up_logs("warning")
     if status:
-        _print_status(_on_site(settings, site, lambda platform, name: _status(platform, name, number)), json=json)
+        _print_status(_run(place, lambda platform, name: _status(platform, name, number)), json=place.json)
         return
     if dry_run:
-        bills = _on_site(settings, site, lambda platform, name: _preview(platform, name, number, tuple(tenant or ())))
-        show_bills(bills, json=json)
+        bills = _run(place, lambda platform, name: _preview(platform, name, number, tuple(tenant or ())))
+        show_bills(bills, json=place.json)
         return
     options = SettleOptions(who, missing, again, tuple(tenant or ()), issue)
-    progress = quiet if json else say
-    outcome = _on_site(settings, site, lambda platform, name: _settle(platform, name, number, options, progress))
-    _print_outcome(outcome, json=json)
+    progress = quiet if place.json else say
+    outcome = _run(place, lambda platform, name: _settle(platform, name, number, options, progress))
+    _print_outcome(outcome, json=place.json)
     if outcome.state == "waiting":
         raise typer.Exit(FAILED)
 
 
 @app.command("list")
+@on_data
 def list_bills(
-    site: OneSite = None,
+    place: Place,
     month: Annotated[str | None, typer.Option("--month", help="Only of this month.")] = None,
     holder: Annotated[str | None, typer.Option("--holder", help="Only of this customer.")] = None,
-    json: Json = False,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    _lang: Language = None,
 ) -> None:
     """Bills, newest first."""
     number = month_number(month) if month else None
@@ -101,8 +85,8 @@ def list_bills(
             if cursor is None:
                 return found
 
-    for entry in _run(site, work, config, data, redis_url, database_url):
-        if json:
+    for entry in _run(place, work):
+        if place.json:
             print(json_text.dumps(_plain(entry), ensure_ascii=False))
         else:
             print(f"{entry.id}\t{entry.number or '-'}\t{entry.state}\t{entry.holder}\t{_money(entry.charges_nano)}"
@@ -110,15 +94,10 @@ def list_bills(
 
 
 @app.command("show")
+@on_data
 def show(
+    place: Place,
     bill: Annotated[str, typer.Argument(help="Id or number of the bill.")],
-    site: OneSite = None,
-    json: Json = False,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    _lang: Language = None,
 ) -> None:
     """One bill with its lines."""
 
@@ -128,21 +107,16 @@ def show(
             raise CommandError(f"site {name!r} has no bill {bill!r}; `twinmeter bills list` shows them")
         return found
 
-    show_bills([_run(site, work, config, data, redis_url, database_url)], json=json)
+    show_bills([_run(place, work)], json=place.json)
 
 
 @app.command("correct")
+@on_data
 def correct(
+    place: Place,
     bill: Annotated[str, typer.Argument(help="Id of the issued bill.")],
     why: Annotated[str, typer.Option("--why", help="The reason; stands in the audit.")],
-    site: OneSite = None,
     who: Who = "command line",
-    json: Json = False,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    _lang: Language = None,
 ) -> None:
     """Replace an issued bill by a new revision that holds what was posted for its months since."""
 
@@ -151,23 +125,19 @@ def correct(
         made: Bill = await platform.settlement.book.correct(name, bill, who=who, why=why, now=now)
         return made
 
-    show_bills([_run(site, work, config, data, redis_url, database_url)], json=json)
+    show_bills([_run(place, work)], json=place.json)
 
 
 @app.command("price")
+@on_data
 def price(
+    place: Place,
     month: MonthOption,
     value: Annotated[str, typer.Argument(help="Price of a kWh or m3, such as 0.83; none takes it back.")],
-    site: OneSite = None,
     tariff: Annotated[str | None, typer.Option("--tariff", help="For this tariff.")] = None,
     utility: Annotated[str | None, typer.Option("--utility", help="For electricity or water.")] = None,
     why: Annotated[str, typer.Option("--why", help="The reason; stands in the audit.")] = "",
     who: Who = "command line",
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    _lang: Language = None,
 ) -> None:
     """Enter the settlement price of a month (结算单价); the difference becomes a line of its own."""
     from billing.money import MoneyError, parse_price
@@ -188,32 +158,30 @@ def price(
         )
         return made
 
-    revision = _run(site, work, config, data, redis_url, database_url)
-    print(f"{scope} {month}: {value} (revision {revision})")
+    revision = _run(place, work)
+    if place.json:
+        print(json_text.dumps({"scope": scope, "month": number, "price": value, "revision": revision}))
+    else:
+        print(f"{scope} {month}: {value} (revision {revision})")
 
 
 @app.command("push")
+@on_data
 def push(
+    place: Place,
     month: MonthOption,
-    site: OneSite = None,
     bill: Annotated[list[str] | None, typer.Option("--bill", help="Only these bills.")] = None,
     who: Who = "command line",
-    json: Json = False,
-    config: Config = None,
-    data: Data = None,
-    redis_url: RedisUrl = None,
-    database_url: DatabaseUrl = None,
-    _lang: Language = None,
 ) -> None:
     """Tell every holder that the bill is there; who was told is not told again. Exit 1 where somebody was not."""
     number = month_number(month)
 
     async def work(platform: Platform, name: str) -> Any:
-        tell_progress = (lambda _done, _all: None) if json else (lambda done, whole: say(f"{done}/{whole}"))
+        tell_progress = (lambda _done, _all: None) if place.json else (lambda done, whole: say(f"{done}/{whole}"))
         return await platform.settlement.push(name, number, who=who, bills=bill or (), progress=tell_progress)
 
-    pushed = _run(site, work, config, data, redis_url, database_url)
-    print(json_text.dumps(_plain(pushed)) if json else tell(
+    pushed = _run(place, work)
+    print(json_text.dumps(_plain(pushed)) if place.json else tell(
         f"已送达 {pushed.delivered}，失败 {pushed.failed}", f"{pushed.delivered} told, {pushed.failed} failed"
     ))  # fmt: skip
     if pushed.failed:
@@ -228,36 +196,14 @@ def month_number(text: str) -> int:
     return int(match[1] + match[2])
 
 
-def _run(
-    site: str | None,
-    work: Callable[[Platform, str], Coroutine[Any, Any, Any]],
-    config: Any,
-    data: str | None,
-    redis_url: str | None,
-    database_url: str | None,
-) -> Any:
-    set_up_logs("warning")
-    settings = settings_of(config, data=data, redis_url=redis_url, database_url=database_url)
-    return _on_site(settings, site, work)
-
-
-def _on_site(settings: Settings, site: str | None, work: Callable[[Platform, str], Coroutine[Any, Any, Any]]) -> Any:
-    """Work on the data of the site that is meant."""
-
-    async def named(platform: Platform, _found: object) -> Any:
-        return await _told(work(platform, await which_site(platform, site)))
-
-    return run_on_platform(settings, named)
+def _run(place: Place, work: Callable[[Platform, str], Coroutine[Any, Any, Any]]) -> Any:
+    return place.near(lambda platform, name: _told(work(platform, name)))
 
 
 async def _told(work: Coroutine[Any, Any, Any]) -> Any:
-    """Refusals and unknown sites as errors for people."""
-    from twin.ports import MoneyRefusedError
-
+    """What does not exist as an error for people; what is refused becomes one by itself."""
     try:
         return await work
-    except MoneyRefusedError as refusal:
-        raise CommandError(f"{refusal.code}: {refusal.detail}") from None
     except LookupError as error:
         raise CommandError(str(error)) from None
 
