@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.topics import VERBS_UP, parse_topic
@@ -15,6 +15,7 @@ def matches(pattern: str, topic: str) -> bool:
     return len(words) == len(levels) and all(a in ("+", b) for a, b in zip(words, levels, strict=True))
 
 
+@settings(deadline=None)
 @given(shards=st.integers(1, 16), spread=st.integers(0, 12), sizes=st.lists(st.integers(0, 20), min_size=1, max_size=5))
 def test_every_message_of_a_known_device_is_heard_by_one_shard(shards: int, spread: int, sizes: list[int]) -> None:
     layout = Layout(shards, spread)
