@@ -18,6 +18,7 @@ ENVIRONMENT = {
     "mqtt_url": "TWINMETER_MQTT_URL",
     "redis_url": "TWINMETER_REDIS_URL",
     "database_url": "TWINMETER_DATABASE_URL",
+    "database_timeout_s": "TWINMETER_DATABASE_TIMEOUT_S",
     "http": "TWINMETER_HTTP",
     "metrics": "TWINMETER_METRICS",
     "data": "TWINMETER_DATA",
@@ -97,6 +98,8 @@ class Settings(msgspec.Struct, frozen=True):
     mqtt_url: str = ""
     redis_url: str = ""
     database_url: str = ""
+    database_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 300.0
+    """So long one statement of a service may take on PostgreSQL, before the server counts as hung."""
     http: str = "127.0.0.1:8080"
     metrics: str = ""
     """HOST:PORT where a single service tells its own metrics; empty: nowhere."""

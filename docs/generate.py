@@ -26,6 +26,7 @@ SETTINGS = {
     "redis_url": "Redis 6.2 to 8, or Valkey: `redis://[user:password@]host:port/0`. Empty: an embedded one.",
     "database_url": "`postgresql://user:password@host:port/name` or `sqlite:///path`. Empty: SQLite in the data folder.",
     "metrics": "Where a single service (`twinmeter ingest` and its neighbours) tells its own counters, HOST:PORT; empty: nowhere. Nobody is asked for a token: keep it on this machine or in a private network.",
+    "database_timeout_s": "So many seconds one statement of a service may take on PostgreSQL (1 to 86400); then the server counts as hung, the connection is dropped, and the work is tried again. Backups and partitions have no limit.",
     "http": "Where the HTTP API listens, HOST:PORT. A port that is taken is replaced by a free one, and the log says so.",
     "data": "Folder of embedded servers, SQLite and the anchor of a scaled clock.",
     "clock": "What *now* means: `real`, `telemetry`, or `scaled:START,RATE` such as `scaled:2026-01-12T09:00:00+08:00,60`.",

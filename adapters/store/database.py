@@ -18,7 +18,7 @@ ledger.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -32,7 +32,7 @@ from adapters.store.trouble import troubles_told
 from twin.ports import LedgerUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
 Engine = Literal["sqlite", "postgres"]
 Row = Any
@@ -149,24 +149,38 @@ class PostgresTransaction:
     async def fetch(self, sql: str, *values: Any) -> Sequence[Row]:
         """All rows of a query."""
         require_exact(values)
-        rows: Sequence[Row] = await self._connection.fetch(numbered(sql), *values)
+        with self._answered():
+            rows: Sequence[Row] = await self._connection.fetch(numbered(sql), *values)
         return rows
 
     async def stream(self, sql: str, *values: Any) -> AsyncIterator[Row]:
         """The rows of a query one by one, by a cursor of the server."""
         require_exact(values)
-        async for row in self._connection.cursor(numbered(sql), *values, prefetch=_STREAMED):
-            yield row
+        with self._answered():
+            async for row in self._connection.cursor(numbered(sql), *values, prefetch=_STREAMED):
+                yield row
 
     async def execute(self, sql: str, *values: Any) -> None:
         """Run one statement."""
         require_exact(values)
-        await self._connection.execute(numbered(sql), *values)
+        with self._answered():
+            await self._connection.execute(numbered(sql), *values)
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for many rows, pipelined."""
         require_exact(chain.from_iterable(rows))
-        await self._connection.executemany(numbered(sql), rows)
+        with self._answered():
+            await self._connection.executemany(numbered(sql), rows)
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        """Drop a connection whose server did not answer in time: a rollback, or giving it back, would wait for the same
+        server, and without a limit."""
+        try:
+            yield
+        except TimeoutError:
+            self._connection.terminate()
+            raise
 
 
 def require_exact(values: Iterable[Any]) -> None:
@@ -290,12 +304,15 @@ class Database:
             yield connection
 
 
-async def open_database(url: str, *, pool_size: int = _POOL_SIZE) -> Database:
+async def open_database(url: str, *, pool_size: int = _POOL_SIZE, answer_within_s: float | None = None) -> Database:
     """Open `sqlite:///path/to.db` or `postgresql://user:password@host:port/name`.
+
+    `answer_within_s` bounds every statement on PostgreSQL: a server that has hung is trouble of the database then
+    (LedgerUnavailableError), and its connection is dropped. None waits for ever, as long maintenance must.
 
     Raises DatabaseURLError for any other URL. Connections are made when they are first needed.
     """
-    engine, connections, path = _connections(url, pool_size)
+    engine, connections, path = _connections(url, pool_size, answer_within_s)
     context = TortoiseContext()
     with context:
         await context.init(config=tortoise_config(connections))
@@ -312,7 +329,7 @@ def tortoise_config(connections: dict[str, Any]) -> dict[str, Any]:
     return {"connections": connections, "apps": {"store": store}}
 
 
-def _connections(url: str, pool_size: int) -> tuple[Engine, dict[str, Any], str | None]:
+def _connections(url: str, pool_size: int, answer_within_s: float | None) -> tuple[Engine, dict[str, Any], str | None]:
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite" and rest and ":memory:" not in rest:
         reader = {"file_path": rest, **_PRAGMAS, "query_only": "ON"}
@@ -323,7 +340,7 @@ def _connections(url: str, pool_size: int) -> tuple[Engine, dict[str, Any], str 
         }
         return "sqlite", connections, rest
     if scheme in ("postgres", "postgresql", "asyncpg"):
-        credentials = _postgres_credentials(url, pool_size)
+        credentials = {**_postgres_credentials(url, pool_size), "command_timeout": answer_within_s}
         return "postgres", {"default": {"engine": "tortoise.backends.asyncpg", "credentials": credentials}}, None
     raise DatabaseURLError(
         f"database URL {_without_password(url)!r}: expected sqlite:///path/to/file.db or "

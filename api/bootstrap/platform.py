@@ -171,4 +171,5 @@ async def open_platform(
     clock = open_clock(settings.clock, settings.data_dir)
     say("migrating the database")
     await migrate(settings.database_url, progress)
-    return Platform(settings, clock, await open_database(settings.database_url), remember=remember)
+    database = await open_database(settings.database_url, answer_within_s=settings.database_timeout_s)
+    return Platform(settings, clock, database, remember=remember)

@@ -1,0 +1,78 @@
+"""A PostgreSQL that has hung is trouble for now, within the time that was set, and no wait for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from adapters.store.database import Database, open_database
+from tests.integration.servers import PostgresServer
+from twin.ports import LedgerUnavailableError
+
+LIMIT_S = 1.0
+PATIENCE_S = 15.0
+
+
+@contextmanager
+def hung(server: PostgresServer) -> Iterator[None]:
+    """All processes of a server stopped: its sockets stay open and silent."""
+    children = subprocess.run(["pgrep", "-P", str(server.pid)], capture_output=True, text=True, check=True).stdout
+    pids = [server.pid, *map(int, children.split())]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def write(database: Database) -> None:
+    async with database.write() as tx:
+        await tx.execute("INSERT INTO noted VALUES (?)", 2)
+
+
+async def hang_in_the_middle(server: PostgresServer, database: Database) -> None:
+    async with database.write() as tx:
+        await tx.execute("INSERT INTO noted VALUES (?)", 3)
+        with hung(server):
+            await tx.execute("INSERT INTO noted VALUES (?)", 4)
+
+
+async def test_a_hung_server_is_trouble_and_is_used_again_when_it_answers() -> None:
+    with PostgresServer() as server:
+        database = await open_database(server.fresh_database(), pool_size=2, answer_within_s=LIMIT_S)
+        try:
+            await _hang_twice(server, database)
+        finally:
+            await database.close()
+
+
+async def _hang_twice(server: PostgresServer, database: Database) -> None:
+    async with database.write() as tx:
+        await tx.execute("CREATE TABLE noted (number bigint)")
+        await tx.execute("INSERT INTO noted VALUES (?)", 1)
+    began = time.monotonic()
+    with hung(server), pytest.raises(LedgerUnavailableError):
+        await database.fetch("SELECT number FROM noted")
+    with pytest.raises(LedgerUnavailableError):
+        await hang_in_the_middle(server, database)
+    assert time.monotonic() - began < PATIENCE_S
+    await write(database)
+    assert [row[0] for row in await database.fetch("SELECT number FROM noted ORDER BY number")] == [1, 2]
+
+
+async def test_a_statement_that_takes_too_long_is_given_up(postgres_server: PostgresServer) -> None:
+    database = await open_database(postgres_server.fresh_database(), pool_size=1, answer_within_s=LIMIT_S)
+    began = time.monotonic()
+    with pytest.raises(LedgerUnavailableError):
+        await database.fetch("SELECT pg_sleep(60)")
+    assert time.monotonic() - began < PATIENCE_S
+    assert [tuple(row) for row in await database.fetch("SELECT 1")] == [(1,)]
+    await database.close()
