@@ -117,27 +117,21 @@ class TwinStore(Protocol):
         Returns the ids refused because of another revision. Raises StoreFullError (nothing was written) or
         StoreLostError (nothing was written).
         """
-        ...
 
     async def group_of(self, site: str, device: str) -> str | None:
         """Group that holds a device, from the site's directory."""
-        ...
 
     async def groups_of(self, site: str, devices: Iterable[str]) -> dict[str, str]:
         """The same of many devices, with at most one round trip; those that nobody knows are left out."""
-        ...
 
     async def devices_behind(self, site: str, gateway: str) -> Sequence[str]:
         """Ids of groups with a device behind this gateway."""
-        ...
 
     async def due(self, site: str, *, now: int, limit: int) -> list[str]:
         """Groups whose timer entry is due, earliest first."""
-        ...
 
     async def next_due(self, site: str) -> int | None:
         """Instant of the earliest timer entry."""
-        ...
 
     async def guards_used(self, site: str, windows: Mapping[str, int], *, now: int) -> dict[str, int]:
         """Guard counts per rule id, each within its window (ms)."""
@@ -158,7 +152,6 @@ class TwinStore(Protocol):
 
     async def add_groups(self, site: str, groups: Sequence[Group], *, wake: int) -> None:
         """Create groups that do not exist yet, and refresh the directory for those that do."""
-        ...
 
     async def sites(self) -> list[str]:
         """Sites that have twins here."""
@@ -166,7 +159,6 @@ class TwinStore(Protocol):
 
     async def dead_letter(self, site: str, letters: Sequence[DeadLetter]) -> None:
         """Append to the site's bounded dead-letter stream."""
-        ...
 
     def forget_holder(self, site: str, device: str) -> None:
         """Do not trust what this process remembers of where a device is."""
