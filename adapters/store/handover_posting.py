@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 RELEASING, TAKING, DONE = "releasing", "taking", "done"
 _OPEN = "SELECT meter, to_group, at, state FROM handover WHERE site = ? AND handover = ?"
 _MOVE = "UPDATE handover SET state = ?, changed_ts = ? WHERE site = ? AND handover = ? AND meter = ? AND state = ?"
+_FINISH = "UPDATE handover SET state = ?, changed_ts = changed_ts WHERE site = ? AND state <> ?"
 _HEAD_TS = "SELECT max(head_ts) FROM register_epoch WHERE site = ? AND meter = ?"
 
 
@@ -63,3 +64,8 @@ async def _give_on(tx: Transaction, site: str, handover: str, released: list[Met
         handed=tuple(Handed(handover, effect.meter, effect.breaker) for effect in fresh),
     )
     await append_act(tx, site, group, act)
+
+
+async def finish_all(tx: Transaction, site: str) -> None:
+    """Twins are about to be made from SQL alone, each meter with whom it belongs to now: nothing is under way then."""
+    await tx.execute(_FINISH, DONE, site, DONE)

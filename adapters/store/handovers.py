@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from adapters.store.account_acts import acted_ts, doer, must_not_be_closed
-from adapters.store.handover_posting import DONE
 from adapters.store.journal_book import open_book
 from adapters.store.meter_acts import bring, record, stand
 from adapters.store.site_import import amend, carry_out
@@ -36,7 +35,6 @@ _BEGUN = (
     "SELECT handover, meter FROM handover WHERE site = ? AND ts = ? AND state <> 'done' AND meter = ?"
     " ORDER BY id DESC LIMIT 1"
 )
-_FINISH = "UPDATE handover SET state = ?, changed_ts = changed_ts WHERE site = ? AND state <> ?"
 
 
 @doer("meter.handover")
@@ -136,8 +134,3 @@ async def carry_out_due(database: Database, now: int) -> list[PendingAct]:
             book = await open_book(tx, row[0])
             acts += await carry_out(tx, book, who="platform", now=now)
     return acts
-
-
-async def finish_all(tx: Transaction, site: str) -> None:
-    """Twins are about to be made from SQL alone, each meter with whom it belongs to now: nothing is under way then."""
-    await tx.execute(_FINISH, DONE, site, DONE)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from adapters.store import handovers, site_import
+from adapters.store import site_import
+from adapters.store.handover_posting import finish_all
 from adapters.store.rebuild import rebuilt_groups
 from adapters.store.site_state import GATEWAY, SiteState, load_rulesets, load_state, load_tariffs
 from twin.ports import SiteDocument
@@ -75,7 +76,7 @@ class SqlRegistry:
         """Raise the generation number and return it; LookupError for an unknown site."""
         async with self._database.write() as tx:
             rows = await tx.fetch("UPDATE site SET generation = generation + 1 WHERE id = ? RETURNING generation", site)
-            await handovers.finish_all(tx, site)
+            await finish_all(tx, site)
         if not rows:
             raise _unknown(site)
         return int(rows[0][0])

@@ -9,6 +9,7 @@ import msgspec
 
 from adapters.store import settlement_runs as runs
 from adapters.store.alone import alone
+from adapters.store.apportionment_entries import LANDLORD
 from adapters.store.audit import AuditEntry, record_audit
 from adapters.store.bill_drafts import draft_bills
 from adapters.store.bill_issue import correct_bill, final_bill, issue_bill
@@ -18,7 +19,7 @@ from adapters.store.journal_book import open_book
 from adapters.store.keyed_rows import in_list
 from adapters.store.month_estimates import ESTIMATE, estimate_dues
 from adapters.store.monthly_charges import DAILY, MONTHLY, month_dues, month_of
-from adapters.store.shares import LANDLORD, SHARES, raise_incidents, share_dues
+from adapters.store.shares import SHARES, raise_incidents, share_dues
 from billing.bill import decode_bill
 from billing.monthly_fees import month_after
 from twin.ports import MoneyRefusedError

@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from adapters.store.accounts import wallet
+from adapters.store.apportionment_entries import bases_of, member_key, member_of, price_of
 from adapters.store.fee_facts import load_spans
 from adapters.store.fee_posting import FeeDue
 from billing.apportionment import (
-    BASES,
-    WHOLE_MICRO,
     ApportionmentError,
-    Basis,
     Member,
     Shared,
     apportion,
-    check_bases,
     loss,
 )
-from billing.money import MoneyError, parse_price, parse_scaled
 from billing.monthly_fees import held_days
 
 if TYPE_CHECKING:
@@ -35,7 +30,6 @@ if TYPE_CHECKING:
     from adapters.store.monthly_charges import Month
 
 SHARES = ("share", "loss")
-LANDLORD = ""
 _METERED = (
     "SELECT meter, utility, account, sum(quantity), sum(amount_nano) FROM charge_sum WHERE site = ? AND month = ?"
     " AND meter <> '' GROUP BY meter, utility, account"
@@ -61,67 +55,6 @@ class MonthUse(msgspec.Struct):
     by_meter: dict[str, tuple[int, int]]
     utility: dict[str, str]
     by_tenant: dict[tuple[str, str], int]
-
-
-def check_apportionments(
-    entries: Iterable[Mapping[str, Any]], tenants: Mapping[str, Any], devices: Mapping[str, Any]
-) -> Iterator[str]:
-    """What is wrong with the apportionments of a site file, each with its place."""
-    entries = list(entries)
-    known = {entry["id"] for entry in entries}
-    seen: set[str] = set()
-    for index, entry in enumerate(entries):
-        path = f"apportionments[{index}]"
-        if entry["id"] in seen:
-            yield f"{path}.id: {entry['id']!r} is used twice"
-        seen.add(entry["id"])
-        if "master" in entry and ("meter" in entry or not entry.get("subs")):
-            yield f"{path}: a loss has a master and its subs, and no meter of its own"
-        if "master" in entry and "price" not in entry:
-            yield f"{path}.price: is missing; nobody was charged for a loss, so it needs a price"
-        for name in (*filter(None, (entry.get("meter"), entry.get("master"))), *entry.get("subs", ())):
-            if name not in devices or not str(devices[name].get("kind", "")).endswith("_meter"):
-                yield f"{path}: {name!r} is not a meter of this site"
-        yield from _check_members(entry, path, tenants, known)
-        try:
-            _price(entry)
-            check_bases(_bases(entry), f"{path}.by")
-        except (ApportionmentError, MoneyError) as error:
-            yield f"{path}: {error}"
-    if len(seen) == len(entries):
-        yield from _check_rings(entries)
-
-
-def _check_members(entry: Mapping[str, Any], path: str, tenants: Mapping[str, Any], groups: set[str]) -> Iterator[str]:
-    if entry.get("members", "all") == "all":
-        return
-    names = [_member_key(member) for member in entry["members"]]
-    for index, (kind, name) in enumerate(names):
-        place = f"{path}.members[{index}]"
-        if (kind, name) in names[:index]:
-            yield f"{place}: {name or 'the landlord'!r} takes part twice"
-        if kind == "tenant" and name not in tenants:
-            yield f"{place}: unknown tenant {name!r}"
-        if kind == "group" and name not in groups:
-            yield f"{place}: unknown apportionment {name!r}"
-        try:
-            _member(entry["members"][index], {}, 1, 0)
-        except MoneyError as error:
-            yield f"{place}: {error}"
-
-
-def _check_rings(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    groups = []
-    for entry in entries:
-        members = entry.get("members", "all")
-        inner = () if members == "all" else [name for kind, name in map(_member_key, members) if kind == "group"]
-        plain = tuple(Member(name, group=True) for name in inner) or (Member("somebody"),)
-        groups.append(Shared(entry["id"], 0, (Basis("household"),), plain, price_micro=0))
-    try:
-        apportion([group for group in groups if group.members])
-    except ApportionmentError as error:
-        if "ring" in str(error):
-            yield f"apportionments: {error}"
 
 
 async def month_use(tx: Transaction, site: str, month: int) -> MonthUse:
@@ -192,7 +125,7 @@ def _shared(
     members = tuple(_members(entry, terms, use, days, utility, spans))
     if not members:
         return Trouble(named, meters[0] if meters else "", "no_members", f"apportionment {named}: nobody takes part")
-    return Shared(named, quantity, _bases(entry), members, _price(entry), amount_nano)
+    return Shared(named, quantity, bases_of(entry), members, price_of(entry), amount_nano)
 
 
 def _members(
@@ -213,47 +146,11 @@ def _members(
         )
     whole = max(days.values(), default=1)
     for item in listed:
-        kind, name = _member_key(item)
+        kind, name = member_key(item)
         held = days.get(name, 0) if kind == "tenant" else whole
         if held:
             settings = terms.tenants.get(name, {}) if kind == "tenant" else {}
-            yield _member(item, settings, held, use.by_tenant.get((name, utility), 0))
-
-
-def _member_key(item: str | Mapping[str, Any]) -> tuple[str, str]:
-    if isinstance(item, str):
-        return "tenant", item
-    if item.get("landlord"):
-        return "landlord", LANDLORD
-    return ("group", item["group"]) if "group" in item else ("tenant", item["tenant"])
-
-
-def _member(item: str | Mapping[str, Any], settings: Mapping[str, Any], days: int, own_use: int) -> Member:
-    """A member with what the apportionment says of it, else what the tenant's entry says."""
-    kind, name = _member_key(item)
-    said: Mapping[str, Any] = {**settings, **(item if not isinstance(item, str) else {})}
-    return Member(
-        id=name,
-        group=kind == "group",
-        households=int(said.get("households", 1)),
-        area_milli=parse_scaled(str(said.get("area_m2", "0")), 3, "area"),
-        own_use=own_use,
-        coefficient_micro=parse_scaled(str(said.get("coefficient", "0")), 6, "coefficient"),
-        percent_micro=parse_scaled(str(said.get("percent", "0")), 6, "percentage"),
-        days=days,
-    )
-
-
-def _bases(entry: Mapping[str, Any]) -> tuple[Basis, ...]:
-    by = entry.get("by", "household")
-    if isinstance(by, str):
-        assert by in BASES
-        return (Basis(by, WHOLE_MICRO),)  # type: ignore[arg-type]
-    return tuple(Basis(one["by"], parse_scaled(one["percent"], 6, "percentage")) for one in by)
-
-
-def _price(entry: Mapping[str, Any]) -> int | None:
-    return parse_price(entry["price"]) if "price" in entry else None
+            yield member_of(item, settings, held, use.by_tenant.get((name, utility), 0))
 
 
 def _dues(
@@ -289,15 +186,3 @@ def _whole(groups: Mapping[str, Shared]) -> list[Shared]:
             if member.group and member.id not in groups:
                 raise ApportionmentError(f"{group.id}: hands on to {member.id}, which cannot be divided this month")
     return list(groups.values())
-
-
-__all__ = [
-    "LANDLORD",
-    "SHARES",
-    "MonthUse",
-    "Trouble",
-    "check_apportionments",
-    "raise_incidents",
-    "share_dues",
-    "wallet",
-]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from adapters.store.apportionment_entries import check_apportionments
 from adapters.store.contracts import can_switch, local_instant
 from adapters.store.money_acts import HOARDING_PARAM
-from adapters.store.shares import check_apportionments
 from adapters.store.site_plans import check_plans
 from adapters.store.site_state import GATEWAY, LISTS, METERS, SiteState, SupplyRow
 from billing.money import MoneyError, parse_money
