@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.faults.battlefield import FAKETIME, LINKS, RICH, Battlefield
+from tests.faults.battlefield import FAKETIME, LINKS, RICH, Battlefield, Healed
 from tests.faults.disks import SmallDisk
 from tests.faults.link import TO_CLIENT, TO_SERVER
 from tests.faults.stage import SERVICES
@@ -106,11 +106,14 @@ def told_on_failure(field: Battlefield) -> Iterator[None]:
         raise
 
 
-def fight(folder: Path, seed: int, rounds: int = 6) -> None:
-    """One seed from its beginning to its end; raises where something does not hold."""
+def fight(folder: Path, seed: int, rounds: int = 6) -> Healed:
+    """One seed from its beginning to its end; what is wrong then, with the schedule printed where anything is."""
     with Battlefield(folder, seed, apart=bool(seed % 2)) as field, told_on_failure(field):
         Campaign(field, rounds).run()
-        field.converge()
+        healed = field.judged()
+        if healed != Healed():
+            print(f"\nnemesis seed {field.seed}:", *field.told, sep="\n")
+        return healed
 
 
 def main() -> int:
@@ -125,7 +128,8 @@ def main() -> int:
     for seed in [said.seed] if said.seed is not None else range(said.first, said.first + said.seeds):
         folder, began = Path(tempfile.mkdtemp(prefix=f"nemesis-{seed}-")), time.monotonic()
         try:
-            fight(folder, seed, said.rounds)
+            healed = fight(folder, seed, said.rounds)
+            assert healed == Healed(), healed
         except BaseException as error:
             failed += 1
             traceback.print_exc()

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.faults.link import TO_CLIENT, TO_SERVER, Link, Way
@@ -59,14 +60,27 @@ def ready(stage: Stage) -> Any:
         return False
 
 
-def converge(stage: Stage) -> None:
-    """After the last fault: breakers as balances, all that was told is charged, and it can be proved."""
+class Healed(msgspec.Struct, frozen=True):
+    """After the last fault. `poor`: relay and state of the command of each who ran dry; `paid`: the relay of the one
+    who then paid; `uncharged`: what is wrong with the money of the rich; `targets`: all that the others were told."""
+
+    poor: set[tuple[str, str]]
+    paid: str
+    uncharged: list[str]
+    targets: set[str]
+    broken_promises: list[str]
+    proof: str
+
+
+def healed(stage: Stage) -> Healed:
+    """Wait until breakers are as balances and all that was told is charged; then how it all stands."""
     deadline = time.monotonic() + HEALS_WITHIN_S
     while not ready(stage):
         assert time.monotonic() < deadline, stage.log()[-3000:]
         time.sleep(0.2)
+    poor = set()
     for device in POOR:
-        stage.api().wait(
+        found = stage.api().wait(
             f"/sites/{SITE}/devices/{device}",
             lambda body: (
                 (body["reported"]["relay"], body["commanded"]["state"]) == ("open", "verified")
@@ -75,20 +89,21 @@ def converge(stage: Stage) -> None:
             ),
             HEALS_WITHIN_S,
         )
+        poor.add((found["reported"]["relay"], found["commanded"]["state"]))
     tenant = "t-001"
     stage.top_up(tenant, "200.00", "after-all")
-    stage.api().wait(
+    paid = stage.api().wait(
         f"/sites/{SITE}/devices/{POOR[0]}", lambda body: body["reported"]["relay"] == "closed", HEALS_WITHIN_S
     )
     stage.stop_fleet()
     while wrong := [text for device in RICH if (text := stage.uncharged(device, RICH_CREDIT_NANO))]:
-        assert time.monotonic() < deadline + HEALS_WITHIN_S, wrong
+        if time.monotonic() >= deadline + HEALS_WITHIN_S:
+            break
         time.sleep(0.5)
-    assert stage.tap.broken_promises() == []
-    for device in POOR[1:]:
-        assert {body["target"] for body in stage.tap.commands(device)} == {"open"}
+    targets = {body["target"] for device in POOR[1:] for body in stage.tap.commands(device)}
     proved = stage.place.verify()
-    assert proved.returncode == 0, proved.stdout + proved.stderr
+    proof = "" if proved.returncode == 0 else proved.stdout + proved.stderr
+    return Healed(poor, paid["reported"]["relay"], wrong, targets, stage.tap.broken_promises(), proof)
 
 
 @pytest.fixture
@@ -111,7 +126,13 @@ def test_every_link_is_cut_in_every_way_and_heals(stage: Stage) -> None:
     stage.links["mqtt"].swallow()
     time.sleep(5)
     stage.links["mqtt"].heal()
-    converge(stage)
+    found = healed(stage)
+    assert found.poor == {("open", "verified")}, "whoever ran dry is off, and it is proved"
+    assert found.targets == {"open"}, "and was told nothing else"
+    assert found.paid == "closed", "whoever paid has power again"
+    assert found.uncharged == [], "all that was told is charged, once"
+    assert found.broken_promises == [], "a command and a fence have one meaning"
+    assert found.proof == "", "and twinmeter verify agrees"
 
 
 @pytest.mark.soak
@@ -126,4 +147,10 @@ def test_long_and_manifold_partitions_heal(tmp_path: Path, seed: int) -> None:
             hows = [rng.choice(("both", "up", "down", "half-open", "slow", "reset")) for _ in names]
             for name, how in zip(names, hows, strict=True):
                 break_link(stage.links[name], how, rng.choice((1.0, 5.0, 20.0, 60.0)))
-        converge(stage)
+        found = healed(stage)
+        assert found.poor == {("open", "verified")}, "whoever ran dry is off, and it is proved"
+        assert found.targets == {"open"}, "and was told nothing else"
+        assert found.paid == "closed", "whoever paid has power again"
+        assert found.uncharged == [], "all that was told is charged, once"
+        assert found.broken_promises == [], "a command and a fence have one meaning"
+        assert found.proof == "", "and twinmeter verify agrees"

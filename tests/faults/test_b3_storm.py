@@ -13,7 +13,7 @@ import pytest
 from adapters.twins.connection import connect
 from adapters.twins.store import RedisTwinStore
 from simulators.replay import MeterSeries
-from tests.bench.backlog import DAY_BEFORE, HOURS, LIVE, POOR, WATT_LIVE, Figures, drained, run_storm, send
+from tests.bench.backlog import DAY_BEFORE, HOURS, LIVE, POOR, WATT_LIVE, drained, run_storm, send
 from tests.faults.stage import PRICE_NANO, Stage, park
 from tests.integration.park import SITE
 
@@ -24,17 +24,14 @@ CUTOFF_LAG_S = 10.0
 GROWTH_MIB = 400.0
 
 
-def judged(figures: Figures) -> None:
-    print(figures.render())
-    assert figures.uncharged == 0
-    assert len(figures.cutoff_lags_s) == POOR
-    assert max(figures.cutoff_lags_s) < CUTOFF_LAG_S, figures
-    assert figures.live_age_max_s < LIVE_AGE_S, figures
-    assert figures.peak_mib < figures.peak_mib_before + GROWTH_MIB, figures
-
-
 def test_a_storm_drains_while_live_readings_are_decided_on(tmp_path: Path) -> None:
-    judged(run_storm(tmp_path, meters=200))
+    figures = run_storm(tmp_path, meters=200)
+    print(figures.render())
+    assert figures.uncharged == 0, "every Wh is charged"
+    assert len(figures.cutoff_lags_s) == POOR, "every cutoff was carried out"
+    assert max(figures.cutoff_lags_s) < CUTOFF_LAG_S, "no cutoff waits for the backlog"
+    assert figures.live_age_max_s < LIVE_AGE_S, "no live reading does"
+    assert figures.peak_mib < figures.peak_mib_before + GROWTH_MIB, "memory is bounded"
 
 
 def test_a_storm_that_is_killed_again_and_again_is_charged_to_the_last_wh(tmp_path: Path) -> None:
@@ -85,4 +82,10 @@ def test_a_storm_that_is_killed_again_and_again_is_charged_to_the_last_wh(tmp_pa
 
 @pytest.mark.soak
 def test_ten_thousand_meters_return_at_once(tmp_path: Path) -> None:
-    judged(run_storm(tmp_path, meters=10_000, within_s=3_600))
+    figures = run_storm(tmp_path, meters=10_000, within_s=3_600)
+    print(figures.render())
+    assert figures.uncharged == 0, "every Wh is charged"
+    assert len(figures.cutoff_lags_s) == POOR, "every cutoff was carried out"
+    assert max(figures.cutoff_lags_s) < CUTOFF_LAG_S, "no cutoff waits for the backlog"
+    assert figures.live_age_max_s < LIVE_AGE_S, "no live reading does"
+    assert figures.peak_mib < figures.peak_mib_before + GROWTH_MIB, "memory is bounded"

@@ -16,11 +16,21 @@ SOAK_SEEDS = max(5, int(os.environ.get("SEEDS") or 0) // 100)
 
 
 def test_a_short_campaign(tmp_path: Path) -> None:
-    fight(tmp_path, seed=0, rounds=2)
+    healed = fight(tmp_path, seed=0, rounds=2)
+    assert (healed.gaps, healed.money, healed.books) == ([], [], []), "all that was told is charged, once"
+    assert healed.breakers == [], "breakers end where balances and locks want them"
+    assert healed.switched == [], "nobody with money was switched"
+    assert healed.broken_promises == [], "a command and a fence have one meaning"
+    assert healed.proof == "", "and twinmeter verify agrees"
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(1, SOAK_SEEDS + 1))
 def test_a_campaign(tmp_path: Path, seed: int) -> None:
-    fight(tmp_path, seed)
+    healed = fight(tmp_path, seed)
+    assert (healed.gaps, healed.money, healed.books) == ([], [], []), "all that was told is charged, once"
+    assert healed.breakers == [], "breakers end where balances and locks want them"
+    assert healed.switched == [], "nobody with money was switched"
+    assert healed.broken_promises == [], "a command and a fence have one meaning"
+    assert healed.proof == "", "and twinmeter verify agrees"

@@ -1,6 +1,7 @@
 """One installation, one server after another in trouble, money in between: S1 (wiped, set back, out of memory,
 read-only), S2 (Redis loses its power), S3 (PostgreSQL away for an hour), S5 (full disks), B1 (broker killed, sessions
-lost, the session of ingest taken over), T1 (the server's clock two hours back). What holds is in `converge`."""
+lost, the session of ingest taken over), T1 (the server's clock two hours back). What must hold stands at
+the end of each."""
 
 from __future__ import annotations
 
@@ -38,7 +39,12 @@ def test_redis_in_every_trouble(tmp_path: Path) -> None:
         suffer(field, "wiped", field.redis_wiped, 1)
         if isinstance(field.redis_disk, SmallDisk) and field.redis_disk.mounted:
             suffer(field, "disk full", field.redis_disk_full, 3)
-        field.converge()
+        healed = field.judged()
+        assert (healed.gaps, healed.money, healed.books) == ([], [], []), "all that was told is charged, once"
+        assert healed.breakers == [], "breakers end where balances and locks want them"
+        assert healed.switched == [], "nobody with money was switched"
+        assert healed.broken_promises == [], "a command and a fence have one meaning"
+        assert healed.proof == "", "and twinmeter verify agrees"
 
 
 @pytest.mark.soak
@@ -48,7 +54,12 @@ def test_redis_loses_its_power(tmp_path: Path) -> None:
         field.begin()
         time.sleep(4)
         suffer(field, "power lost", field.redis_without_power, 1)
-        field.converge()
+        healed = field.judged()
+        assert (healed.gaps, healed.money, healed.books) == ([], [], []), "all that was told is charged, once"
+        assert healed.breakers == [], "breakers end where balances and locks want them"
+        assert healed.switched == [], "nobody with money was switched"
+        assert healed.broken_promises == [], "a command and a fence have one meaning"
+        assert healed.proof == "", "and twinmeter verify agrees"
 
 
 @pytest.mark.soak
@@ -59,7 +70,12 @@ def test_postgres_is_away_for_an_hour_and_its_disk_is_full(tmp_path: Path) -> No
         suffer(field, "PostgreSQL stopped", field.postgres_stopped, 60)  # an hour of the park
         if isinstance(field.redis_disk, SmallDisk) and field.redis_disk.mounted:
             suffer(field, "disk of PostgreSQL full", field.postgres_disk_full, 5)
-        field.converge()
+        healed = field.judged()
+        assert (healed.gaps, healed.money, healed.books) == ([], [], []), "all that was told is charged, once"
+        assert healed.breakers == [], "breakers end where balances and locks want them"
+        assert healed.switched == [], "nobody with money was switched"
+        assert healed.broken_promises == [], "a command and a fence have one meaning"
+        assert healed.proof == "", "and twinmeter verify agrees"
 
 
 @pytest.mark.soak
@@ -74,7 +90,12 @@ def test_a_broker_that_dies_forgets_and_is_taken_over(tmp_path: Path) -> None:
             suffer(
                 field, "broker forgets what waits for a frozen ingest", partial(field.broker_killed, forgets=True), 2
             )
-        field.converge()
+        healed = field.judged()
+        assert (healed.gaps, healed.money, healed.books) == ([], [], []), "all that was told is charged, once"
+        assert healed.breakers == [], "breakers end where balances and locks want them"
+        assert healed.switched == [], "nobody with money was switched"
+        assert healed.broken_promises == [], "a command and a fence have one meaning"
+        assert healed.proof == "", "and twinmeter verify agrees"
 
 
 @pytest.mark.soak
@@ -85,4 +106,9 @@ def test_the_clock_of_the_server_steps(tmp_path: Path) -> None:
         field.begin()
         suffer(field, "two hours back", partial(field.server_clock_off, -120), 4)
         suffer(field, "two hours ahead", partial(field.server_clock_off, 120), 4)
-        field.converge()
+        healed = field.judged()
+        assert (healed.gaps, healed.money, healed.books) == ([], [], []), "all that was told is charged, once"
+        assert healed.breakers == [], "breakers end where balances and locks want them"
+        assert healed.switched == [], "nobody with money was switched"
+        assert healed.broken_promises == [], "a command and a fence have one meaning"
+        assert healed.proof == "", "and twinmeter verify agrees"
