@@ -11,11 +11,11 @@ from adapters.embedded.processes import EmbeddedServerError
 from adapters.journeys.follow import MissingPackagesError
 from adapters.mqtt.errors import MqttError
 from adapters.mqtt.probe import probe_session
-from adapters.store.backups import BackupError, create_backup, restore_backup, verify_backup
-from adapters.store.database import DatabaseURLError, open_database
-from adapters.store.migration_state import migration_state
-from adapters.store.partitions import PartitionError, partition_counts, partition_tables
-from adapters.store.site_file import SiteError
+from adapters.store.engine.backups import BackupError, create_backup, restore_backup, verify_backup
+from adapters.store.engine.database import DatabaseURLError, open_database
+from adapters.store.engine.migration_state import migration_state
+from adapters.store.engine.partitions import PartitionError, partition_counts, partition_tables
+from adapters.store.sites.site_file import SiteError
 from api.bootstrap.embedded import Embedded, start_embedded
 from api.bootstrap.parts import open_leases, open_recorded, recorded_lag
 from api.bootstrap.platform import Platform, open_platform

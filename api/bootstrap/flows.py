@@ -14,7 +14,7 @@ from adapters.mqtt.publisher import MqttPublisher
 from adapters.notify.log_notifier import LogNotifier
 from adapters.notify.webhook_sender import WebhookSender
 from adapters.scheduler.ringer import ring_until
-from adapters.store.ledger import SqlNoticeBook
+from adapters.store.posting.ledger import SqlNoticeBook
 from api.bootstrap.stores import Stores
 from twin.flows.apply_messages import Applier
 from twin.flows.call_webhooks import WebhookCalls
@@ -41,7 +41,7 @@ from twin.flows.vitals import Vitals
 
 if TYPE_CHECKING:
     from adapters.clock.clocks import RealClock, ScaledClock, TelemetryClock
-    from adapters.store.database import Database
+    from adapters.store.engine.database import Database
     from api.settings import Settings
 
 SETTLEMENT_EVERY_S = 60.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adapters.store.database import open_database
-from adapters.store.gauges import SqlGauges
-from adapters.store.history import SqlHistory
-from adapters.store.migration_state import migration_state
-from adapters.store.past import SqlPast
-from adapters.store.registry import SqlRegistry
+from adapters.store.engine.database import open_database
+from adapters.store.engine.migration_state import migration_state
+from adapters.store.past.history import SqlHistory
+from adapters.store.past.past import SqlPast
+from adapters.store.sites.registry import SqlRegistry
+from adapters.store.watching.gauges import SqlGauges
 from adapters.twins.connection import connect
 from adapters.twins.leases import RedisLeases
 from adapters.twins.store import RedisTwinStore
@@ -17,7 +17,7 @@ from adapters.twins.store import RedisTwinStore
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from adapters.store.database import Database
+    from adapters.store.engine.database import Database
     from api.settings import Settings
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from adapters.clock.clocks import open_clock
 from adapters.embedded.ports import who_listens
 from adapters.mqtt.subscriber import MqttSubscriber
-from adapters.store.database import open_database
-from adapters.store.migrate import migrate
+from adapters.store.engine.database import open_database
+from adapters.store.engine.migrate import migrate
 from api.bootstrap.flows import Flows
 from schemas.topics import VERBS_UP, topic_filter
 from twin.flows.rebuild_twins import rebuild_where_needed
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from adapters.clock.clocks import RealClock, ScaledClock, TelemetryClock
-    from adapters.store.database import Database
+    from adapters.store.engine.database import Database
     from api.settings import Settings
     from twin.flows.consume_effects import ConsumerLoop
     from twin.flows.keep_leases import LeaseCounters

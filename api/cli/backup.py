@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Backups of the database, with what must come back out of them.", no_args_is_help=True)
 
 PREFIX = "twinmeter-"
-Folder = Annotated[Path, typer.Argument(help="The folder of a backup.", exists=True, file_okay=False)]
+Folder = Annotated[Path, typer.Argument(help="The folder of a backup.", exists=True, file_okay=False, resolve_path=True)]
 
 
 @app.command()
@@ -42,7 +42,7 @@ def create(
 
     settings = _settings(config, data, database_url)
     now = time.time_ns() // 1_000_000
-    folder = to / f"{PREFIX}{datetime.fromtimestamp(now / 1000, UTC):%Y%m%dT%H%M%SZ}"
+    folder = to.resolve() / f"{PREFIX}{datetime.fromtimestamp(now / 1000, UTC):%Y%m%dT%H%M%SZ}"
     say(tell(f"正在备份到 {folder}", f"backing up into {folder}"))
     manifest = _run(create_backup(settings.database_url, folder, now=now))
     _tell(folder, manifest)

@@ -202,7 +202,7 @@ class PlanDesk(Protocol):
 
 
 class SiteCounts(Protocol):
-    """How much of each kind one site has now; see `adapters/store/gauges.py`."""
+    """How much of each kind one site has now; see `adapters/store/watching/gauges.py`."""
 
     @property
     def commands(self) -> dict[str, int]: ...

@@ -10,9 +10,9 @@ import asyncio
 import sys
 import time
 
-from adapters.store.database import Database, open_database
-from adapters.store.migrate import migrate
-from adapters.store.partitions import KEYS, partition_tables
+from adapters.store.engine.database import Database, open_database
+from adapters.store.engine.migrate import migrate
+from adapters.store.engine.partitions import KEYS, partition_tables
 from tests.integration.servers import PostgresServer
 
 ROUNDS = 96

@@ -20,11 +20,11 @@ from typing import Any
 import msgspec
 import orjson
 
-from adapters.store.database import open_database
-from adapters.store.history import SqlHistory
-from adapters.store.migrate import migrate
-from adapters.store.past import SqlPast
-from adapters.store.registry import SqlRegistry
+from adapters.store.engine.database import open_database
+from adapters.store.engine.migrate import migrate
+from adapters.store.past.history import SqlHistory
+from adapters.store.past.past import SqlPast
+from adapters.store.sites.registry import SqlRegistry
 from api.replaying import replay
 from simulators.profiles import load_profiles
 from simulators.replay import build_day, spread_meters

@@ -23,9 +23,9 @@ from typing import Any
 
 import asyncpg
 
-from adapters.store.database import open_database
-from adapters.store.settlement import SqlSettlement
-from adapters.store.verify import verify_sql
+from adapters.store.bills.settlement import SqlSettlement
+from adapters.store.engine.database import open_database
+from adapters.store.proofs.verify import verify_sql
 from billing.local_time import HOUR_MS
 from tests.bench.settling_fill import END, METERS, MONTH, SITE, fill
 from tests.integration.servers import PostgresServer

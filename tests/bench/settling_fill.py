@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 
 import asyncpg
 
-from adapters.store.charge_digest import charge_memo
-from adapters.store.database import open_database
-from adapters.store.migrate import migrate
-from adapters.store.registry import SqlRegistry
+from adapters.store.engine.database import open_database
+from adapters.store.engine.migrate import migrate
+from adapters.store.journals.charge_digest import charge_memo
+from adapters.store.sites.registry import SqlRegistry
 from billing.chain import GENESIS, JournalRecord, journal_hash
 from billing.local_time import month_start
 from billing.monthly_fees import month_index

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger, SqlNoticeBook
-from adapters.store.registry import SqlRegistry
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database
+from adapters.store.posting.ledger import SqlLedger, SqlNoticeBook
+from adapters.store.proofs.verify import verify_sql
+from adapters.store.sites.registry import SqlRegistry
 from rules.state import RuleState
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE, charge, document, entry, opened

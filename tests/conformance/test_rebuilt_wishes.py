@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.lock_acts import LockWish, change_lock
-from adapters.store.registry import SqlRegistry
+from adapters.store.engine.database import Database
+from adapters.store.journals.lock_acts import LockWish, change_lock
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.sites.registry import SqlRegistry
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE, entry
 from twin.core.effects import CommandChanged, IncidentOpened, LockChanged, ParamChanged, RelayReported

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from adapters.store.accounts_desk import SqlAccounts
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.switching import KIND, SqlSwitching
+from adapters.store.engine.database import Database
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.wallets.accounts_desk import SqlAccounts
+from adapters.store.watching.switching import KIND, SqlSwitching
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE
 from twin.core.bulk import Judgement, Pace, Selection, Target, Wish

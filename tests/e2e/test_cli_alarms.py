@@ -6,8 +6,8 @@ import asyncio
 import json
 from pathlib import Path
 
-from adapters.store.database import open_database
-from adapters.store.ledger import SqlLedger
+from adapters.store.engine.database import open_database
+from adapters.store.posting.ledger import SqlLedger
 from tests.e2e.cli import twinmeter
 from tests.e2e.test_cli_site import FLAT, SITE
 from twin.core.effects import AlarmChanged

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.store.database import open_database
-from adapters.store.ledger import SqlLedger
+from adapters.store.engine.database import open_database
+from adapters.store.posting.ledger import SqlLedger
 from tests.e2e.cli import twinmeter
 from tests.unit.adapters.store.park import SITE, entry
 from tests.unit.adapters.store.recorded import METER, TENANT, chain, park_document

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.verify import verify_sql
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import SITE, charge, entry
 from twin.ports import Entry
@@ -21,8 +21,8 @@ CHARGES = 8
 
 _WRITER = """
 import asyncio, os, signal, sys
-from adapters.store import database as store
-from adapters.store.ledger import SqlLedger
+from adapters.store.engine import database as store
+from adapters.store.posting.ledger import SqlLedger
 from tests.faults.test_c5_postings import batch
 from tests.unit.adapters.store.park import SITE
 

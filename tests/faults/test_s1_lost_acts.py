@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from adapters.store.act_marks import SqlActMarks
-from adapters.store.database import open_database
-from adapters.store.ledger import SqlLedger
-from adapters.store.migrate import migrate
-from adapters.store.registry import SqlRegistry
+from adapters.store.engine.database import open_database
+from adapters.store.engine.migrate import migrate
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.sites.act_marks import SqlActMarks
+from adapters.store.sites.registry import SqlRegistry
 from adapters.twins.memory import MemoryRedis, MemoryTwinStore
 from tests.unit.adapters.store.park import NOW, SITE, document
 from twin.core.model import Group

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from adapters.embedded import start_redis
-from adapters.store.database import open_database
-from adapters.store.ledger import SqlLedger
-from adapters.store.migrate import migrate
-from adapters.store.registry import SqlRegistry
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import open_database
+from adapters.store.engine.migrate import migrate
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.verify import verify_sql
+from adapters.store.sites.registry import SqlRegistry
 from adapters.twins import RedisTwinStore, connect
 from tests.conformance.twin_values import a_group, charge, stream_of
 from tests.faults.disks import MortalDisk

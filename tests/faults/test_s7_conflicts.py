@@ -9,10 +9,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from adapters.store.database import Database, open_database
-from adapters.store.ledger import SqlLedger
-from adapters.store.registry import SqlRegistry
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database, open_database
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.verify import verify_sql
+from adapters.store.sites.registry import SqlRegistry
 from tests.integration.servers import PostgresServer
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.engines import fresh_url

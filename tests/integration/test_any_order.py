@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.registry import SqlRegistry
-from adapters.store.rerating import rerate_site
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database
+from adapters.store.meters.rerating import rerate_site
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.verify import verify_sql
+from adapters.store.sites.registry import SqlRegistry
 from billing.history import Epoch, Tenancy, rate_history
 from billing.points import Point
 from billing.tariff import compile_tariff

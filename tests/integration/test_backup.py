@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters.embedded import RunningServer, start_redis
-from adapters.store.backups import BackupError, create_backup, restore_backup, verify_backup
+from adapters.store.engine.backups import BackupError, create_backup, restore_backup, verify_backup
 from api.bootstrap import Platform, open_platform
 from api.settings import Settings
 from tests.integration.servers import PostgresServer

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.store.database import REFUSALS, Database
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import REFUSALS, Database
+from adapters.store.proofs.verify import verify_sql
 from billing.bill import Bill, check_bill, decode_bill
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.engines import Attack
@@ -275,7 +275,7 @@ class Forgetful:
 
 
 async def test_bills_are_pushed_once_with_proof(database: Database) -> None:
-    from adapters.store.bill_reads import SqlBills
+    from adapters.store.bills.bill_reads import SqlBills
 
     park = Park(database)
     await park.import_site()

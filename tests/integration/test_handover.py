@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.store.database import Database
+from adapters.store.engine.database import Database
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, PRICE_MICRO, SITE, document
 from tests.unit.adapters.store.stage import HOUR, MINUTE, Stage

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from adapters.store.database import Database, open_database
+from adapters.store.engine.database import Database, open_database
 from tests.integration.servers import PostgresServer
 from twin.ports import LedgerUnavailableError
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from adapters.store.anchors import anchors, check_kept_anchors, take_anchor
-from adapters.store.database import Database
-from adapters.store.ledger_export import export_ledger
-from adapters.store.trial_balance import trial_balance
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database
+from adapters.store.proofs.anchors import anchors, check_kept_anchors, take_anchor
+from adapters.store.proofs.ledger_export import export_ledger
+from adapters.store.proofs.trial_balance import trial_balance
+from adapters.store.proofs.verify import verify_sql
 from billing.ledger_proof import Fault, LedgerProof, kept_hashes
 from tests.integration.test_sql_verify import tamper
 from tests.unit.adapters.store import settling

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from httpx import AsyncClient
 
-from adapters.store.database import open_database
-from adapters.store.ledger import SqlLedger
+from adapters.store.engine.database import open_database
+from adapters.store.posting.ledger import SqlLedger
 from tests.integration.servers import PostgresServer
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW
@@ -105,8 +105,8 @@ async def test_a_full_disk(small_disk: Path, crowded: tuple[Stage, AsyncClient])
 
 async def test_a_postgres_that_stops_is_trouble_and_not_a_fault(postgres_server: PostgresServer) -> None:
     """A database that refuses writes (as one that ran out of disk does) answers the same way."""
-    from adapters.store.migrate import migrate
-    from adapters.store.registry import SqlRegistry
+    from adapters.store.engine.migrate import migrate
+    from adapters.store.sites.registry import SqlRegistry
     from tests.unit.adapters.store.park import document
 
     url = postgres_server.fresh_database()

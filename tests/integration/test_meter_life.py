@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.store import approvals
-from adapters.store.database import Database
+from adapters.store.engine.database import Database
+from adapters.store.journals import approvals
 from billing.points import unpack
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, PRICE_MICRO, SITE

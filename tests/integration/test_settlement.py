@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest_asyncio
 
-from adapters.store.database import Database
+from adapters.store.engine.database import Database
 from billing.bill import Bill, check_bill, decode_bill
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.settling import DAY, HOUR, SITE, Park

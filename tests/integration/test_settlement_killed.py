@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from adapters.store.alone import alone
-from adapters.store.database import Database, Transaction, open_database
-from adapters.store.verify import verify_sql
+from adapters.store.engine.alone import alone
+from adapters.store.engine.database import Database, Transaction, open_database
+from adapters.store.proofs.verify import verify_sql
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.settling import DAY, SITE, Park
 from twin.flows import settle_month
@@ -177,7 +177,7 @@ async def test_one_process_settles_at_a_time(database: Database) -> None:
 
 _SETTLE = """
 import asyncio, sys
-from adapters.store.database import open_database
+from adapters.store.engine.database import open_database
 from tests.unit.adapters.store.settling import DAY, Park
 from twin.flows import settle_month
 settle_month.CHUNK = 1

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from adapters.scheduler.ringer import ring_until
-from adapters.store.database import Database, Transaction
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database, Transaction
+from adapters.store.proofs.verify import verify_sql
 from tests.integration.test_settlement_killed import contents, fresh, one_by_one, ready
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.settling import SITE, Park

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from adapters.store.alarm_care import LONGEST_SHELF_MS, SqlAlarms
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger, SqlNoticeBook
-from adapters.store.queries import SqlQueries
-from adapters.store.read_models import AlarmEntry
+from adapters.store.engine.database import Database
+from adapters.store.journals.read_models import AlarmEntry
+from adapters.store.posting.ledger import SqlLedger, SqlNoticeBook
+from adapters.store.sites.queries import SqlQueries
+from adapters.store.watching.alarm_care import LONGEST_SHELF_MS, SqlAlarms
 from tests.integration.test_sql_attacks import REFUSED
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.engines import Attack

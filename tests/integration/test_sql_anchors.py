@@ -11,12 +11,19 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from adapters.store.anchors import AnchorError, anchor_line, anchors, check_kept_anchors, read_anchor, take_anchor
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.ledger_export import export_ledger
-from adapters.store.trial_balance import trial_balance
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.anchors import (
+    AnchorError,
+    anchor_line,
+    anchors,
+    check_kept_anchors,
+    read_anchor,
+    take_anchor,
+)
+from adapters.store.proofs.ledger_export import export_ledger
+from adapters.store.proofs.trial_balance import trial_balance
+from adapters.store.proofs.verify import verify_sql
 from billing.ledger_proof import LedgerProof
 from tests.integration.test_sql_verify import tamper
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures

@@ -8,10 +8,10 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from adapters.store.bulk import BulkInsert
-from adapters.store.database import Database, InexactValueError
-from adapters.store.ledger import SqlLedger
-from adapters.store.verify import verify_sql
+from adapters.store.engine.bulk import BulkInsert
+from adapters.store.engine.database import Database, InexactValueError
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.verify import verify_sql
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.engines import Attack
 from tests.unit.adapters.store.park import NOW, SITE, charge, entry

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.history import SqlHistory
-from adapters.store.history_codec import pack, unpack
-from adapters.store.past import SqlPast
-from adapters.store.registry import SqlRegistry
-from adapters.store.rule_book import SqlRuleBook, SqlShadows
+from adapters.store.engine.database import Database
+from adapters.store.past.history import SqlHistory
+from adapters.store.past.history_codec import pack, unpack
+from adapters.store.past.past import SqlPast
+from adapters.store.sites.registry import SqlRegistry
+from adapters.store.sites.rule_book import SqlRuleBook, SqlShadows
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import INTERVAL_MS, NOW, document
 from twin.core.effects import ChargePosted, LockChanged, RuleChanged

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.registry import SqlRegistry
-from adapters.store.site_file import SiteError
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.verify import verify_sql
+from adapters.store.sites.registry import SqlRegistry
+from adapters.store.sites.site_file import SiteError
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE, charge, document, entry, opened, ruleset, site, tariff
 from twin.core.messages import ContractsChanged, CreditsPosted

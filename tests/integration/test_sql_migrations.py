@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tortoise.migrations.autodetector import MigrationAutodetector
 
-from adapters.store.database import Database, DatabaseURLError, open_database, tortoise_config
-from adapters.store.migrate import migrate
+from adapters.store.engine.database import Database, DatabaseURLError, open_database, tortoise_config
+from adapters.store.engine.migrate import migrate
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.engines import ENGINES
 

@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from adapters.store.database import Database, open_database
-from adapters.store.ledger import SqlLedger
-from adapters.store.partitions import KEYS, PartitionError, partition_counts, partition_tables
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database, open_database
+from adapters.store.engine.partitions import KEYS, PartitionError, partition_counts, partition_tables
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.verify import verify_sql
 from tests.integration.installation import TWINMETER
 from tests.integration.test_settlement import january
 from tests.integration.test_sql_attacks import ATTACKS, LEG, REFUSED

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.store.alarm_care import SqlAlarms
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.queries import SqlQueries
-from adapters.store.read_models import CursorError
-from adapters.store.tokens import SqlTokens, TokenError
+from adapters.store.engine.database import Database
+from adapters.store.journals.read_models import CursorError
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.sites.queries import SqlQueries
+from adapters.store.watching.alarm_care import SqlAlarms
+from adapters.store.watching.tokens import SqlTokens, TokenError
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE, charge, entry
 from twin.core.effects import AlarmChanged, CommandChanged, IncidentOpened, IncidentResolved

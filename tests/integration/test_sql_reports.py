@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.journal_book import open_book
-from adapters.store.ledger import SqlLedger
-from adapters.store.report_calendar import local_days, months_between, span_of_months
-from adapters.store.report_days import share_of
-from adapters.store.report_ledger import SqlStatements
-from adapters.store.report_models import Span
-from adapters.store.report_queries import SqlReports
-from adapters.store.report_sums import rebuild
-from adapters.store.verify import verify_sql
-from adapters.store.wallet_booking import book_credit
+from adapters.store.engine.database import Database
+from adapters.store.journals.journal_book import open_book
+from adapters.store.journals.wallet_booking import book_credit
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.verify import verify_sql
+from adapters.store.reports.report_calendar import local_days, months_between, span_of_months
+from adapters.store.reports.report_days import share_of
+from adapters.store.reports.report_ledger import SqlStatements
+from adapters.store.reports.report_models import Span
+from adapters.store.reports.report_queries import SqlReports
+from adapters.store.reports.report_sums import rebuild
 from billing.local_time import DAY_MS
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE, charge, entry, opened
@@ -248,7 +248,7 @@ async def test_overview(busy: Database) -> None:
 
 @pytest.mark.parametrize("portion", [1, 2, 1_000])
 async def test_a_statement_of_a_tenant_balances(busy: Database, portion: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.store.report_ledger.PORTION", portion)
+    monkeypatch.setattr("adapters.store.reports.report_ledger.PORTION", portion)
     statements = SqlStatements(busy)
     span = Span(NOW + HOUR, FEB + 6)
     head = await statements.head(SITE, "t-002", span)

@@ -7,9 +7,9 @@ import sqlite3
 import asyncpg
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.verify import AccountTotals, MeterHead, ledger_heads, verify_sql
+from adapters.store.engine.database import Database
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.verify import AccountTotals, MeterHead, ledger_heads, verify_sql
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE, charge, entry, opened
 from twin.ports import TopUp
@@ -197,8 +197,8 @@ async def test_heads_for_the_comparison_with_twins(posted: Database) -> None:
 async def test_pages_are_crossed(posted: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("chains", "journals", "totals"):
         monkeypatch.setattr(f"adapters.store.verify_{module}.PAGE", 2)
-    monkeypatch.setattr("adapters.store.verify._PAGE", 1)
-    monkeypatch.setattr("adapters.store.meter_ranges.METERS", 1)
-    monkeypatch.setattr("adapters.store.database._STREAMED", 1)
+    monkeypatch.setattr("adapters.store.proofs.verify._PAGE", 1)
+    monkeypatch.setattr("adapters.store.proofs.meter_ranges.METERS", 1)
+    monkeypatch.setattr("adapters.store.engine.database._STREAMED", 1)
     assert [finding async for finding in verify_sql(posted, SITE)] == []
     assert len([head async for head in ledger_heads(posted, SITE)]) == 5

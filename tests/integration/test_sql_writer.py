@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.operations_posting import OperationsPosting
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.posting.operations_posting import OperationsPosting
+from adapters.store.proofs.verify import verify_sql
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import SITE, charge, entry
 from twin.core.effects import ChargePosted, IncidentOpened

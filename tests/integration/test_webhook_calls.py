@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapters.notify.webhook_sender import WebhookSender
-from adapters.store.webhook_book import SqlWebhookBook
+from adapters.store.watching.webhook_book import SqlWebhookBook
 from api.settings import Settings, SettingsError, load_settings
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from twin.core.effects import ParamChanged, WebhookWanted
@@ -22,8 +22,8 @@ from twin.ports import Entry, WebhookTarget
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from adapters.store.database import Database
-    from adapters.store.ledger import SqlLedger
+    from adapters.store.engine.database import Database
+    from adapters.store.posting.ledger import SqlLedger
 
 START = 1_767_900_000_000
 SECRET = "a secret of the receiver"

@@ -14,7 +14,7 @@ from unittest import mock
 import msgspec
 
 import adapters.mqtt.subscriber
-import adapters.store.handovers
+import adapters.store.meters.handovers
 import adapters.twins.store
 import adapters.twins.stream
 import billing.rating
@@ -157,7 +157,7 @@ def _forgotten_tenant_cut(mutant: Mutant) -> list[Patch]:
         mutant.ran()
         return "late", []
 
-    return [(adapters.store.handovers, "bring", unheard)]
+    return [(adapters.store.meters.handovers, "bring", unheard)]
 
 
 def _no_plausibility(mutant: Mutant) -> list[Patch]:

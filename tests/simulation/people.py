@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from adapters.store.site_file import SiteError
+from adapters.store.sites.site_file import SiteError
 from api.bootstrap import Platform
 from api.http.failures import PASSING
 from tests.simulation.loop import OUTSIDE

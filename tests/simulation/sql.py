@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters.store.database import Database, SQLiteTransaction
+from adapters.store.engine.database import Database, SQLiteTransaction
 from tests.simulation.loop import Process, current_process
 
 if TYPE_CHECKING:

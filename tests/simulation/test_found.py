@@ -13,11 +13,11 @@ import pytest
 
 import api.services
 import twin.flows.consume_effects as consuming
-from adapters.store.act_marks import SqlActMarks
-from adapters.store.database import open_database
-from adapters.store.ledger import SqlLedger
-from adapters.store.migrate import migrate
-from adapters.store.registry import SqlRegistry
+from adapters.store.engine.database import open_database
+from adapters.store.engine.migrate import migrate
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.sites.act_marks import SqlActMarks
+from adapters.store.sites.registry import SqlRegistry
 from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
 from adapters.twins.store import RedisTwinStore
 from adapters.twins.stream import RedisEffectStream

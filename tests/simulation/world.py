@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from adapters.store.migrate import migrate
+from adapters.store.engine.migrate import migrate
 from api.bootstrap import Platform
 from api.services import Services
 from tests.simulation.broker import SimBroker

@@ -4,7 +4,7 @@
 from tortoise import fields
 from tortoise.migrations.migration import Migration as BaseMigration
 
-from adapters.store.schema_operations import CreateTable
+from adapters.store.engine.schema_operations import CreateTable
 
 
 class Migration(BaseMigration):

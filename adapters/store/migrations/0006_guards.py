@@ -10,7 +10,7 @@ too.
 
 from tortoise.migrations.migration import Migration as BaseMigration
 
-from adapters.store.schema_operations import RunStatements
+from adapters.store.engine.schema_operations import RunStatements
 
 POSTED = {
     "energy": (("site", "meter", "epoch", "from_qty"), ("site", "meter", "epoch", "to_qty")),

@@ -4,8 +4,8 @@
 from tortoise import fields
 from tortoise.migrations.migration import Migration as BaseMigration
 
-from adapters.store.guard_statements import postgres_moving, postgres_posted, sqlite_moving, sqlite_posted
-from adapters.store.schema_operations import AddColumn, CreateTable, RunStatements
+from adapters.store.engine.guard_statements import postgres_moving, postgres_posted, sqlite_moving, sqlite_posted
+from adapters.store.engine.schema_operations import AddColumn, CreateTable, RunStatements
 
 READING = ("site", "meter", "ts", "sid", "seq")
 POSTED = {"late_reading": (READING,), "reading_decision": (READING,), "meter_event": ()}

@@ -12,7 +12,7 @@ from importlib import import_module
 from tortoise import fields
 from tortoise.migrations.migration import Migration as BaseMigration
 
-from adapters.store.schema_operations import AddColumn, CreateTable, RunStatements
+from adapters.store.engine.schema_operations import AddColumn, CreateTable, RunStatements
 
 # A module's name cannot begin with a digit in an import statement.
 guards = import_module("adapters.store.migrations.0006_guards")

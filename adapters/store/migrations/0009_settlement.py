@@ -9,8 +9,8 @@ A bill is issued with the number after the last one of its series, or not at all
 from tortoise import fields
 from tortoise.migrations.migration import Migration as BaseMigration
 
-from adapters.store.guard_statements import postgres_posted, sqlite_posted, sqlite_trigger
-from adapters.store.schema_operations import CreateTable, RunStatements
+from adapters.store.engine.guard_statements import postgres_posted, sqlite_posted, sqlite_trigger
+from adapters.store.engine.schema_operations import CreateTable, RunStatements
 
 POSTED = {
     "fee_line": (("site", "kind", "tenant", "meter", "name", "month", "day", "revision"),),

@@ -4,7 +4,7 @@
 from tortoise import fields
 from tortoise.migrations.migration import Migration as BaseMigration
 
-from adapters.store.schema_operations import AddColumn, CreateTable, RunStatements
+from adapters.store.engine.schema_operations import AddColumn, CreateTable, RunStatements
 
 
 class Migration(BaseMigration):

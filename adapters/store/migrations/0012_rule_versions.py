@@ -8,7 +8,7 @@ audit is.
 from tortoise import fields
 from tortoise.migrations.migration import Migration as BaseMigration
 
-from adapters.store.schema_operations import CreateTable, RunStatements
+from adapters.store.engine.schema_operations import CreateTable, RunStatements
 
 KEEP = "ruleset_activation rows are kept for good"
 BEGINNING = (

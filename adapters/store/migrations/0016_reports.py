@@ -9,7 +9,7 @@ table is empty could prefer one that narrows no further.
 from tortoise import fields
 from tortoise.migrations.migration import Migration as BaseMigration
 
-from adapters.store.schema_operations import CreateTable, RunStatements
+from adapters.store.engine.schema_operations import CreateTable, RunStatements
 
 SQLITE = [
     "CREATE INDEX IF NOT EXISTS ix_journal_time ON journal (ts, site)",

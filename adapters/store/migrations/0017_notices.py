@@ -6,7 +6,7 @@ from tortoise import fields
 from tortoise.migrations.migration import Migration as BaseMigration
 from tortoise.migrations.operations import AlterModelOptions
 
-from adapters.store.schema_operations import AddColumn, RunStatements
+from adapters.store.engine.schema_operations import AddColumn, RunStatements
 
 _KEY = ("site", "tenant", "template", "ts", "twin", "recipient")
 _COLUMNS = "id, site, tenant, template, ts, data, state, attempts, proof, settled_ts, twin, recipient, channels"

@@ -4,8 +4,8 @@
 from tortoise import fields
 from tortoise.migrations.migration import Migration as BaseMigration
 
-from adapters.store.guard_statements import postgres_moving, sqlite_moving
-from adapters.store.schema_operations import CreateTable, RunStatements
+from adapters.store.engine.guard_statements import postgres_moving, sqlite_moving
+from adapters.store.engine.schema_operations import CreateTable, RunStatements
 
 JOB = ("id", "site", "job", "operation", "lock", "undo_of", "selection", "pace", "include", "until_ts", "who", "why")
 STEP = ("id", "site", "job", "device", "tenant", "group_id")

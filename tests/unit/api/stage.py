@@ -16,36 +16,36 @@ from adapters.documents.files import SiteDocuments
 from adapters.embedded.ports import who_listens
 from adapters.mqtt.publisher import MqttPublisher
 from adapters.notify.log_notifier import LogNotifier
-from adapters.store.account_reads import SqlAccountReads
-from adapters.store.accounts_desk import SqlAccounts
-from adapters.store.act_marks import SqlActMarks
-from adapters.store.alarm_care import SqlAlarms
-from adapters.store.answers import SqlAnswers
-from adapters.store.bill_reads import SqlBills
-from adapters.store.books import SqlBooks
-from adapters.store.consents import SqlConsents
-from adapters.store.database import Database, open_database
-from adapters.store.explained_lines import SqlExplanations
-from adapters.store.gauges import SqlGauges
-from adapters.store.held_firings import SqlHeldFirings
-from adapters.store.history import SqlHistory
-from adapters.store.incident_acts import SqlIncidents
-from adapters.store.ledger import SqlLedger
-from adapters.store.meter_desk import SqlMeters
-from adapters.store.migrate import migrate
-from adapters.store.past import SqlPast
-from adapters.store.payment_book import SqlPaymentBook
-from adapters.store.plans_desk import SqlPlans
-from adapters.store.proofs import SqlProofs
-from adapters.store.queries import SqlQueries
-from adapters.store.registry import SqlRegistry
-from adapters.store.report_queries import SqlReports
-from adapters.store.rerating import SqlReratings
-from adapters.store.rule_book import SqlRuleBook, SqlShadows
-from adapters.store.settlement import SqlSettlement
-from adapters.store.switch_history import SqlSwitchings
-from adapters.store.switching import SqlSwitching
-from adapters.store.tokens import SqlTokens
+from adapters.store.bills.bill_reads import SqlBills
+from adapters.store.bills.settlement import SqlSettlement
+from adapters.store.engine.database import Database, open_database
+from adapters.store.engine.migrate import migrate
+from adapters.store.meters.explained_lines import SqlExplanations
+from adapters.store.meters.meter_desk import SqlMeters
+from adapters.store.meters.rerating import SqlReratings
+from adapters.store.past.held_firings import SqlHeldFirings
+from adapters.store.past.history import SqlHistory
+from adapters.store.past.past import SqlPast
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.books import SqlBooks
+from adapters.store.proofs.proofs import SqlProofs
+from adapters.store.reports.report_queries import SqlReports
+from adapters.store.sites.act_marks import SqlActMarks
+from adapters.store.sites.plans_desk import SqlPlans
+from adapters.store.sites.queries import SqlQueries
+from adapters.store.sites.registry import SqlRegistry
+from adapters.store.sites.rule_book import SqlRuleBook, SqlShadows
+from adapters.store.wallets.account_reads import SqlAccountReads
+from adapters.store.wallets.accounts_desk import SqlAccounts
+from adapters.store.wallets.consents import SqlConsents
+from adapters.store.wallets.payment_book import SqlPaymentBook
+from adapters.store.watching.alarm_care import SqlAlarms
+from adapters.store.watching.answers import SqlAnswers
+from adapters.store.watching.gauges import SqlGauges
+from adapters.store.watching.incident_acts import SqlIncidents
+from adapters.store.watching.switch_history import SqlSwitchings
+from adapters.store.watching.switching import SqlSwitching
+from adapters.store.watching.tokens import SqlTokens
 from adapters.twins.memory import MemoryEffectStream, MemoryRedis, MemoryTwinStore
 from api.http.app import create_app
 from api.settings import Settings

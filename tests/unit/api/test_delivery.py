@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 
-from adapters.store.database import Database
+from adapters.store.engine.database import Database
 from tests.unit.api.parks import SITE
 from tests.unit.api.stage import START, Stage
 

@@ -10,7 +10,7 @@ import pytest
 from httpx import AsyncClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from adapters.store.refusals import INCIDENT
+from adapters.store.journals.refusals import INCIDENT
 from api.http.metric_catalogue import CATALOGUE, family
 from api.http.service_metrics import metrics_app
 from api.http.site_metrics import INCIDENT_KINDS
@@ -131,7 +131,7 @@ def test_kinds_of_incidents_are_those_that_code_opens() -> None:
     core = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "twin/core").glob("*.py"))
     opened = set(re.findall(r"open_incident\(\s*draft,\s*[^,]+,\s*\"([a-z_]+)\"", core))
     opened |= set(re.findall(r"\"quarantined\",\s*reason=\"([a-z_]+)\"", core))
-    shares = (ROOT / "adapters/store/shares.py").read_text(encoding="utf-8")
+    shares = (ROOT / "adapters/store/bills/shares.py").read_text(encoding="utf-8")
     opened |= set(re.findall(r"Trouble\([^,]+, [^,]+, \"([a-z_]+)\"", shares))
     assert len(opened) > 15
     assert opened | {INCIDENT} <= INCIDENT_KINDS

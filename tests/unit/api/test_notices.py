@@ -12,8 +12,8 @@ import structlog
 from ruamel.yaml import YAML
 
 from adapters.notify.log_notifier import LogNotifier
-from adapters.store.contacts import SqlContacts
-from adapters.store.ledger import SqlNoticeBook
+from adapters.store.posting.ledger import SqlNoticeBook
+from adapters.store.sites.contacts import SqlContacts
 from tests.unit.api import parks
 from tests.unit.api.parks import SITE
 from tests.unit.api.stage import START, Stage

@@ -14,8 +14,8 @@ import pytest
 from httpx import AsyncClient, Response
 
 from adapters.documents import fonts
-from adapters.store.journal_book import open_book
-from adapters.store.wallet_booking import book_credit
+from adapters.store.journals.journal_book import open_book
+from adapters.store.journals.wallet_booking import book_credit
 from billing.bill import Bill, encode_bill
 from tests.unit.adapters.documents.bills import full_bill
 from tests.unit.api.parks import SITE

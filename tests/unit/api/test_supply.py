@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-from adapters.store.ledger import SqlNoticeBook
+from adapters.store.posting.ledger import SqlNoticeBook
 from tests.unit.api import parks
 from tests.unit.api.parks import SITE
 from tests.unit.api.stage import ADMIN, Stage, bearer

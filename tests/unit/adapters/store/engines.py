@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from adapters.store.database import Database, open_database
-from adapters.store.ledger import SqlLedger
-from adapters.store.migrate import migrate
-from adapters.store.registry import SqlRegistry
+from adapters.store.engine.database import Database, open_database
+from adapters.store.engine.migrate import migrate
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.sites.registry import SqlRegistry
 from tests.integration.servers import PostgresServer, fresh_name
 from tests.unit.adapters.store.park import NOW, document
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from adapters.store.accounts_desk import SqlAccounts
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
+from adapters.store.engine.database import Database
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.wallets.accounts_desk import SqlAccounts
 from billing.money import NANO_PER_UNIT
 from tests.unit.adapters.store.park import NOW, SITE
 from twin.ports import Caller, Outcome, Receipt, TopUp

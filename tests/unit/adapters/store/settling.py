@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.registry import SqlRegistry
-from adapters.store.settlement import SqlSettlement
+from adapters.store.bills.settlement import SqlSettlement
+from adapters.store.engine.database import Database
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.sites.registry import SqlRegistry
 from billing.local_time import month_start
 from billing.monthly_fees import days_of_month, month_index
 from billing.rating import rate

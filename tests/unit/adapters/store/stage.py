@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.meter_desk import SqlMeters
-from adapters.store.registry import SqlRegistry
-from adapters.store.rerating import rerate_site
-from adapters.store.verify import verify_sql
-from adapters.store.verify_history import check_history
+from adapters.store.engine.database import Database
+from adapters.store.meters.meter_desk import SqlMeters
+from adapters.store.meters.rerating import rerate_site
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.verify import verify_sql
+from adapters.store.proofs.verify_history import check_history
+from adapters.store.sites.registry import SqlRegistry
 from tests.unit.adapters.store.park import NOW, SITE
 from twin.core.decide import decide
 from twin.core.messages import Telemetry

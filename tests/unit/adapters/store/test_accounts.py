@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.registry import SqlRegistry
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database
+from adapters.store.proofs.verify import verify_sql
+from adapters.store.sites.registry import SqlRegistry
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.money import YUAN, Till, must_hold
 from tests.unit.adapters.store.park import NOW, SITE, charge, document, entry

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.store.charge_digest import charge_memo
-from adapters.store.database import numbered
-from adapters.store.ledger_writer import stream_id
+from adapters.store.engine.database import numbered
+from adapters.store.journals.charge_digest import charge_memo
+from adapters.store.posting.ledger_writer import stream_id
 
 ROW = ("em-1", 1, 0, 100, 5, 9, "t-1", "flat", 0, 202601, None, None, 850_000, 85_000_000, False)
 

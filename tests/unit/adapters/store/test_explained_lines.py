@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.explained_lines import SqlExplanations
-from adapters.store.ledger import SqlLedger
-from adapters.store.registry import SqlRegistry
+from adapters.store.engine.database import Database
+from adapters.store.meters.explained_lines import SqlExplanations
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.sites.registry import SqlRegistry
 from billing.derivation import Node
 from billing.derivation_text import render
 from billing.history import Epoch, rate_history

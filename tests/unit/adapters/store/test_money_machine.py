@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from adapters.store.database import Database, open_database
-from adapters.store.registry import SqlRegistry
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database, open_database
+from adapters.store.proofs.verify import verify_sql
+from adapters.store.sites.registry import SqlRegistry
 from tests.integration.servers import fresh_name
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.engines import ENGINES, fresh_url

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.trial_balance import trial_balance
+from adapters.store.engine.database import Database
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.trial_balance import trial_balance
 from billing.points import Point
 from tests.integration.test_sql_verify import tamper
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures

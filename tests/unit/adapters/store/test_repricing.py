@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.registry import SqlRegistry
-from adapters.store.rerate_marks import marks_of
+from adapters.store.engine.database import Database
+from adapters.store.sites.registry import SqlRegistry
+from adapters.store.sites.rerate_marks import marks_of
 from billing.history import Tenancy
 from billing.price_change import prices_differ_from
 from billing.tariff import compile_tariff

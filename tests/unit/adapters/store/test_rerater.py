@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from adapters.store.database import Database
-from adapters.store.rerate_marks import mark, marks_of
-from adapters.store.rerating import SqlReratings
+from adapters.store.engine.database import Database
+from adapters.store.meters.rerating import SqlReratings
+from adapters.store.sites.rerate_marks import mark, marks_of
 from billing.points import Point
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import SITE

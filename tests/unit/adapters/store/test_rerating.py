@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.meter_history import tariff_spans
-from adapters.store.registry import SqlRegistry
-from adapters.store.rerate_marks import mark, marks_of
-from adapters.store.rerating import SqlReratings, rerate_site
-from adapters.store.verify import verify_sql
+from adapters.store.engine.database import Database
+from adapters.store.meters.meter_history import tariff_spans
+from adapters.store.meters.rerating import SqlReratings, rerate_site
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.proofs.verify import verify_sql
+from adapters.store.sites.registry import SqlRegistry
+from adapters.store.sites.rerate_marks import mark, marks_of
 from billing.history import Epoch, Occupancy, Tenancy, rate_history
 from billing.points import Point
 from billing.tariff import compile_tariff

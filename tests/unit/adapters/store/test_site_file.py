@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from adapters.store.contracts import in_languages, local_instant
-from adapters.store.site_file import SiteError, wanted_state
+from adapters.store.sites.contracts import in_languages, local_instant
+from adapters.store.sites.site_file import SiteError, wanted_state
 from tests.unit.adapters.store.park import document, ruleset, tariff
 from twin.ports import SiteDocument
 

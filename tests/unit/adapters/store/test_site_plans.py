@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from adapters.store.contracts import breaker_contract
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.plans_desk import SqlPlans
-from adapters.store.rebuild import rebuilt_groups
-from adapters.store.registry import SqlRegistry
-from adapters.store.site_file import SiteError
-from adapters.store.site_plans import check_plans
+from adapters.store.engine.database import Database
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.sites.contracts import breaker_contract
+from adapters.store.sites.plans_desk import SqlPlans
+from adapters.store.sites.rebuild import rebuilt_groups
+from adapters.store.sites.registry import SqlRegistry
+from adapters.store.sites.site_file import SiteError
+from adapters.store.sites.site_plans import check_plans
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE, document, entry, site
 from twin.core.effects import LockChanged

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.store.adjustment_posting import COLUMNS
-from adapters.store.database import Database
-from adapters.store.registry import SqlRegistry
-from adapters.store.rerate_marks import mark
-from adapters.store.rerating import rerate_site
-from adapters.store.verify import verify_sql
-from adapters.store.verify_history import spread
+from adapters.store.engine.database import Database
+from adapters.store.meters.rerating import rerate_site
+from adapters.store.posting.adjustment_posting import COLUMNS
+from adapters.store.proofs.verify import verify_sql
+from adapters.store.proofs.verify_history import spread
+from adapters.store.sites.registry import SqlRegistry
+from adapters.store.sites.rerate_marks import mark
 from billing.points import Point
 from tests.integration.test_sql_verify import tamper
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures

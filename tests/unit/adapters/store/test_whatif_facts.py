@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from adapters.store.database import Database
-from adapters.store.ledger import SqlLedger
-from adapters.store.registry import SqlRegistry
-from adapters.store.whatif_facts import SqlWhatIfs
+from adapters.store.engine.database import Database
+from adapters.store.meters.whatif_facts import SqlWhatIfs
+from adapters.store.posting.ledger import SqlLedger
+from adapters.store.sites.registry import SqlRegistry
 from billing.tariff import TariffError
 from billing.whatif import Comparison
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures

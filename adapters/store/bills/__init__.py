@@ -1,0 +1,1 @@
+"""Settlement: fees, shares, sums of charges, statements."""

@@ -1,0 +1,1 @@
+"""The SQL engines: connections, bulk statements, migrations, partitions, backups."""

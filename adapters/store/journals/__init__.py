@@ -1,0 +1,1 @@
+"""Double entry: journals, accounts, the outbox to the twins, approvals and audit."""

@@ -1,0 +1,97 @@
+"""Locks by people: recorded, numbered as an act for the twin, and in force in SQL at once, so a rebuild keeps them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from adapters.store.journals.audit import AuditEntry, record_audit
+from adapters.store.journals.idempotency import answered, input_hash, remember
+from adapters.store.journals.outbox import append_act, decode_act, encode_act, next_seq
+from twin.core.messages import LockPlaced, LockReleased
+from twin.ports import PendingAct
+
+if TYPE_CHECKING:
+    from adapters.store.engine.database import Database, Transaction
+
+_STANDING = (
+    "INSERT INTO standing_lock (site, breaker, lock, active, who, why, ts, until, rule, rule_version)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', 0) ON CONFLICT (site, breaker, lock) DO UPDATE SET"
+    " active = excluded.active, who = excluded.who, why = excluded.why, ts = excluded.ts, until = excluded.until,"
+    " rule = '', rule_version = 0"
+    # As in the twins: what stands is not shortened by a second wish, only released.
+    " WHERE NOT (excluded.active AND standing_lock.active AND (standing_lock.until IS NULL"
+    " OR (excluded.until IS NOT NULL AND standing_lock.until >= excluded.until)))"
+)
+_GROUP = (
+    "SELECT tenant FROM supply WHERE site = ? AND (breaker = ? OR meter = ?)"
+    " AND (to_ts IS NULL OR to_ts > (SELECT imported_ts FROM site WHERE id = ?)) ORDER BY COALESCE(from_ts, 0) LIMIT 1"
+)
+
+
+class LockWish(msgspec.Struct, frozen=True):
+    """A person's wish about one lock of one breaker; `place` false releases it."""
+
+    place: bool
+    breaker: str
+    lock: str
+    who: str
+    why: str
+    ts: int
+    key: str
+    until: int | None = None
+
+
+async def change_lock(database: Database, site: str, wish: LockWish) -> PendingAct:
+    """Record the wish and give the act for the twin; the same (who, key) again gives the same act and changes nothing.
+
+    Raises LookupError for an unknown breaker, and MoneyRefusedError `idempotency_conflict` for a key that came with
+    another content.
+    """
+    digest = input_hash(wish.place, wish.breaker, wish.lock, wish.why, wish.until)
+    scope = f"lock:{wish.who}"
+    async with database.write() as tx:
+        await take_site(tx, site)
+        known = await answered(tx, site, scope, wish.key, digest)
+        if known is not None:
+            answer = msgspec.json.decode(known, type=dict[str, str])
+            return PendingAct(site, answer["group"], decode_act(answer["act"]))
+        pending = await write_lock(tx, site, wish)
+        group, act = pending.group, pending.act
+        answer_text = msgspec.json.encode({"group": group, "act": encode_act(act)}).decode()
+        await remember(tx, site, scope, wish.key, digest, answer_text, wish.ts)
+        return pending
+
+
+async def write_lock(tx: Transaction, site: str, wish: LockWish) -> PendingAct:
+    """Carry a wish out in a transaction that holds the site: the act, the standing lock and the audit row.
+
+    Raises LookupError for an unknown breaker. The caller sees to it that it happens once.
+    """
+    group = await group_of(tx, site, wish.breaker)
+    seq = await next_seq(tx, site, group)
+    said = (wish.breaker, wish.lock, wish.who, wish.why, wish.ts)
+    act = LockPlaced(seq, *said, wish.until) if wish.place else LockReleased(seq, *said)
+    pending = await append_act(tx, site, group, act)
+    until = wish.until if wish.place else None
+    await tx.execute(_STANDING, site, wish.breaker, wish.lock, wish.place, wish.who, wish.why, wish.ts, until)
+    what = "lock.place" if wish.place else "lock.release"
+    after = {"lock": wish.lock, "why": wish.why, "until": until}
+    await record_audit(tx, site, [AuditEntry(wish.ts, wish.who, what, f"breaker {wish.breaker}", None, after)])
+    return pending
+
+
+async def group_of(tx: Transaction, site: str, device: str) -> str:
+    """The group that holds a device: its tenant's, or its own. Raises LookupError for an unknown device."""
+    if not await tx.fetch("SELECT 1 FROM device WHERE site = ? AND device = ?", site, device):
+        raise LookupError(f"site {site} has no device {device!r}")
+    rows = await tx.fetch(_GROUP, site, device, device, site)
+    return str(rows[0][0]) if rows else f"@{device}"
+
+
+async def take_site(tx: Transaction, site: str) -> None:
+    """Queue behind other acts of the site, so that two calls with one key cannot both be first."""
+    lock = " FOR UPDATE" if tx.engine == "postgres" else ""
+    if not await tx.fetch(f"SELECT id FROM site WHERE id = ?{lock}", site):  # noqa: S608 -- constants
+        raise LookupError(f"site {site!r} is not in the database; import its site file first")

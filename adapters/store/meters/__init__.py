@@ -1,0 +1,1 @@
+"""The life of a meter: acts, replacement, history, rating again, explained lines."""

@@ -1,0 +1,1 @@
+"""Recorded history and what was known at an instant."""

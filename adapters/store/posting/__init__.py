@@ -1,0 +1,1 @@
+"""From the effect stream to rows: the ledger writer and what it posts."""

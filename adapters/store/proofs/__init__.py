@@ -1,0 +1,1 @@
+"""Proofs: verification, anchors, seals, exports."""

@@ -1,0 +1,1 @@
+"""What people do with accounts: open, refund, correct, transfer, move out, close."""

@@ -1,0 +1,1 @@
+"""What people watch and answer: alarms, incidents, switching, webhooks, gauges, tokens."""
