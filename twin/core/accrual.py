@@ -19,7 +19,7 @@ from billing.rating import Rated, rate
 from twin.core import samples
 from twin.core.effects import ChargePosted, EpochOpened, RatingDoubted
 from twin.core.incidents import open_incident, resolve_incident
-from twin.core.model import VACANCY_ACCOUNT, duplicate
+from twin.core.model import VACANCY_ACCOUNT
 
 if TYPE_CHECKING:
     from billing.points import Rates
@@ -56,7 +56,7 @@ def charge(draft: Draft, meter: MeterTwin, now: int) -> int:
         rated = rate(
             tariff, from_ts, to_ts, register.head, register.seen, *used, year_use=register.year_use, rates=rates
         )
-    register = meter.register = duplicate(register)
+    register = draft.register(meter)
     if register.row is not None and register.row_tariff != tariff_name:
         post(draft, meter)
     register.row_tariff = tariff_name
@@ -112,7 +112,7 @@ def post(draft: Draft, meter: MeterTwin) -> bool:
 
 def _advance_idle(draft: Draft, meter: MeterTwin, seen_ts: int) -> None:
     """Time passed without use: what comes next was used after this instant, and a finished interval can be posted."""
-    register = meter.register = duplicate(meter.register)
+    register = draft.register(meter)
     row = register.row
     if row is not None and draft.policy.grid.bounds(seen_ts)[0] >= draft.policy.grid.bounds(row.to_ts - 1)[1]:
         post(draft, meter)
@@ -202,7 +202,7 @@ def accept(register: Register, qty: int, ts: int, rates: Rates | None = None) ->
 def open_epoch(draft: Draft, meter: MeterTwin, opening: int, ts: int, reason: str, rates: Rates | None = None) -> None:
     """Start a register chain: the first of a meter, or the next after a reset or a replacement. What is not yet posted
     is posted first; the counters of use go on."""
-    register = meter.register = duplicate(meter.register)
+    register = draft.register(meter)
     if register.opened:
         post(draft, meter)
     epoch = register.epoch + 1 if register.opened else register.epoch

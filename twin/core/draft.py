@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from twin.core.effects import AnyEffect
-    from twin.core.model import BreakerTwin, GatewayTwin, MeterTwin, TenantTwin
+    from twin.core.model import BreakerTwin, GatewayTwin, MeterTwin, Register, TenantTwin
     from twin.core.policy import SitePolicy
     from twin.core.traces import Traced
 
@@ -25,6 +25,7 @@ class Draft:
 
     __slots__ = (
         "_copied",
+        "_register",
         "effects",
         "group",
         "guards",
@@ -45,6 +46,7 @@ class Draft:
         self.wake_dirty = False
         self.supply_dirty = False
         self._copied: set[str] = set()
+        self._register: Register | None = None
 
     def tenant(self) -> TenantTwin | None:
         """The tenant twin, private to this draft; None for a group without a tenant."""
@@ -66,6 +68,14 @@ class Draft:
         self._copied.add(key)
         self.group.meters[device] = meter
         return meter
+
+    def register(self, meter: MeterTwin) -> Register:
+        """The register of a meter that is private to this draft; private, too, and copied once as long as it is the
+        same: judging, accepting and charging one reading share a copy."""
+        register = meter.register
+        if register is not self._register:
+            register = meter.register = self._register = duplicate(register)
+        return register
 
     def breaker(self, device: str) -> BreakerTwin:
         """A breaker twin, private to this draft. Raises KeyError for a device that is no breaker of this group."""

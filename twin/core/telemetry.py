@@ -15,7 +15,7 @@ from twin.core.continuity import Verdict, judge
 from twin.core.effects import LateReading, ReadingQuarantined
 from twin.core.incidents import open_incident, resolve_incident
 from twin.core.links import heard
-from twin.core.model import Suspects, duplicate
+from twin.core.model import Suspects
 from twin.core.primary import primary, unwrap
 from twin.core.reactions import react_to_event, react_to_reading
 from twin.core.sequence import admit
@@ -136,7 +136,7 @@ def _apply_register(
 
 
 def _accept(draft: Draft, meter: MeterTwin, verdict: Verdict, ts: int, now: int, rates: Rates | None) -> None:
-    register = meter.register = duplicate(meter.register)
+    register = draft.register(meter)
     accrual.accept(register, verdict.quantity, ts, rates)
     register.turns = verdict.turns
     if register.suspects is not None:
@@ -171,14 +171,14 @@ def _reset(draft: Draft, meter: MeterTwin, verdict: Verdict, raw: int, ts: int, 
     accrual.open_epoch(draft, meter, run.first_raw, run.first_ts, "reset")
     detail = f"register fell from {before} to {run.first_raw}; what was used until then was charged to nobody"
     open_incident(draft, meter, "register_reset", now, detail)
-    register = meter.register = duplicate(meter.register)
+    register = draft.register(meter)
     accrual.accept(register, raw, ts)
 
 
 def _quarantine(
     draft: Draft, meter: MeterTwin, verdict: Verdict, sample: Telemetry, raw: int, ts: int, now: int, ratio: int
 ) -> None:
-    register = meter.register = duplicate(meter.register)
+    register = draft.register(meter)
     register.suspects = verdict.suspects or Suspects(verdict.reason, 1, raw, ts, raw, ts)
     draft.emit(
         ReadingQuarantined(
