@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Backups of the database, with what must come back out of them.", no_args_is_help=True)
 
 PREFIX = "twinmeter-"
-Folder = Annotated[Path, typer.Argument(help="The folder of a backup.", exists=True, file_okay=False, resolve_path=True)]
+Folder = Annotated[
+    Path, typer.Argument(help="The folder of a backup.", exists=True, file_okay=False, resolve_path=True)
+]
 
 
 @app.command()
