@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from twin.core.model import Group
 
 INGEST = "twinmeter-ingest-00"
+PASSING_TROUBLE = {
+    *("LedgerUnavailableError", "StoreUnavailableError", "PublishFailedError", "StoreFullError"),
+    *("ConnectionResetError", "ConnectionRefusedError", "TimeoutError"),
+}
+"""What services may fail of: a server that is away or full. Anything else is a fault of theirs."""
 TIMELY_MS = 45 * SECOND
 """A timer's consequence is in the books so long after its instant, once all is well."""
 RECOVERED_MS = 90 * SECOND
@@ -86,6 +91,9 @@ class Checker:
         """Whoever asks for something is served, asked for patience, or refused for a reason that is declared."""
         for wish in self.people.failed():
             demand(False, "answers", f"{wish.kind} {wish.key} ended with {wish.why}")
+        for failures in self.world.failures:
+            for service, why in failures.items():
+                demand(why.partition("(")[0] in PASSING_TROUBLE, "services", f"{service} failed with {why}")
 
     def _nothing_from_nowhere(self) -> None:
         """Nobody is billed for more than flowed, and nobody is credited what nobody paid."""

@@ -226,3 +226,4 @@ class SimLoop(asyncio.AbstractEventLoop):
                 task.exception()
         self._tasks.clear()
         self._timers.clear()
+        OUTSIDE.queue.clear()  # the world outside lives on in the next run, and must not begin it with what is left here

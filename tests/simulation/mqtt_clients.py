@@ -33,6 +33,7 @@ class SimMqttConnection:
         self._client_id = ""
         self._filters: tuple[Any, ...] = ()
         self.waiting: list[Delivery] = []
+        self._unread: list[Delivery] | None = None
         self.arrived = asyncio.Event()
         self.failure: MqttError | None = None
 
@@ -65,7 +66,20 @@ class SimMqttConnection:
         batch, self.waiting = self.waiting[:most], self.waiting[most:]
         if not self.waiting:
             self.arrived.clear()
+        self.resume()
         return batch
+
+    def hold(self) -> None:
+        """Read no more until the next `take` or `resume`."""
+        if self._unread is None:
+            self._unread = []
+
+    def resume(self) -> None:
+        """Read what has come meanwhile."""
+        unread, self._unread = self._unread, None
+        if unread:
+            self.waiting += unread
+            self.arrived.set()
 
     def acknowledge(self, batch: Sequence[Delivery]) -> int:
         """Send the PUBACKs of a batch; nothing is sent on a failed connection."""
@@ -97,7 +111,11 @@ class SimMqttConnection:
 
     def _take(self, sent: Sent) -> None:
         note = sent.note
-        self.waiting.append(Delivery(note.topic, note.payload, sent.retained, sent.dup, sent.packet_id))
+        delivery = Delivery(note.topic, note.payload, sent.retained, sent.dup, sent.packet_id)
+        if self._unread is not None:
+            self._unread.append(delivery)
+            return
+        self.waiting.append(delivery)
         self.arrived.set()
 
     def _lost(self) -> None:

@@ -67,6 +67,8 @@ class World:
         self.workers: dict[str, Worker] = {}
         self.houses: list[House] = []
         self.deaths = 0
+        self.failures: list[dict[str, str]] = []
+        """Why services of any process failed last, by service."""
         self._stack = ExitStack()
 
     def __enter__(self) -> World:
@@ -127,7 +129,9 @@ class World:
         async def life() -> None:
             platform = Platform(SETTINGS, self.clock, SimDatabase(self.sql))  # type: ignore[arg-type]
             worker.platform = platform
-            await Services(platform, services).run()
+            running = Services(platform, services)
+            self.failures.append(running.failures)
+            await running.run()
 
         worker = self.workers[name] = Worker(process, self.api, services)
         worker.task = self.loop.spawn(process, life)
