@@ -226,4 +226,4 @@ class SimLoop(asyncio.AbstractEventLoop):
                 task.exception()
         self._tasks.clear()
         self._timers.clear()
-        OUTSIDE.queue.clear()  # the world outside lives on in the next run, and must not begin it with what is left here
+        OUTSIDE.queue.clear()  # the world outside is that of the next run, too, which must not begin with what is left
