@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import aiomqtt
+import pytest
 import redis
 
 from adapters.embedded import start_redis
@@ -27,6 +28,7 @@ METERS = spread_meters(220, seed=2016)
 FLAT = {meter.device: "flat" for meter in METERS}
 
 
+@pytest.mark.timeout(900)
 def test_twenty_kills_and_a_flush_change_no_money(tmp_path: Path):
     rng = random.Random(SEED)
     readings = build_day(load_profiles(), METERS, START_MS, 24, 900)

@@ -29,6 +29,7 @@ def test_the_breaker_obeys_its_locks_whatever_happens() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("part", range(10))
 def test_ten_thousand_seeds(part: int) -> None:
     each = SOAK_SEEDS // 10
