@@ -93,6 +93,31 @@ async def test_the_breaker_goes_along_and_only_arrears_stay_behind(park: Databas
     assert [row[0] for row in rows] == ["manual"]
 
 
+async def test_locks_of_a_breaker_on_its_way_are_those_that_people_want(park: Database) -> None:
+    """Nobody's twin hears of them, and who works on the line must be safe all the same."""
+    stage = await staged(park)
+    said = {"site": SITE, "breaker": "br-001", "who": "lin", "why": "works"}
+    await stage.ledger.place_lock(**said, lock="manual", ts=stage.now, key="before", until=None)
+    await stage.deliver()
+    stage.now += MINUTE
+    await stage.act("meter.handover", from_tenant="t-002", to_tenant="t-001", at=stage.now, tenant="t-002")
+    await stage.deliver()
+    assert stage.holder("em-002") is None
+    stage.now += MINUTE
+    until = stage.now + 5 * HOUR
+    await stage.ledger.place_lock(**said, lock="maintenance", ts=stage.now, key="meanwhile", until=until)
+    await stage.ledger.release_lock(**said, lock="manual", ts=stage.now, key="taken off")
+    await stage.deliver()
+    await stage.settle()
+    locks = stage.groups["t-001"].breakers["br-001"].locks
+    assert {kind: lock.until for kind, lock in locks.items()} == {"maintenance": until}
+    stage.now += MINUTE
+    await stage.ledger.release_lock(**said, lock="maintenance", ts=stage.now, key="done")
+    await stage.settle()
+    assert stage.groups["t-001"].breakers["br-001"].locks == {}
+    assert await stage.breaches() == []
+
+
 async def test_moving_out_charges_the_landlord_live_and_moving_in_ends_that(database: Database) -> None:
     stage = Stage(database)
     await stage.registry.apply(document(vacancy={"electricity": "shop-flat"}), who="test", now=NOW)

@@ -2,6 +2,10 @@
 
 The state of the hand-over, the rows before it and the act for the next group are one transaction; so whatever dies, the
 meter is with the first group, on its way in the outbox, or with the next one.
+
+A breaker on its way has no twin that could hear of a lock that somebody places or takes off: such an act is the next
+group's, with a number before that of the act by which the breaker comes. So the breaker is given on with the locks that
+stand in SQL by then.
 """
 
 from __future__ import annotations
@@ -9,21 +13,29 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from adapters.store.journals.outbox import append_act, next_seq
 from adapters.store.sites.group_contracts import group_contracts
 from adapters.store.sites.rerate_marks import mark
 from twin.core.effects import MeterReleased, MeterTaken
 from twin.core.messages import ContractsChanged, Handed
+from twin.core.model import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapters.store.engine.database import Transaction
+    from twin.core.model import BreakerTwin
 
 RELEASING, TAKING, DONE = "releasing", "taking", "done"
 _OPEN = "SELECT meter, to_group, at, state FROM handover WHERE site = ? AND handover = ?"
 _MOVE = "UPDATE handover SET state = ?, changed_ts = ? WHERE site = ? AND handover = ? AND meter = ? AND state = ?"
 _FINISH = "UPDATE handover SET state = ?, changed_ts = changed_ts WHERE site = ? AND state <> ?"
+_LOCKS = (
+    "SELECT lock, who, why, ts, until, rule, rule_version FROM standing_lock WHERE site = ? AND breaker = ? AND active"
+    " ORDER BY lock"
+)
 _HEAD_TS = "SELECT max(head_ts) FROM register_epoch WHERE site = ? AND meter = ?"
 
 
@@ -61,9 +73,21 @@ async def _give_on(tx: Transaction, site: str, handover: str, released: list[Met
         meters=contracts.meters,
         breakers=contracts.breakers,
         gateway=contracts.gateway,
-        handed=tuple(Handed(handover, effect.meter, effect.breaker) for effect in fresh),
+        handed=tuple([Handed(handover, one.meter, await _as_it_stands(tx, site, one.breaker)) for one in fresh]),
     )
     await append_act(tx, site, group, act)
+
+
+async def _as_it_stands(tx: Transaction, site: str, breaker: BreakerTwin | None) -> BreakerTwin | None:
+    """A breaker with the locks that stand in SQL: what its last group knew, and what people did since."""
+    if breaker is None:
+        return None
+    locks: dict[str, Lock] = {}
+    for kind, who, why, since, until, rule, version in await tx.fetch(_LOCKS, site, breaker.id):
+        known = breaker.locks.get(kind)
+        same = known is not None and (known.rule, known.until) == (rule, until)
+        locks[kind] = known if known is not None and same else Lock(who, why, since, until, rule, version)
+    return replace(breaker, locks=locks)
 
 
 async def finish_all(tx: Transaction, site: str) -> None:
