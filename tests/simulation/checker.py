@@ -350,7 +350,7 @@ class Checker:
 
 def _locks_of_people(db: Any, breaker: str, now: int) -> set[str]:
     standing: dict[str, int | None] = {}
-    for (body,) in db.execute("SELECT body FROM act ORDER BY group_id, seq").fetchall():
+    for (body,) in db.execute("SELECT body FROM act ORDER BY id").fetchall():
         act = json.loads(body)
         if act["t"] == "lock" and act["breaker"] == breaker:
             ends, until = standing.get(act["lock"], 0), act.get("until")
