@@ -40,11 +40,11 @@ async def books(park: Database) -> Database:
     till = Till(park)
     ledger = SqlLedger(park)
     await ledger.post(SITE, [entry(1, charge(0, 100), charge(100, 200)), entry(2, charge(200, 300, price_micro=0))])
-    await till.pay(T, 50, key="k-1")
+    first = (await till.pay(T, 50, key="k-1")).payment
     wish = {"tenant": T, "amount_nano": 30 * YUAN, "kind": "instalment", "origin": "other", "share_percent": 20}
     await till.desk.create_debt(SITE, {**wish, "cap_nano": 20 * YUAN}, till.caller())
     payment = (await till.pay(T, 100, key="k-2")).payment
-    await till.desk.correct(SITE, T, payment, 5 * YUAN, till.caller())
+    await till.desk.correct(SITE, T, first, 5 * YUAN, till.caller())
     refund = {"tenant": T, "payment": payment, "amount_nano": 7 * YUAN, "channel": ""}
     asked = await till.desk.refund(SITE, refund, till.caller())
     await till.agree(asked)
@@ -109,7 +109,7 @@ ATTACKS = {
     ),
     "an edited correction": ("UPDATE correction SET amount_nano = 1", "correction_edited correction 7"),
     "a deleted correction": ("DELETE FROM correction", "correction_missing journal 7"),
-    "another original": ("UPDATE correction SET original_seq = 3", "correction_edited correction 7"),
+    "another original": ("UPDATE correction SET original_seq = 5", "correction_edited correction 7"),
     "an edited refund": ("UPDATE refund SET amount_nano = 1", "refund_edited refund R8"),
     "a refund paid out under another number": ("UPDATE refund SET reference = 'W-2'", "refund_edited refund R8 paid"),
     "a deleted refund": ("DELETE FROM refund", "refund_missing journal 8"),

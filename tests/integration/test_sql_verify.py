@@ -196,7 +196,7 @@ async def test_heads_for_the_comparison_with_twins(posted: Database) -> None:
 
 async def test_pages_are_crossed(posted: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("chains", "journals", "totals"):
-        monkeypatch.setattr(f"adapters.store.verify_{module}.PAGE", 2)
+        monkeypatch.setattr(f"adapters.store.proofs.verify_{module}.PAGE", 2)
     monkeypatch.setattr("adapters.store.proofs.verify._PAGE", 1)
     monkeypatch.setattr("adapters.store.proofs.meter_ranges.METERS", 1)
     monkeypatch.setattr("adapters.store.engine.database._STREAMED", 1)
