@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import structlog
+
 from adapters.clock.clocks import open_clock
 from adapters.embedded.ports import who_listens
 from adapters.mqtt.subscriber import MqttSubscriber
@@ -15,7 +17,7 @@ from api.bootstrap.flows import Flows
 from schemas.topics import VERBS_UP, topic_filter
 from twin.flows.rebuild_twins import rebuild_where_needed
 from twin.flows.record_history import RECORDED_VERBS
-from twin.ports import StoreLostError
+from twin.ports import StoreFullError, StoreLostError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from twin.flows.consume_effects import ConsumerLoop
     from twin.flows.keep_leases import LeaseCounters
     from twin.ports import Delivery
+
+log = structlog.get_logger(__name__)
 
 DOUBTED_ACTS = 1_000
 """More acts than people can make in the second that Redis may lose with the power."""
@@ -62,14 +66,21 @@ class Platform(Flows):
         """Where the API listens, once it does."""
 
     async def prepare(self) -> None:
-        """Bring the twins in line with SQL before anything listens; several services may ask for it at once."""
+        """Bring the twins in line with SQL before anything listens; several services may ask for it at once.
+
+        Where the effect stream is full, what people did waits for the sweep: only readers of the stream make room in
+        it, and they do not run before this has ended.
+        """
         async with self._preparing:
             rebuilt = await rebuild_where_needed(
                 self.registry, self.store, self.stream, self.clock, self.ledger, self.marks
             )
             self.rebuilt |= rebuilt
             self.vitals.rebuilds.update(rebuilt.keys())
-            await self.delivery.sweep()
+            try:
+                await self.delivery.sweep(wait_for_room=False)
+            except StoreFullError:
+                log.warning("effect stream is full: acts are delivered once the ledger has made room")
 
     async def recover(self) -> None:
         """After Redis came back from the dead: what it lost with its last second is found out and made good."""

@@ -22,7 +22,7 @@ from twin.ports import TopUp
 class _Twins:
     """An applier that believes everything it is told."""
 
-    async def apply(self, site: str, messages: dict[str, list[Any]]) -> Any:
+    async def apply(self, site: str, messages: dict[str, list[Any]], **_: Any) -> Any:
         groups = {group: Group(site, group, acts_seq=acts[-1].seq) for group, acts in messages.items()}
         return SimpleNamespace(failures=[], groups=groups)
 

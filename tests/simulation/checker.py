@@ -115,7 +115,9 @@ class Checker:
             if active:
                 self._standing[breaker, lock] = until
             elif self._standing.get((breaker, lock)) is not None:
-                self._released[breaker, lock, self._standing.pop((breaker, lock))] = self.world.platform_ms
+                until = self._standing.pop((breaker, lock))
+                if self.healed_ms:  # before that a clock may have been wrong, and ended the lock by its own time
+                    self._released[breaker, lock, until] = self.world.platform_ms
             if active and lock == "credit" and rule == "arrears-cutoff":
                 self._justified(db, breaker, ts)
 

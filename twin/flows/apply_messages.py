@@ -79,25 +79,29 @@ class Applier:
         aliases = (await self._policies.policy(site)).aliases
         return next((device for device, known in reversed(list(aliases.items())) if known == point), point)
 
-    async def apply(self, site: str, messages: Mapping[str, Sequence[Message]]) -> Outcome:
+    async def apply(
+        self, site: str, messages: Mapping[str, Sequence[Message]], *, wait_for_room: bool = True
+    ) -> Outcome:
         """Apply each group's messages, all at the clock's now."""
         now = self._clock.now()
-        return await self.apply_timed(
-            site, {group: [(message, now) for message in wanted] for group, wanted in messages.items()}
-        )
+        timed = {group: [(message, now) for message in wanted] for group, wanted in messages.items()}
+        return await self.apply_timed(site, timed, wait_for_room=wait_for_room)
 
-    async def apply_timed(self, site: str, messages: Mapping[str, Sequence[Timed]]) -> Outcome:
+    async def apply_timed(
+        self, site: str, messages: Mapping[str, Sequence[Timed]], *, wait_for_room: bool = True
+    ) -> Outcome:
         """Apply each group's messages, each at its own instant (Unix ms). Groups that do not exist are failures.
 
-        Waits while the effect stream is full, so back-pressure reaches whoever feeds us. Raises StoreLostError when
-        the store must be rebuilt, ContendedError when other writers never let us through.
+        Waits while the effect stream is full, so back-pressure reaches whoever feeds us; without `wait_for_room` it
+        raises StoreFullError instead, for whoever must not wait for a ledger that does not run yet. Raises
+        StoreLostError when the store must be rebuilt, ContendedError when other writers never let us through.
         """
         policy = await self._policies.policy(site)
         outcome = Outcome({}, [])
         waiting = dict(messages)
         async with self._locks[site]:
             for attempt in range(MOST_ATTEMPTS):
-                waiting = await self._attempt(site, policy, waiting, outcome)
+                waiting = await self._attempt(site, policy, waiting, outcome, wait_for_room)
                 if not waiting:
                     return outcome
                 await asyncio.sleep(0.001 * attempt)
@@ -106,7 +110,12 @@ class Applier:
         )
 
     async def _attempt(
-        self, site: str, policy: SitePolicy, messages: dict[str, Sequence[Timed]], outcome: Outcome
+        self,
+        site: str,
+        policy: SitePolicy,
+        messages: dict[str, Sequence[Timed]],
+        outcome: Outcome,
+        wait_for_room: bool,
     ) -> dict[str, Sequence[Timed]]:
         """One round of load, decide and commit; returns what has to be decided again."""
         groups = await self._store.load(site, list(messages))
@@ -132,7 +141,7 @@ class Applier:
                 changes.append(change if self._journeys is None else self._with_cause(site, change, timed, began_ns))
                 guards = _spend(guards, decision)
         began_ns = time.time_ns() if self._journeys is not None else 0
-        refused = await self._commit(site, changes, now)
+        refused = await self._commit(site, changes, now, wait_for_room)
         if self._journeys is not None:
             self._tell_committed(changes, refused, began_ns)
         for change in changes:
@@ -162,11 +171,13 @@ class Applier:
                 facts = {"group": change.after.id, "revision": change.before.revision + 1}
                 self._journeys.step("committed", cause.ids, began_ns=began_ns, ended_ns=ended_ns, **facts)
 
-    async def _commit(self, site: str, changes: list[GroupChange], now: int) -> frozenset[str]:
+    async def _commit(self, site: str, changes: list[GroupChange], now: int, wait_for_room: bool) -> frozenset[str]:
         while changes:
             try:
                 return await self._store.commit(site, changes, now=now)
             except StoreFullError:
+                if not wait_for_room:
+                    raise
                 log.warning("effect stream is full, waiting for the ledger", site=site)
                 await asyncio.sleep(FULL_PAUSE_S)
         return frozenset()

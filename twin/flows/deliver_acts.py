@@ -49,10 +49,11 @@ class ActDelivery:
         """The mark that the store is known to have, by site: another one there was noted by another process, or the
         store went back in time."""
 
-    async def deliver(self, acts: Sequence[PendingAct]) -> int:
+    async def deliver(self, acts: Sequence[PendingAct], *, wait_for_room: bool = True) -> int:
         """Deliver acts, oldest first within each group; returns how many were confirmed by their twin.
 
         Raises StoreLostError where SQL went back under the twins: they would take a new act for one that they have.
+        Raises StoreFullError where the effect stream is full and the caller does not want to wait.
         """
         ordered = sorted(acts, key=lambda pending: (pending.site, pending.group, pending.act.seq))
         done = 0
@@ -62,7 +63,7 @@ class ActDelivery:
             await self._doubt_where_store_went_back(site)
             await self._create_groups(site, batch)
             messages = {group: [item.act for item in items] for group, items in groupby(batch, key=lambda p: p.group)}
-            outcome = await self._applier.apply(site, messages)
+            outcome = await self._applier.apply(site, messages, wait_for_room=wait_for_room)
             for failure in outcome.failures:
                 if isinstance(failure.error, ActOutOfOrderError):
                     log.info("an earlier act is missing, the sweep delivers it first", group=failure.group)
@@ -75,10 +76,10 @@ class ActDelivery:
             done += sum(len(messages[group]) for group in outcome.groups)
         return done
 
-    async def sweep(self) -> int:
-        """Deliver what is still undelivered anywhere; returns how many were confirmed."""
+    async def sweep(self, *, wait_for_room: bool = True) -> int:
+        """Deliver what is still undelivered anywhere; returns how many were confirmed. Raises as `deliver`."""
         pending = await self._ledger.undelivered(None, limit=SWEEP_BATCH)
-        return await self.deliver(pending) if pending else 0
+        return await self.deliver(pending, wait_for_room=wait_for_room) if pending else 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until told to stop. Raises StoreLostError where SQL went back under the twins of a site."""
