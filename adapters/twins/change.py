@@ -58,7 +58,10 @@ def outcome(change: GroupChange) -> Group:
 
 
 def newborn(group: Group, *, generation: int, wake: int) -> Group:
-    """A group as it is first stored under a generation."""
+    """A group as it is first stored under a generation. What it owes is carried out before anything else happens to it,
+    whatever the clock says by then."""
+    if any(meter.owed for meter in group.meters.values()):
+        wake = min(wake, 0)
     return msgspec.structs.replace(group, revision=generation * REVISIONS_PER_GENERATION, wake=wake)
 
 

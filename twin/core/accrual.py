@@ -199,9 +199,18 @@ def accept(register: Register, qty: int, ts: int, rates: Rates | None = None) ->
     register.seen_rates = rates
 
 
-def open_epoch(draft: Draft, meter: MeterTwin, opening: int, ts: int, reason: str, rates: Rates | None = None) -> None:
+def open_epoch(
+    draft: Draft,
+    meter: MeterTwin,
+    opening: int,
+    ts: int,
+    reason: str,
+    rates: Rates | None = None,
+    *,
+    event: int = 0,
+) -> None:
     """Start a register chain: the first of a meter, or the next after a reset or a replacement. What is not yet posted
-    is posted first; the counters of use go on."""
+    is posted first; the counters of use go on. `event` is the number of the person's act, where it was one."""
     register = draft.register(meter)
     if register.opened:
         post(draft, meter)
@@ -214,4 +223,5 @@ def open_epoch(draft: Draft, meter: MeterTwin, opening: int, ts: int, reason: st
     fresh.seen_ts = fresh.head_ts = fresh.posted_ts = fresh.since = ts
     fresh.seen_rates = fresh.head_rates = rates
     meter.register = fresh
-    draft.emit(EpochOpened(meter.id, epoch, opening, ts, reason, draft.group.meter_contracts[meter.id].ratio, rates))
+    ratio = draft.group.meter_contracts[meter.id].ratio
+    draft.emit(EpochOpened(meter.id, epoch, opening, ts, reason, ratio, rates, event))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from twin.core import accrual, plans
 from twin.core.commands import next_due, on_due
 from twin.core.locks import give_way, release_ended
+from twin.core.meter_life import carry_out_owed
 from twin.core.model import duplicate
 from twin.core.reactions import react_to_clock, react_to_credit, release_rule
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 def run_due(draft: Draft, now: int) -> None:
     """Deal with everything whose time has come."""
     draft.wake_dirty = True
+    for name in [name for name, meter in draft.group.meters.items() if meter.owed]:
+        carry_out_owed(draft, name, now)
     for name in list(draft.group.breakers):
         plans.follow(draft, name, now)
         release_ended(draft, name, now)

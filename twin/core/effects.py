@@ -55,6 +55,8 @@ class EpochOpened(Effect, frozen=True, omit_defaults=True, tag="epoch", tag_fiel
     """Primary quantity of one unit that the device shows."""
     rates: Rates | None = None
     """Unwrapped sub-registers at the opening."""
+    event: int = 0
+    """Number of the person's act that this follows; 0 for none."""
 
 
 class LateReading(Effect, frozen=True, omit_defaults=True, tag="late", tag_field="t"):

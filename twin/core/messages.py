@@ -249,6 +249,8 @@ class RegisterReplaced(msgspec.Struct, frozen=True, tag="register", tag_field="t
     reason: str
     contract: MeterContract
     final: int | None = None
+    event: int = 0
+    """Number of the act in SQL, by which the ledger knows later that its epoch is posted."""
 
 
 class DoubtSettled(msgspec.Struct, frozen=True, tag="doubt", tag_field="t"):

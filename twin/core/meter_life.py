@@ -15,12 +15,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from twin.core import accrual
 from twin.core.act_order import is_new
 from twin.core.effects import LateReading, MeterReleased, MeterTaken
 from twin.core.incidents import open_incident, resolve_incident
 from twin.core.locks import release
-from twin.core.model import duplicate
+from twin.core.model import Successor, duplicate
 from twin.core.reactions import react_to_reading
 from twin.core.telemetry import forget_doubts
 
@@ -65,15 +67,33 @@ def on_register_replaced(draft: Draft, act: RegisterReplaced, now: int) -> None:
     group.acts_seq = act.seq
     if act.meter not in group.meters:
         return
-    before = group.meter_contracts[act.meter]
-    meter = draft.meter(act.meter)
-    ts = max(act.ts, meter.register.seen_ts or act.ts)
-    if act.final is not None and meter.register.opened:
-        quantity, turns = _unwrapped_final(meter, before, act.final * before.ratio)
+    old = group.meter_contracts[act.meter]
+    opening = act.opening * act.contract.ratio
+    successor = Successor(act.ts, act.reason, opening, act.final, old.ratio, old.modulus, act.event)
+    _succeed(draft, act.meter, successor, act.contract, now)
+
+
+def carry_out_owed(draft: Draft, name: str, now: int) -> None:
+    """A twin that was made from SQL before SQL had the epochs of registers that people told of: these open now, as the
+    act would have opened them. The act itself counts as taken."""
+    owed = draft.group.meters[name].owed
+    contract = draft.group.meter_contracts[name]
+    followers = [replace(contract, ratio=one.ratio, modulus=one.modulus) for one in owed[1:]]
+    for successor, after in zip(owed, [*followers, contract], strict=True):
+        _succeed(draft, name, successor, after, now)
+    draft.meter(name).owed = ()
+
+
+def _succeed(draft: Draft, name: str, successor: Successor, contract: MeterContract, now: int) -> None:
+    """The old register is charged to its final reading, the new one opens under its contract."""
+    meter = draft.meter(name)
+    ts = max(successor.ts, meter.register.seen_ts or successor.ts)
+    if successor.final is not None and meter.register.opened:
+        quantity, turns = _unwrapped_final(meter, successor.modulus, successor.final * successor.ratio)
         _go_to(draft, meter, quantity, turns, ts, now)
     _charge_the_rest(draft, meter, now)
-    group.meter_contracts = {**group.meter_contracts, act.meter: act.contract}
-    accrual.open_epoch(draft, meter, act.opening * act.contract.ratio, ts, act.reason)
+    draft.group.meter_contracts = {**draft.group.meter_contracts, name: contract}
+    accrual.open_epoch(draft, meter, successor.opening, ts, successor.reason, event=successor.event)
     forget_doubts(draft, meter, now)
     resolve_incident(draft, meter, "register_reset", now)
     draft.wake_dirty = True
@@ -179,11 +199,11 @@ def _charge_the_rest(draft: Draft, meter: MeterTwin, now: int) -> None:
     react_to_reading(draft, meter.id, None, delta, now, live=False)
 
 
-def _unwrapped_final(meter: MeterTwin, contract: MeterContract, shown: int) -> tuple[int, int]:
+def _unwrapped_final(meter: MeterTwin, modulus: int, shown: int) -> tuple[int, int]:
     """A final reading on the unwrapped register, and its turns: one just past zero went through it."""
     register = meter.register
-    quantity = register.turns * contract.modulus + shown
-    wrapped = quantity + contract.modulus
-    if quantity < register.seen and (wrapped - register.seen) * 100 < contract.modulus:
+    quantity = register.turns * modulus + shown
+    wrapped = quantity + modulus
+    if quantity < register.seen and (wrapped - register.seen) * 100 < modulus:
         return wrapped, register.turns + 1
     return quantity, register.turns

@@ -147,6 +147,22 @@ class Register(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """Use within the local year of `month`, as `month_use` is within the month."""
 
 
+class Successor(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
+    """Another register at the metering point, as people told it: what the old one showed last, the new one first."""
+
+    ts: int
+    reason: str
+    opening: int
+    """Wh or litres, primary."""
+    final: int | None = None
+    """As the old device shows it; None where nobody knows it."""
+    ratio: int = 1
+    modulus: int = 1_000_000_000
+    """Both of the old register."""
+    event: int = 0
+    """Number of the act in SQL."""
+
+
 class Incident(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     """Something a person should know about a device; open until it heals or somebody closes it."""
 
@@ -209,6 +225,8 @@ class MeterTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["MeterTwi
     """While the meter streams and some rule wants to know of steps (`twin.core.step_watch`)."""
     events: Sequence | None = None
     """Which of its events have been heard."""
+    owed: tuple[Successor, ...] = ()
+    """Registers that SQL knew of when the twin was made from it, and no epoch of theirs: the first look opens these."""
 
 
 class Lock(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Lock"]):

@@ -50,6 +50,7 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "params": "p",
         "steps": "h",
         "events": "e",
+        "owed": "o",
     },
     "Lock": {
         "since": "s",

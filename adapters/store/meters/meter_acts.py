@@ -271,9 +271,11 @@ async def _other_register(
     contracts = await group_contracts(tx, site, group)
     contract = next(one for one in contracts.meters if one.id == meter)
     seq = await next_seq(tx, site, group)
-    act = RegisterReplaced(seq, meter, ts, body["opening"], reason, contract, final)
+    event = await _event_number(tx, site)
+    act = RegisterReplaced(seq, meter, ts, body["opening"], reason, contract, final, event)
     pending = await append_act(tx, site, group, act)
-    return await record(tx, site, reason, body, by, [*acts, pending])
+    told = {**body, "event": event, **_left_behind(standing, device)}
+    return await record(tx, site, reason, told, by, [*acts, pending])
 
 
 async def _speak_for(
@@ -299,6 +301,12 @@ def _changed_device(device: dict[str, Any], body: dict[str, Any]) -> dict[str, A
     digits = "register_digits_wh" if device["kind"] == "electricity_meter" else "register_digits_l"
     new = {"ratio": body.get("ratio"), digits: body.get("digits"), "imax_a": body.get("imax_a")}
     return {**device, **{key: value for key, value in new.items() if value is not None}}
+
+
+def _left_behind(standing: Standing, device: dict[str, Any]) -> dict[str, int]:
+    """What was different about the old register: who makes the twin from SQL has to know it (`owed_registers`)."""
+    before = {"ratio_before": (standing.ratio, ratio_of(device)), "digits_before": (standing.digits, digits_of(device))}
+    return {name: old for name, (old, new) in before.items() if old != new}
 
 
 async def record(

@@ -32,6 +32,8 @@ class RegisterEpoch(Model):
     """Use within the local year of `month`, as `month_use` is within the month; tiers by the year count on it."""
     carried_year_use = fields.BigIntField(default=0)
     """As `carried_use`, within the year of `carried_month`."""
+    event = fields.BigIntField(default=0)
+    """Number of the person's act that the epoch follows, as its `meter_event` tells it; 0 for none."""
 
     class Meta:
         table = "register_epoch"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _EPOCHS = BulkInsert(
     "register_epoch",
     "site meter epoch:bigint opening:bigint opened_ts:bigint reason ratio:bigint head_qty:bigint head_ts:bigint"
-    " month:bigint month_use:bigint year_use:bigint",
+    " month:bigint month_use:bigint year_use:bigint event:bigint",
     "(site, meter, epoch) DO UPDATE SET head_qty = excluded.head_qty, head_ts = excluded.head_ts,"
     " month = excluded.month, month_use = excluded.month_use, year_use = excluded.year_use",
 )
@@ -53,7 +53,7 @@ _ACCOUNTS = BulkInsert(
 # CROSS JOIN keeps SQLite from putting the keys into the inner loop, where it would parse them once for every row.
 _HEADS = (
     "SELECT e.meter, e.epoch, e.opening, e.opened_ts, e.reason, e.ratio, e.head_qty, e.head_ts, e.month, e.month_use,"
-    " e.year_use"
+    " e.year_use, e.event"
     " FROM {keys} CROSS JOIN register_epoch e WHERE e.site = ? AND e.meter = k.meter AND e.epoch = k.epoch"
 )
 _POSTED = (
@@ -78,6 +78,7 @@ class ChainHead(msgspec.Struct):
     month: int = 0
     month_use: int = 0
     year_use: int = 0
+    event: int = 0
 
 
 class ChainPosting:
@@ -123,7 +124,7 @@ class ChainPosting:
             before = self._heads.get((effect.meter, effect.epoch - 1))
             used = (before.month, before.month_use, before.year_use) if before else (0, 0, 0)
             self._heads[effect.meter, effect.epoch] = ChainHead(
-                effect.opening, effect.ts, effect.reason, effect.ratio, effect.opening, effect.ts, *used
+                effect.opening, effect.ts, effect.reason, effect.ratio, effect.opening, effect.ts, *used, effect.event
             )
             self._touched.add((effect.meter, effect.epoch))
             points = pack([Point(effect.ts, effect.opening, effect.rates)])
@@ -266,7 +267,7 @@ def _differences(wanted: Any, posted: ChargePosted) -> str:
 
 def _head_row(head: ChainHead) -> tuple[Any, ...]:
     opened = (head.opening, head.opened_ts, head.reason, head.ratio)
-    return *opened, head.qty, head.ts, head.month, head.month_use, head.year_use
+    return *opened, head.qty, head.ts, head.month, head.month_use, head.year_use, head.event
 
 
 def _chain_row(charge: ChargePosted) -> tuple[Any, ...]:

@@ -15,6 +15,7 @@ import msgspec
 
 from adapters.store.journals.accounts import wallet
 from adapters.store.sites.contracts import device_contracts, tenant_contracts
+from adapters.store.sites.owed_registers import REPLACED, events_by_meter, newest_events, owed_registers
 from adapters.store.sites.payers import current_payers, rented
 from adapters.store.sites.site_state import load_supplies
 from billing.late_points import place_late
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from adapters.store.engine.database import Database, Row, Transaction
     from adapters.store.sites.site_state import SupplyRow
+    from twin.core.model import MeterContract
     from twin.ports import Contracts
 
 PAGE = 500
@@ -49,7 +51,8 @@ _TENANTS = (
 )
 _DEVICES = "SELECT id, device, settings FROM device WHERE site = ? AND id > ? ORDER BY id LIMIT ?"
 _CHAINS = (
-    "SELECT meter, epoch, opening, head_qty, head_ts, month, month_use, year_use, ratio, opened_ts FROM register_epoch"
+    "SELECT meter, epoch, opening, head_qty, head_ts, month, month_use, year_use, ratio, opened_ts, event"
+    " FROM register_epoch"
     " WHERE site = ? AND meter {names} ORDER BY meter, epoch"
 )
 _LAST_POINTS = (
@@ -176,7 +179,10 @@ class _Facts:
         groups = [item.group for item in contracts]
         accounts = [wallet(item.contract.id) for item in contracts if item.contract]
         # Ordered by epoch: the last epoch of a meter is the one that counts.
-        self.chains = {row[0]: row for row in await _named(tx, _CHAINS, site, meters)}
+        epochs = await _named(tx, _CHAINS, site, meters)
+        self.chains = {row[0]: row for row in epochs}
+        self.posted_events = newest_events(epochs)
+        self.replaced = events_by_meter(await _named(tx, REPLACED, site, meters))
         self.points = {row[0]: unpack(bytes(row[1])) for row in await _named(tx, _LAST_POINTS, site, meters)}
         self.said: defaultdict[str, list[Point]] = defaultdict(list)
         for meter, ts, qty in await _named(tx, _SAID, site, meters):
@@ -216,7 +222,7 @@ class _Facts:
         group = Group(site, contracts.group, contracts.contract, acts_seq=self.act_heads.get(contracts.group, 0))
         group.meter_contracts = {meter.id: meter for meter in contracts.meters}
         group.breaker_contracts = {breaker.id: breaker for breaker in contracts.breakers}
-        group.meters = {meter.id: self._meter(meter.id, meter.modulus) for meter in contracts.meters}
+        group.meters = {meter.id: self._meter(meter) for meter in contracts.meters}
         group.breakers = {name: self._breaker(name, combined=name in group.meters) for name in group.breaker_contracts}
         if contracts.gateway:
             name = contracts.gateway
@@ -248,12 +254,15 @@ class _Facts:
         breaker.incidents = {kind: known[kind] for kind in known if not combined or kind in OF_BREAKERS}
         return breaker
 
-    def _meter(self, name: str, modulus: int) -> MeterTwin:
+    def _meter(self, contract: MeterContract) -> MeterTwin:
+        name = contract.id
         known = {kind: one for kind, one in self.incidents.get(name, {}).items() if kind not in OF_BREAKERS}
         meter = MeterTwin(name, incidents=known, rules=self._rules("meter", name))
         meter.params = self.params.get(("meter", name), {})
         if name in self.chains:
             row = self.chains[name]
+            meter.owed = owed_registers(contract, self.replaced.get(name, ()), self.posted_events.get(name, 0))
+            modulus = meter.owed[0].modulus if meter.owed else contract.modulus
             head, head_ts = row["head_qty"], row["head_ts"]
             register = Register(epoch=row["epoch"], opening=row["opening"], seen=head, head=head, posted=head)
             register.opened = True
@@ -261,7 +270,9 @@ class _Facts:
             register.since = row["opened_ts"]
             register.seen_ts = register.head_ts = register.posted_ts = head_ts
             register.month, register.month_use, register.year_use = row["month"], row["month_use"], row["year_use"]
-            _go_on(register, _with_said(self.points.get(name, []), self.said.get(name, [])), modulus)
+            # What people have read since is of the other register: its next reading says it again.
+            said = [one for one in self.said.get(name, []) if not meter.owed or one.ts <= meter.owed[0].ts]
+            _go_on(register, _with_said(self.points.get(name, []), said), modulus)
             meter.register = register
         return meter
 
