@@ -37,6 +37,7 @@ from twin.flows.settlement_room import SettlementRoom
 from twin.flows.shadow_rules import ShadowRunner
 from twin.flows.switch_in_bulk import BulkSwitching
 from twin.flows.take_payments import PaymentDesk
+from twin.flows.tell_links import Links
 from twin.flows.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class Flows(Stores):
         """The way of a reading, of a timer and of an act to the twins."""
         self.policies = CompiledPolicies(self.registry, skew_ms=self.skew_ms)
         self.applier = Applier(self.store, self.policies, self.clock, self.journeys)
-        self.delivery = ActDelivery(self.store, self.ledger, self.applier, self.marks)
+        links = Links(self.store.unremembered(), self.applier)
+        self.delivery = ActDelivery(self.store, self.ledger, self.applier, self.marks, links)
         self.ingest = Ingest(self.store, self.applier, self.clock, self.vitals, self.journeys)
         self.held = HeldMessages(self.store.unremembered(), self.applier, self.ingest.handle)
         self.pump = TimerPump(self.store, self.registry, self.applier, self.clock)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from twin.flows.apply_messages import Applier
     from twin.flows.find_lost_acts import ActMarks
     from twin.flows.rebuild_twins import Store
+    from twin.flows.tell_links import Links
     from twin.ports import Ledger, PendingAct
 
 log = structlog.get_logger(__name__)
@@ -40,11 +41,15 @@ SWEEPS_PER_LOOK = 5
 class ActDelivery:
     """Delivers pending acts to their twins."""
 
-    def __init__(self, store: Store, ledger: Ledger, applier: Applier, marks: ActMarks) -> None:
+    def __init__(
+        self, store: Store, ledger: Ledger, applier: Applier, marks: ActMarks, links: Links | None = None
+    ) -> None:
         self._store = store
         self._ledger = ledger
         self._applier = applier
         self._marks = marks
+        self._links = links
+        """Tells meters that have arrived of their gateways; none where nobody stands behind a gateway."""
         self._noted: dict[str, str] = {}
         """The mark that the store is known to have, by site: another one there was noted by another process, or the
         store went back in time."""
@@ -69,6 +74,9 @@ class ActDelivery:
                     log.info("an earlier act is missing, the sweep delivers it first", group=failure.group)
                 else:
                     log.error("act could not be applied", group=failure.group, error=repr(failure.error))
+            if self._links is not None:  # before SQL notes the delivery: who is killed here tells it the next time
+                arrived = {group: messages[group] for group in outcome.groups}
+                await self._links.tell_arrived(site, arrived, wait_for_room=wait_for_room)
             reached = {group: after.acts_seq for group, after in outcome.groups.items()}
             await self._ledger.delivered(site, reached)
             await self._require_in_sql(site, reached)
