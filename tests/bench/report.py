@@ -162,6 +162,7 @@ def _verdict(met: bool | None) -> str:
 LOAD = (
     "{sizes} tenants with a meter and relay each, a third each on flat, time-of-use and tiered prices,\n"
     "  the contract's seven rules, one reading of some 190 bytes a message, QoS 1 over four gateways, one posting in\n"
-    "  fifteen readings; time is the greatest sample time (`TWINMETER_CLOCK=telemetry`). All services but recorder\n"
+    "  fifteen readings; time is the greatest sample time (`TWINMETER_CLOCK=telemetry`). At the large site\n"
+    "  the scheduler is left out (it would wake every twin once). All services but recorder\n"
     "  and HTTP API run in one process, as under `twinmeter up`."
 )

@@ -18,7 +18,7 @@ from tests.bench import machine, rivals
 from tests.bench.child import Child, Counter, counter
 from tests.bench.nodered_role import NodeRedRole
 from tests.bench.nodered_server import NodeRed
-from tests.bench.roles import BareRole, PlatformRole, PublisherRole
+from tests.bench.roles import SERVICES, BareRole, PlatformRole, PublisherRole
 from tests.integration.servers import PostgresServer
 
 Say = Callable[[str], None]
@@ -115,11 +115,13 @@ class Ours:
         self.here, self.site, self.meters, self.platform, self.acked = here, site, meters, platform, acked
         self._sent = 0
 
-    def warm_up(self, publisher: Child) -> None:
-        """One round that is not measured: it fills the process's memory of twins and closes what the import left."""
+    def warm_up(self, publisher: Child, *, fees: bool = True) -> None:
+        """One round that is not measured: it fills the process's memory of twins and closes what the import left.
+        `fees`: those of the day are waited for, which a scheduler charges."""
         first = self.here.take(self.site, self.meters, self.meters)
         self._sent += publisher.call("prepare", self.site, self.meters, first, self.meters)
-        self.platform.call("wait_fees", self.site)
+        if fees:
+            self.platform.call("wait_fees", self.site)
         self.platform.call("wait_idle", self.site)
         publisher.call("go", WINDOW)
         self.platform.call("wait_acked", self._sent)
@@ -206,6 +208,8 @@ def beside(here: Stand, folder: Path) -> Iterator[tuple[NodeRed, PostgresServer]
         yield node, postgres
 
 
-def platform_child(here: Stand, acked: Counter) -> contextlib.AbstractContextManager[Child]:
+def platform_child(
+    here: Stand, acked: Counter, services: tuple[str, ...] = SERVICES
+) -> contextlib.AbstractContextManager[Child]:
     """A platform of its own process, not opened yet."""
-    return child("platform", PlatformRole, here.settings, acked)
+    return child("platform", PlatformRole, here.settings, acked, services)

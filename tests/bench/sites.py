@@ -15,12 +15,17 @@ from tests.bench.apart import Keep
 from tests.bench.child import Child, counter
 from tests.bench.latency import latency_of_node_red, latency_under_loads
 from tests.bench.nodered_server import NodeRed, versions
-from tests.bench.roles import PublisherRole
+from tests.bench.roles import SERVICES, PublisherRole
 from tests.bench.runs import CONNECTIONS, Ours, Plan, Rivals, Say, Stand, beside, child, platform_child, stand
 from tests.bench.stages import StagesRole
 
 SMALL, MIDDLE, LARGE = "small", "middle", "large"
 PROFILED = 25
+
+
+UNWOKEN = tuple(name for name in SERVICES if name != "scheduler")
+"""At the large site nobody wakes the twins: a rebuild makes every one of them due once, and the fees of the day follow,
+minutes of work that no reading waits for and that the smaller sites have behind them when they are measured."""
 
 
 def measure_sites(plan: Plan, folder: Path, say: Say, keep: Keep) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def measure_sites(plan: Plan, folder: Path, say: Say, keep: Keep) -> dict[str, A
 def _site(plan: Plan, here: Stand, others: Rivals, site: str, node: NodeRed, results: dict[str, Any]) -> None:
     """One size: a platform of its own, its runs, and what is measured at this size alone."""
     acked, meters = counter(), getattr(plan, site)
-    with platform_child(here, acked) as platform:
+    with platform_child(here, acked, UNWOKEN if site == LARGE else SERVICES) as platform:
         platform.call("open")
         _import(plan, here, platform, site, results)
         ours = Ours(here, site, meters, platform, acked)
@@ -78,7 +83,7 @@ def _runs(plan: Plan, ours: Ours, others: Rivals, results: dict[str, Any]) -> No
     platform.call("start")
     url = ours.here.servers["broker"].url
     with child("publisher", PublisherRole, url, CONNECTIONS, ours.acked) as publisher:
-        ours.warm_up(publisher)
+        ours.warm_up(publisher, fees=ours.site != LARGE)
         for number in range(plan.runs):
             run = ours.run(publisher, plan.readings) | others.run(ours.site, ours.meters, plan.readings)
             runs.append(run)
