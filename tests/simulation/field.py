@@ -62,8 +62,9 @@ class House:
         self.session_kept = True
         self.backlog: deque[Message] = deque()
         self.epoch = 1
-        self.broken = False
-        """Its register was changed by hand: what it shows is no longer what flowed."""
+        self.changed_by_hand = False
+        self.replace_wish: Any = None
+        """What the clerk told of its new register."""
         self.spike_wh = 0
         self.sent: list[Sample] = []
         self.lost_samples = 0
@@ -126,6 +127,17 @@ class House:
             self.say(self.device.announce(self.world.loop.now_ms))
         else:
             self.world.later(RETRY_MS, self._reconnect)
+
+    @property
+    def unheard(self) -> bool:
+        """Another register was put in and the clerk refused: a wrong clock put charged readings ahead."""
+        wish = self.replace_wish
+        return wish is not None and wish.state == "refused" and "are charged; it must have been then" in wish.why
+
+    @property
+    def broken(self) -> bool:
+        """The platform was not told of its other register: what it shows is no longer what flowed."""
+        return self.changed_by_hand or self.unheard
 
     @property
     def in_order(self) -> bool:

@@ -86,7 +86,7 @@ class Outside:
 
     def _reset(self, rng: Random) -> None:
         house = self._house(rng)
-        house.broken = True
+        house.changed_by_hand = True
         house.say(house.device.reset_register(self.world.loop.now_ms))
 
     def _swap(self, rng: Random) -> None:
@@ -94,7 +94,7 @@ class Outside:
         house = self._house(rng)
         if not house.broken and not self.world.clock_step_ms and not house.swapped and self.world.dials.delayed == 0:
             final, opening = house.swap(5_000)
-            self.people.replace(house.id, final, opening, self.world.platform_ms)
+            house.replace_wish = self.people.replace(house.id, final, opening, self.world.platform_ms)
 
     def _stuck(self, rng: Random) -> None:
         self._house(rng).contactor.stuck = True

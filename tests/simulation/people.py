@@ -188,7 +188,7 @@ class People:
         self.insist(wish, work)
         return wish
 
-    def replace(self, meter: str, final: int, opening: int, ts: int) -> None:
+    def replace(self, meter: str, final: int, opening: int, ts: int) -> Wish:
         """A clerk tells that another register was put in."""
         wish = self._wish("replace", meter, 0)
         caller = Caller("bob", "broken", self.world.platform_ms, wish.key)
@@ -200,6 +200,7 @@ class People:
             return outcome
 
         self.insist(wish, work)
+        return wish
 
     def change_price(self, new_from: str) -> None:
         """A tariff gets a second price from an instant in the future on."""
