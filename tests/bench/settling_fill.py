@@ -160,7 +160,8 @@ async def _project(connection: Any, slots: int) -> None:
 @asynccontextmanager
 async def _without_indexes(connection: Any, tables: tuple[str, ...]) -> AsyncIterator[None]:
     """Lay keys, foreign keys and indexes of some tables aside, and put them back. Foreign keys hold for what is written
-    afterwards; that the rows made here have their partners is `verify`'s to see, and checking it again takes minutes."""
+    afterwards; that the rows made here have their partners is `verify`'s to see, and checking it here takes minutes.
+    """
     constraints = await connection.fetch(_CONSTRAINTS, list(tables))
     for table, name, _, _ in constraints:
         await connection.execute(f'ALTER TABLE {table} DROP CONSTRAINT "{name}"')
