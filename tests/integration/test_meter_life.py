@@ -6,9 +6,10 @@ import pytest
 
 from adapters.store.engine.database import Database
 from adapters.store.journals import approvals
+from adapters.store.sites.registry import SqlRegistry
 from billing.points import unpack
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
-from tests.unit.adapters.store.park import NOW, PRICE_MICRO, SITE
+from tests.unit.adapters.store.park import NOW, PRICE_MICRO, SITE, document
 from tests.unit.adapters.store.stage import HOUR, MINUTE, Stage
 from twin.flows.policies import CompiledPolicies
 from twin.ports import MoneyRefusedError
@@ -185,6 +186,25 @@ async def test_an_unknown_last_reading_needs_two_people(park: Database) -> None:
     await approvals.decide(park, SITE, asked.body["approval"], "dave", True, "seen", stage.now)
     await stage.settle()
     assert stage.groups["t-001"].meters["em-001"].register.epoch == 2
+
+
+async def test_an_imported_meter_behind_transformers_is_charged_from_what_it_showed(database: Database) -> None:
+    """Its opening stands in the file as its display shows it: the ratio applies to it, and to late samples."""
+    wanted = document()
+    for device in wanted.site["devices"]:
+        if device["id"] == "em-001":
+            device["ratio"] = 40
+    await SqlRegistry(database).apply(wanted, who="test", now=NOW)
+    stage = await staged(database)
+    assert await stage.charged() == {"t-001": 400 * 40 * PRICE_MICRO}
+    stage.read("em-001", 120_110, NOW + 20 * MINUTE)
+    await stage.post()
+    assert await late(database) == [(1, 120_110, 120_110 * 40, NOW + 20 * MINUTE, "device")]
+    assert await stage.meters.review(SITE) == []
+    await stage.start()
+    register = stage.groups["t-001"].meters["em-001"].register
+    assert (register.opening, register.head) == (120_000 * 40, 120_400 * 40)
+    assert await stage.breaches() == []
 
 
 async def test_a_rollover_and_a_ratio_by_people_and_a_rebuild_of_it_all(park: Database) -> None:

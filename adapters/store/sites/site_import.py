@@ -15,7 +15,7 @@ from adapters.store.journals.audit import AuditEntry, record_audit
 from adapters.store.journals.journal_book import open_book
 from adapters.store.sites import site_rows
 from adapters.store.sites.contract_acts import ContractActs
-from adapters.store.sites.contracts import all_contracts
+from adapters.store.sites.contracts import all_contracts, ratio_of
 from adapters.store.sites.price_changes import mark_repriced, price_changes, record_tariffs
 from adapters.store.sites.rerate_marks import mark_all
 from adapters.store.sites.site_difference import ChainState, History, SiteChanges, compare
@@ -162,10 +162,11 @@ class _Import:
             device = self.wanted.devices[supply.meter]
             opening = device.get("opening_wh", device.get("opening_l"))
             if opening is not None and supply.meter not in known and supply.in_force(self.now):
-                rows.append((supply.meter, opening, supply.from_ts))
+                ratio = ratio_of(device)
+                rows.append((supply.meter, opening * ratio, supply.from_ts, ratio))
                 known.add(supply.meter)
         await site_rows.open_chains(self.tx, self.site, rows)
-        return {meter for meter, _, _ in rows}
+        return {row[0] for row in rows}
 
     async def _open_accounts(self) -> None:
         """Accounts of new tenants, and opening credits that are not booked yet."""

@@ -54,8 +54,8 @@ _VERSION = (
 )
 _EPOCHS = BulkInsert(
     "register_epoch",
-    "site meter epoch:bigint opening:bigint opened_ts:bigint reason head_qty:bigint head_ts:bigint month:bigint"
-    " month_use:bigint",
+    "site meter epoch:bigint opening:bigint opened_ts:bigint reason ratio:bigint head_qty:bigint head_ts:bigint"
+    " month:bigint month_use:bigint",
 )
 _ENERGY = BulkInsert(
     "energy",
@@ -116,10 +116,11 @@ async def _write_rulesets(tx: Transaction, site: str, changes: SiteChanges, who:
         await tx.execute("UPDATE ruleset SET active_version = NULL WHERE site = ? AND ruleset = ?", site, name)
 
 
-async def open_chains(tx: Transaction, site: str, rows: Sequence[tuple[str, int, int | None]]) -> None:
-    """Open epoch 1 of registers at known values: (meter, opening quantity, instant or None)."""
-    await _EPOCHS.run(tx, [(site, meter, 1, opening, ts, "import", opening, ts, 0, 0) for meter, opening, ts in rows])
-    await _ENERGY.run(tx, [(site, meter, 1, None, opening, None, ts, "", False) for meter, opening, ts in rows])
+async def open_chains(tx: Transaction, site: str, rows: Sequence[tuple[str, int, int | None, int]]) -> None:
+    """Open epoch 1 of registers at known values: (meter, opening quantity with its ratio, instant or None, ratio)."""
+    epochs = [(site, name, 1, opening, ts, "import", ratio, opening, ts, 0, 0) for name, opening, ts, ratio in rows]
+    await _EPOCHS.run(tx, epochs)
+    await _ENERGY.run(tx, [(site, name, 1, None, opening, None, ts, "", False) for name, opening, ts, _ in rows])
 
 
 async def _version(
