@@ -30,7 +30,7 @@ Measure = Callable[["Desk"], Any]
 MONTH_SLOTS = 31 * 96
 FULL_SITES = Plan(1_000, 10_000, 100_000, readings=20_000, runs=5, latency_slots=50, latency_runs=5)
 QUICK_SITES = Plan(500, 2_000, 5_000, readings=5_000, runs=3, latency_slots=40, latency_runs=1)
-SETTLED = ((500, 2_000), (270, 1_000), (150, 500), (0, 200))
+SETTLED = ((580, 2_000), (270, 1_000), (150, 500), (0, 200))
 RETURNED = ((260, 10_000), (110, 3_000), (0, 1_000))
 """Sizes by the seconds that are left for them: tenants of a settlement, meters of a backlog."""
 
@@ -62,7 +62,7 @@ def _full_parts() -> list[Part]:
     return [
         Part("sites", 360, lambda desk: measure_sites(FULL_SITES, desk.folder, desk.say, desk.keep)),
         Part("million", 320, lambda desk: measure_million(1_000_000, 20_000, 5, desk.folder, desk.say, desk.keep)),
-        Part("settling", 520, lambda desk: _settling(_fitting(SETTLED, desk.limit_s), desk)),
+        Part("settling", 600, lambda desk: _settling(_fitting(SETTLED, desk.limit_s), desk)),
         Part("losses", 40, lambda desk: measure_losses(1_000, 20, desk.folder, desk.say)),
         Part("layouts", 80, lambda desk: measure_layouts(5_000, 20_000, 5, desk.folder, desk.say, desk.keep)),
         Part("api", 30, lambda desk: measure_api(5_000, (0, 500, 1_000), 5.0, desk.folder, desk.say)),
