@@ -13,11 +13,11 @@ from schemas.places import (
     Branch,
     EnoughError,
     Fault,
-    PathTuple,
     Place,
     Places,
     UnreadableError,
     float_advice,
+    too_much,
 )
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -59,11 +59,6 @@ class _Scanner:
     def _unreadable(self, at: int, message: str) -> UnreadableError:
         return UnreadableError(Fault((), *self.place(min(at, len(self.text))), f"this is not JSON: {message}"))
 
-    def _too_much(self, path: PathTuple, at: int) -> UnreadableError:
-        deep = f"is nested deeper than {DEPTH_MAX} levels"
-        message = f"the document {deep if len(path) > DEPTH_MAX else f'has more than {self._nodes_max} values'}"
-        return UnreadableError(Fault(path, *self.place(at), message))
-
     def _skip(self, at: int) -> int:
         match = _SPACE.match(self.text, at)
         return match.end() if match else at
@@ -77,7 +72,7 @@ class _Scanner:
         if step is not None:
             self._steps.append(step)
         if self.places.nodes > self._nodes_max or len(self._steps) > DEPTH_MAX:
-            raise self._too_much(tuple(self._steps), at)
+            raise too_much(tuple(self._steps), self.place(at), self._nodes_max)
         found: tuple[Any, int, Branch | None]
         if head == "{":
             found = self._object(at + 1)

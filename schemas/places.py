@@ -111,6 +111,13 @@ def _paths_below(branch: Branch, path: PathTuple) -> Iterator[PathTuple]:
             yield from _paths_below(branch.inner[step], (*path, step))
 
 
+def too_much(path: PathTuple, place: Place, nodes_max: int) -> UnreadableError:
+    """Why reading ends at a value: it lies too deep, or there are too many of them."""
+    deep = f"is nested deeper than {DEPTH_MAX} levels"
+    message = f"the document {deep if len(path) > DEPTH_MAX else f'has more than {nodes_max} values'}"
+    return UnreadableError(Fault(path, *place, message))
+
+
 def float_advice(text: str) -> str:
     """What to do about a number with a decimal point or exponent in a file that people write."""
     return f'{text} is a floating-point number, which cannot hold money exactly; write it as a quoted string: "{text}"'

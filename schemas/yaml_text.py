@@ -38,6 +38,7 @@ from schemas.places import (
     Places,
     UnreadableError,
     float_advice,
+    too_much,
 )
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -130,7 +131,7 @@ class _Builder:
             return
         self.nodes = nodes = self.nodes + 1
         if nodes > self._nodes_max or top.depth >= DEPTH_MAX:
-            raise self._too_much(event)
+            raise too_much(self._path_of_value(), _place(event), self._nodes_max)
         value = self._plain_value(text, event) if plain else text
         if key is None:
             top.members.append(event.start_mark)  # type: ignore[union-attr]
@@ -160,13 +161,7 @@ class _Builder:
         self.nodes += 1
         depth = 0 if self._top is None else self._top.depth + 1
         if self.nodes > self._nodes_max or depth > DEPTH_MAX:
-            raise self._too_much(event)
-
-    def _too_much(self, event: Any) -> UnreadableError:
-        path = self._path_of_value()
-        deep = f"is nested deeper than {DEPTH_MAX} levels"
-        message = f"the document {deep if len(path) > DEPTH_MAX else f'has more than {self._nodes_max} values'}"
-        return UnreadableError(Fault(path, *_place(event), message))
+            raise too_much(self._path_of_value(), _place(event), self._nodes_max)
 
     def _take_key(self, top: _Open, event: Any, plain: bool) -> None:
         key: str = event.value

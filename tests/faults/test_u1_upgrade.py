@@ -119,6 +119,7 @@ def test_an_upgrade_with_a_backlog_everywhere(tmp_path: Path, old_tree: Path, mo
         stage.up()
         stage.pay("em-003", "by-the-new")
         stage.converge()
+        assert stage.place.up is not None, "the new version runs, and everything it found is where it belongs"
 
 
 @pytest.mark.soak

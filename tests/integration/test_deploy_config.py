@@ -289,6 +289,7 @@ async def test_a_reading_becomes_a_charge_that_the_api_of_another_process_shows(
             await meter.read(wh, 800, minutes_ago=ago)
             wanted = 1000 * 10**9 - (wh - OPENING_WH) * PRICE_MICRO
             await until(lambda wanted=wanted: balance_nano(installation, "t-001") == wanted)
+            assert balance_nano(installation, "t-001") == wanted
 
 
 async def test_one_device_can_neither_report_for_another_nor_hear_its_commands(installation):
@@ -322,6 +323,7 @@ async def test_a_command_goes_through_four_processes_and_ends_verified(installat
         await until(lambda: states()[0] == "verified")
         await asyncio.to_thread(installation.call, "POST", path, {"target": "closed", "reason": "test"}, "four-2")
         await until(lambda: meter.relay == "closed" and states()[0] == "verified")
+        assert states()[:2] == ["verified", "verified"]
 
 
 async def test_killed_services_are_found_unhealthy_and_lose_nothing_when_they_return(installation):

@@ -195,6 +195,8 @@ async def test_an_imported_meter_behind_transformers_is_charged_from_what_it_sho
         if device["id"] == "em-001":
             device["ratio"] = 40
     await SqlRegistry(database).apply(wanted, who="test", now=NOW)
+    again, _ = await SqlRegistry(database).apply(wanted, who="test", now=NOW)
+    assert not again.refused
     stage = await staged(database)
     assert await stage.charged() == {"t-001": 400 * 40 * PRICE_MICRO}
     stage.read("em-001", 120_110, NOW + 20 * MINUTE)

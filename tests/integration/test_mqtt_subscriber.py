@@ -247,6 +247,7 @@ async def test_a_frozen_broker_is_noticed_by_its_silence_and_found_again(tmp_pat
             await until(lambda: sub.counters.connected)
             await publish(server.url, "q/x", [b"alive"])
             await until(lambda: running.seen == [b"alive"])
+            assert sub.counters.reconnects == 1
     finally:
         thaw(server)
         server.stop()

@@ -171,6 +171,8 @@ async def test_what_the_attacks_spoil_is_accepted_when_it_is_whole(posted: Datab
     await attack(ENERGY.format(span="300, 400"))
     await attack(RATING.format(span="300, 400", revision=1, active="TRUE", price=1, amount=100))
     await attack(RATING.format(span="200, 300", revision=2, active="FALSE", price=1, amount=100))
+    assert (await posted.fetch("SELECT count(*) FROM leg WHERE seq = 5"))[0][0] == 2
+    assert (await posted.fetch("SELECT count(*) FROM energy WHERE from_qty = 300 AND to_qty = 400"))[0][0] == 1
 
 
 async def test_a_move_of_occupancy_onto_another_is_refused(posted: Database, attack: Attack) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from adapters.store.sites.contracts import ratio_of
 from adapters.store.sites.site_file import SiteError
 from adapters.store.sites.site_state import SiteState, SupplyRow
 
@@ -214,8 +215,10 @@ def _possible_device(changes: SiteChanges, name: str, known: Entry, wish: Entry,
         changes.refused.append(f"{line}: another kind of device needs another id")
         return known
     for key in ("opening_wh", "opening_l"):
-        if chain is None or wish.get(key) == known.get(key) or wish.get(key, chain.opening) == chain.opening:
+        if chain is None or key not in wish or wish[key] == known.get(key):
             continue
+        if wish[key] * ratio_of(known) == chain.opening:
+            continue  # the file says by now what the first reading said
         line = f"~ device {name} {key}: {_word(known.get(key))} -> {_word(wish.get(key))}"
         changes.refused.append(f"{line}: its register chain is open since {chain.opening}")
         entry.pop(key, None)
