@@ -10,7 +10,7 @@ WORKERS ?= 2
 SEEDS ?= 2000
 NODE_RED := tests/bench/nodered/node_modules/.package-lock.json
 
-.PHONY: help demo test check fmt unit integration e2e bench soak docs lock setup setup-dev system clean
+.PHONY: help demo test check fmt unit integration e2e bench flame soak docs lock setup setup-dev system clean
 
 help:
 	@echo "make demo     a whole park on this machine (DEMO_ARGS='--headless --for 60s --json out.json')"
@@ -18,6 +18,7 @@ help:
 	@echo "make check    lint, types, contracts, architecture and unit tests only"
 	@echo "make fmt      format"
 	@echo "make bench    measurements        make soak   long runs (SEEDS=2000)"
+	@echo "make flame    a flame graph of the platform under load: docs/flame-ingest.svg"
 	@echo "make docs     renew generated pages   make lock   renew the lock files"
 
 demo: $(READY)
@@ -58,6 +59,10 @@ $(NODE_RED): tests/bench/nodered/package-lock.json
 	@command -v npm >/dev/null || { echo "make bench needs Node.js 18.5 or newer with npm, for Node-RED" >&2; exit 1; }
 	cd tests/bench/nodered && npm ci --omit=optional --ignore-scripts --no-audit --no-fund
 	@touch $@
+
+# Where the time of a reading goes: docs/flame-ingest.svg and its table.
+flame: setup-dev system
+	$(BIN)/python -m tests.bench --only flame --update-docs
 
 soak: setup-dev system
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)

@@ -18,6 +18,7 @@ from tests.bench import bulk, machine, malignant, rule_cost, settling
 from tests.bench.apart import FULL, Keep, Outcome, run_apart
 from tests.bench.api_load import measure_api
 from tests.bench.backlog import run_storm
+from tests.bench.flame import measure_flame
 from tests.bench.layouts import measure_layouts
 from tests.bench.losses import measure_losses
 from tests.bench.million import measure_million
@@ -61,6 +62,7 @@ def parts_of(size: str) -> list[Part]:
 def _full_parts() -> list[Part]:
     return [
         Part("sites", 360, lambda desk: measure_sites(FULL_SITES, desk.folder, desk.say, desk.keep)),
+        Part("flame", 60, lambda desk: measure_flame(10_000, 20_000, 3, desk.folder, desk.say, desk.keep)),
         Part("million", 320, lambda desk: measure_million(1_000_000, 20_000, 5, desk.folder, desk.say, desk.keep)),
         Part("settling", 600, lambda desk: _settling(_fitting(SETTLED, desk.limit_s), desk)),
         Part("losses", 40, lambda desk: measure_losses(1_000, 20, desk.folder, desk.say)),
@@ -77,6 +79,7 @@ def _full_parts() -> list[Part]:
 def _quick_parts() -> list[Part]:
     return [
         Part("sites", 90, lambda desk: measure_sites(QUICK_SITES, desk.folder, desk.say, desk.keep)),
+        Part("flame", 30, lambda desk: measure_flame(1_000, 5_000, 2, desk.folder, desk.say, desk.keep)),
         Part("million", 50, lambda desk: measure_million(10_000, 3_000, 2, desk.folder, desk.say, desk.keep)),
         Part("losses", 40, lambda desk: measure_losses(500, 20, desk.folder, desk.say)),
         Part("layouts", 90, lambda desk: measure_layouts(500, 5_000, 2, desk.folder, desk.say, desk.keep)),

@@ -12,6 +12,7 @@ from rich.table import Table
 from tests.bench import malignant, rule_cost
 from tests.bench.figures import Line, count_text, site_lines
 from tests.bench.figures_beside import LINES
+from tests.bench.figures_flame import flame_lines, flame_page, write_picture
 from tests.bench.targets import layout_rates, targets
 
 NOTES_MARK = "<!-- notes: kept by make bench -->"
@@ -23,6 +24,8 @@ def show(results: dict[str, Any], console: Console) -> None:
     parts = results["parts"]
     if "sites" in parts:
         _print("Three sizes of a site", site_lines(parts["sites"]["data"]), console)
+    if "flame" in parts:
+        _print("Where the time goes, CPU us a reading", flame_lines(parts["flame"]["data"]), console)
     for name, (title, made) in LINES.items():
         if name in parts:
             _print(title, made(parts[name]["data"]), console)
@@ -47,7 +50,9 @@ def _print(title: str, lines: Sequence[Line], console: Console) -> None:
 
 
 def write_docs(results: dict[str, Any], path: Path) -> None:
-    """Write the page; what stands below the mark of the notes is kept as it is."""
+    """Write the page and its picture; what stands below the mark of the notes is kept as it is."""
+    if "flame" in results["parts"]:
+        write_picture(results["parts"]["flame"]["data"], path.parent)
     kept = ""
     if path.exists():
         _, mark, rest = path.read_text(encoding="utf-8").partition(NOTES_MARK)
@@ -67,6 +72,8 @@ def page(results: dict[str, Any]) -> Iterable[str]:
         yield from _circumstances(parts["sites"])
     yield from _targets(parts)
     yield from _troubles(results.get("troubles", {}), parts)
+    if "flame" in parts:
+        yield from ["## Where the time goes", "", _when(parts["flame"]), "", *flame_page(parts["flame"]["data"])]
     if "sites" in parts:
         yield from _section("Three sizes of a site", parts["sites"], site_lines(parts["sites"]["data"]))
     for name, (title, made) in LINES.items():
@@ -80,8 +87,6 @@ def page(results: dict[str, Any]) -> Iterable[str]:
     ):
         if name in parts:
             yield from [f"## {title}", "", _when(parts[name]), "", "```text", *table(parts[name]["data"]), "```", ""]
-    if "sites" in parts and parts["sites"]["data"]["profile"]:
-        yield from _profile(parts["sites"]["data"])
 
 
 def _circumstances(part: dict[str, Any]) -> Iterator[str]:
@@ -143,16 +148,6 @@ def _section(title: str, part: dict[str, Any], lines: Sequence[Line]) -> Iterato
 def _when(part: dict[str, Any]) -> str:
     loads = " / ".join(f"{value:g}" for value in part["machine"]["load_before"])
     return f"Measured {part['at']} UTC in {part['took_s']:.0f} s; load average before (1, 5, 15 min): {loads}."
-
-
-def _profile(data: dict[str, Any]) -> Iterator[str]:
-    yield from ["## Where the time goes", ""]
-    yield f"Share of the platform's CPU time by function, itself alone, at {count_text(data['plan']['small'])} twins"
-    yield "under cProfile, which makes small functions look dearer than they are (the tables above are without it)."
-    yield from ["", "| function | share | calls a reading |", "|---|---:|---:|"]
-    for name, share, calls in data["profile"]["functions"]:
-        yield f"| `{name}` | {share:.1%} | {calls / data['profile']['readings']:.2f} |"
-    yield ""
 
 
 def _verdict(met: bool | None) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import cProfile
-import pstats
 import time
 from typing import Any
 
@@ -37,7 +35,6 @@ class PlatformRole:
         self._platform: Any = None
         self._services: Services | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._profile: cProfile.Profile | None = None
 
     async def open(self) -> None:
         """Open the database and the connections; nothing is subscribed yet. Time starts before the first reading."""
@@ -166,20 +163,6 @@ class PlatformRole:
         found = {name: getattr(counters, name) for name in ("messages", "readings", "dead", "unknown", "failed")}
         return {**found, "woken": self._platform.pump.woken}
 
-    async def profile(self) -> None:
-        """Begin to profile this process."""
-        self._profile = cProfile.Profile(time.process_time)
-        self._profile.enable()
-
-    async def profiled(self, most: int) -> list[tuple[str, float, int]]:
-        """End the profile: (function, share of the CPU time by itself, calls) of the most costly functions."""
-        assert self._profile is not None
-        self._profile.disable()
-        stats: Any = pstats.Stats(self._profile).stats  # type: ignore[attr-defined]
-        whole = sum(entry[2] for entry in stats.values())
-        ranked = sorted(stats.items(), key=lambda item: item[1][2], reverse=True)[:most]
-        return [(_function_name(place), entry[2] / whole, entry[1]) for place, entry in ranked]
-
     async def stop(self) -> None:
         """Stop the services and close everything."""
         if self._services is not None:
@@ -297,12 +280,3 @@ class PublisherRole:
 
 async def _ignore(_batch: object) -> None:
     """The handler of a subscriber that only acknowledges."""
-
-
-def _function_name(place: tuple[str, int, str]) -> str:
-    path, line, name = place
-    if path == "~":
-        return name.strip("<>")
-    parts = path.split("/")
-    parts = parts[parts.index("site-packages") + 1 :] if "site-packages" in parts else parts[-3:]
-    return f"{'/'.join(parts)}:{line} {name}"

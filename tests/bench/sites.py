@@ -20,8 +20,6 @@ from tests.bench.runs import CONNECTIONS, Ours, Plan, Rivals, Say, Stand, beside
 from tests.bench.stages import StagesRole
 
 SMALL, MIDDLE, LARGE = "small", "middle", "large"
-PROFILED = 25
-
 
 UNWOKEN = tuple(name for name in SERVICES if name != "scheduler")
 """At the large site nobody wakes the twins: a rebuild makes every one of them due once, and the fees of the day follow,
@@ -31,7 +29,7 @@ minutes of work that no reading waits for and that the smaller sites have behind
 def measure_sites(plan: Plan, folder: Path, say: Say, keep: Keep) -> dict[str, Any]:
     """Run everything; returns what was seen as plain data, and keeps it after every size."""
     results: dict[str, Any] = {"plan": msgspec.to_builtins(plan), "import": {}, "memory": {}, "throughput": {}}
-    results |= {"counters": {}, "postings": {}, "profile": {}}
+    results |= {"counters": {}, "postings": {}}
     with stand(folder / "sites", say) as here, beside(here, folder / "sites") as (node, postgres):
         told = {server.program: server.version for server in here.servers.values()}
         results["servers"] = {**told, "PostgreSQL": postgres.sql("SHOW server_version"), **versions()}
@@ -76,7 +74,7 @@ def _import(plan: Plan, here: Stand, platform: Child, site: str, results: dict[s
 
 
 def _runs(plan: Plan, ours: Ours, others: Rivals, results: dict[str, Any]) -> None:
-    """Throughput runs, each with its rivals right behind it; at the small site one more that is profiled."""
+    """Throughput runs, each with its rivals right behind it."""
     runs: list[dict[str, Any]] = []
     results["throughput"][ours.site] = runs
     platform = ours.platform
@@ -92,10 +90,6 @@ def _runs(plan: Plan, ours: Ours, others: Rivals, results: dict[str, Any]) -> No
                 f" Node-RED {run['node_red_rate']:,.0f}, HSET {run['hset_rate']:,.0f},"
                 f" INSERT {run['insert_rate']:,.0f}"
             )
-        if ours.site == SMALL:
-            platform.call("profile")
-            profiled = ours.run(publisher, plan.readings)
-            results["profile"] = {"readings": profiled["readings"], "functions": platform.call("profiled", PROFILED)}
 
 
 def _memory(plan: Plan, here: Stand, platform: Child) -> dict[str, Any]:
