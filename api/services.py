@@ -46,6 +46,8 @@ class Services:
         self.stop = asyncio.Event()
         self.ready = asyncio.Event()
         self.failures: dict[str, str] = {}
+        self.under_way: set[str] = set()
+        """Names of the services that have begun and not ended, those between two attempts included."""
         self.loops: dict[str, ConsumerLoop] = {}
         self.shards = Shards(platform, self._keep_until) if platform.settings.ingest_shards else None
         """Divides work with other processes, where that is set."""
@@ -197,6 +199,15 @@ class Services:
     ) -> None:
         """Run a service; start it again when it fails. Twins that no longer fit SQL are rebuilt first. Raises
         LeaseLostError: what belongs to another process is not started again here."""
+        self.under_way.add(name)
+        try:
+            await self._keep_going(name, start, stop)
+        finally:
+            self.under_way.discard(name)
+
+    async def _keep_going(
+        self, name: str, start: Callable[[], Coroutine[None, None, None]], stop: asyncio.Event
+    ) -> None:
         while not stop.is_set():
             try:
                 await start()

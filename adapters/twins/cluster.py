@@ -18,6 +18,8 @@ from urllib.parse import unquote, urlsplit
 from redis.asyncio import Redis
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 
+from adapters.twins.swift import swift
+
 if TYPE_CHECKING:
     from redis.asyncio.retry import Retry
 
@@ -36,7 +38,7 @@ def connect_cluster(url: str, retry: Retry, **options: Any) -> RedisCluster:
     user, _, password = credentials.partition(":")
     if parts.path.strip("/") not in ("", "0"):
         raise ValueError("a Redis Cluster has only database 0: leave the path of its URL empty")
-    return RedisCluster(
+    client = RedisCluster(
         startup_nodes=[_node(place) for place in places.split(",")],
         username=unquote(user) or None,
         password=unquote(password) or None,
@@ -45,6 +47,16 @@ def connect_cluster(url: str, retry: Retry, **options: Any) -> RedisCluster:
         require_full_coverage=False,
         **options,
     )
+    _connect_swiftly(client)
+    return client
+
+
+def _connect_swiftly(client: Any) -> None:
+    """For the nodes that are named, and for those that they will tell of."""
+    options = client.nodes_manager.connection_kwargs
+    options["connection_class"] = swift(options["connection_class"])
+    for node in client.nodes_manager.startup_nodes.values():
+        node.connection_class = options["connection_class"]
 
 
 def _node(place: str) -> ClusterNode:

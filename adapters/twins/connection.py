@@ -8,7 +8,6 @@ ConnectionError, so that nobody outside this room needs to know redis-py.
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from redis.asyncio import Redis
@@ -35,12 +34,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from adapters.twins.cluster import connect_cluster, is_cluster_url
-
-_pack: Any
-try:
-    from hiredis import pack_command as _pack
-except ImportError:  # works without, at about twice the cost
-    _pack = None
+from adapters.twins.swift import swift
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -100,37 +94,8 @@ def connect(url: str, *, timeout_s: float = 5.0, retries: int = 3) -> Redis:
         return cast(Redis, connect_cluster(url, Retry(backoff, retries), **options))
     client = Redis.from_url(url, retry=Retry(backoff, retries), **options)
     pool: Any = client.connection_pool
-    pool.connection_class = _swift(pool.connection_class)
+    pool.connection_class = swift(pool.connection_class)
     return client
-
-
-class _SwiftPacking:
-    """Packs a command in one pass, in C where hiredis is installed. redis-py's asyncio connection joins the growing
-    buffer anew for each argument, which for a commit of many groups costs more than everything else together."""
-
-    encoder: Any
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        """The command in the Redis protocol."""
-        words = args[0].split() if isinstance(args[0], str) else args[:1]
-        if _pack is not None:
-            return [_pack((*words, *args[1:]))]
-        parts = [b"*%d\r\n" % (len(words) + len(args) - 1)]
-        for arg in (*words, *args[1:]):
-            kind = type(arg)
-            if kind is bytes:
-                data = arg
-            elif kind is str:
-                data = arg.encode()
-            else:
-                data = self.encoder.encode(arg)
-            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-        return [b"".join(parts)]
-
-
-@cache
-def _swift(connection: Any) -> Any:
-    return type(f"Swift{connection.__name__}", (_SwiftPacking, connection), {})
 
 
 def address(client: Redis) -> str:

@@ -2,13 +2,15 @@
 
 Embedded servers, every service in this process, 220 merchants with their meters in a child process, and tenants who
 recharge over HTTP. A scaled clock makes an hour pass in a minute. Ctrl-C (or `--for`) stops the devices, lets the
-ledger take the last effect and proves the books.
+ledger take the last effect and proves the books. Every step of that has its time; what does not come to its end is
+named, and the exit code is 1.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json as json_text
+import os
 import secrets
 import shutil
 import sys
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from api.cli.errors import FAILED, CommandError, WrongUsageError
-from api.cli.installation import installation, opened, quiet, say, set_up_logs
+from api.cli.installation import installation, opened, say, set_up_logs
 from api.cli.language import name_in_use, tell
 from api.cli.options import Language
 from api.cli.simulate import duration_s
@@ -28,7 +30,6 @@ from api.cli.up import clock_text, run_loop, stop_on_signals
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from api.bootstrap import Platform
     from api.cli.demo_park import DemoPark, Snapshot
     from api.settings import Settings
     from twin.flows.read_site import SiteFiles
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8080
 DRAW_EVERY_S = 0.5
 SAY_EVERY_S = 5.0
+PROVE_WITHIN_S = 120.0
 
 
 def demo(
@@ -104,18 +106,18 @@ class _Demonstration:
             snapshot = await self._show(park, settings)
             say(tell("停止设备，等待账本……", "stopping the devices, waiting for the ledger ..."))
             await park.stop_fleet()
-            await park.count_payments()
-            proofs = await self._prove(platform)
+            await park.until_posted()
+            proofs = await self._prove(park)
             snapshot = await park.snapshot()
         finally:
-            await park.stop()
+            left = await park.stop()
             _forget(settings)
+            if left:
+                _give_up(left, settings.data_dir)
         self._conclude(park, snapshot, proofs)
 
     async def _announce(self, park: DemoPark, settings: Settings) -> None:
         """Leave the note for other commands, make the tenants' token and start the fleet."""
-        import os
-
         from api.cli.demo_park import new_secret_file
         from api.cli.running import Running, note_running
 
@@ -188,10 +190,19 @@ class _Demonstration:
 
         return line
 
-    async def _prove(self, platform: Platform) -> list[Proof]:
+    async def _prove(self, park: DemoPark) -> list[Proof]:
+        from api.cli.demo_stop import in_time
         from api.cli.verify import prove_all
 
-        return await prove_all(platform, only=self.site, progress=quiet)
+        stands = [tell("核对账目", "proving the books")]
+        proofs: list[Proof] = []
+
+        async def prove() -> None:
+            await park.count_payments()
+            proofs.extend(await prove_all(park.platform, only=self.site, progress=stands.append))
+
+        await in_time(prove(), lambda: stands[-1], within_s=PROVE_WITHIN_S)
+        return proofs
 
     def _conclude(self, park: DemoPark, snapshot: Snapshot, proofs: list[Proof]) -> None:
         from api.cli.verify import show
@@ -294,6 +305,19 @@ def _fresh_folder(data: Path | None) -> Path:
 
 def _log_to_file(folder: Path) -> None:
     set_up_logs("info", (folder / "demo.log").open("a", encoding="utf-8", buffering=1))
+
+
+def _give_up(left: str, folder: Path) -> None:
+    """End the process although something in it does not end: the loop would wait for the same, and for ever. Child
+    servers go with us."""
+    from api.cli.errors import report
+
+    error = sys.exception()
+    if error is not None:
+        report(error)
+    say(tell(f"错误：没有停下来的：{left}", f"error: these did not stop: {left}"))
+    _leave(folder, keep=True)
+    os._exit(FAILED)
 
 
 def _forget(settings: Settings) -> None:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from api.cli.demo_stop import ended, until_nothing_left
 from api.cli.errors import CommandError
+from api.cli.language import tell
 from api.cli.park_watch import ParkWatch
 from api.cli.simulate import ROOT, dies_with_us, fleet_command
 from api.cli.up import clock_text, http_url, run_services
@@ -28,7 +30,11 @@ RATE_WINDOW_S = 5.0
 READY_WITHIN_S = 90.0
 FLEET_STOP_S = 15.0
 QUIET_S = 1.0
-QUIET_WITHIN_S = 15.0
+QUIET_WITHIN_S = 60.0
+POSTED_WITHIN_S = 60.0
+WATCH_STOP_S = 5.0
+SERVICES_STOP_S = 60.0
+"""More than requests in hand, webhooks and the batch being posted take on a machine that does much else."""
 POLL_S = 0.1
 
 
@@ -135,31 +141,51 @@ class DemoPark:
         return (until[1] - self._began[1]) / max(0.001, until[0] - self._began[0])
 
     async def stop_fleet(self) -> None:
-        """Stop the devices, then wait until everything they said is decided."""
-        fleet = self._fleet
-        if fleet is not None and fleet.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                fleet.terminate()
-            try:
-                await asyncio.wait_for(fleet.wait(), FLEET_STOP_S)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    fleet.kill()
-                await fleet.wait()
-        self._fleet = None
+        """Stop the devices, then wait until everything they said is decided. Raises CommandError where it is not."""
+        await self._end_fleet()
         self._ended = (time.monotonic(), self.platform.ingest.counters.messages)
         await self._until_quiet()
 
-    async def stop(self) -> None:
-        """Stop whatever still runs; safe to call at any time."""
-        with contextlib.suppress(Exception):
-            await self.stop_fleet()
-        for task in self._watching:
-            task.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
+    async def _end_fleet(self) -> None:
+        fleet, self._fleet = self._fleet, None
+        if fleet is None or fleet.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            fleet.terminate()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLEET_STOP_S):
+                await fleet.wait()
+        if fleet.returncode is None:
+            with contextlib.suppress(ProcessLookupError, TimeoutError):
+                fleet.kill()
+                async with asyncio.timeout(FLEET_STOP_S):
+                    await fleet.wait()
+
+    async def until_posted(self, within_s: float = POSTED_WITHIN_S) -> None:
+        """Wait until the ledger has every effect there is. Raises CommandError with how many it lacks."""
+        from api.stream.feed import order
+
+        newest = order(await self._newest_effect())  # what timers add meanwhile is not waited for
+
+        async def left() -> str:
+            if order(await self.platform.ledger.position(self.site)) >= newest:
+                return ""
+            lag = await self.platform.stream.lag(self.site, "ledger")
+            return tell(f"账本还差 {lag} 条", f"the ledger, {lag} effects behind")
+
+        await until_nothing_left(left, within_s=within_s)
+
+    async def stop(self) -> str:
+        """Stop whatever still runs; safe to call at any time. Returns what did not end; empty where all did."""
+        await self._end_fleet()
+        watching = await ended(self._watching, within_s=WATCH_STOP_S)
         self.services.stop.set()
-        if self._running is not None:
-            await asyncio.gather(self._running, return_exceptions=True)
+        running = [self._running] if self._running is not None and not self._running.done() else []
+        if running:
+            await asyncio.wait(running, timeout=SERVICES_STOP_S)
+        late = sorted(self.services.under_way) if running and not running[0].done() else []
+        left = [*late, *(repr(task.get_coro()) for task in (*watching, *await ended(running, within_s=WATCH_STOP_S)))]
+        return ", ".join(left)
 
     def _why_not_ready(self, stop: asyncio.Event) -> str:
         if stop.is_set():
@@ -219,15 +245,19 @@ class DemoPark:
 
     async def _until_quiet(self) -> None:
         """Until nothing has come in for a while and nothing waits."""
-        deadline = time.monotonic() + QUIET_WITHIN_S
         counters, subscriber = self.platform.ingest.counters, self.platform.subscriber
         seen, since = counters.messages, time.monotonic()
-        while time.monotonic() < deadline:
-            if counters.messages != seen or (subscriber is not None and subscriber.unacknowledged):
+
+        async def left() -> str:
+            nonlocal seen, since
+            waiting = subscriber.unacknowledged if subscriber is not None else 0
+            if counters.messages != seen or waiting:
                 seen, since = counters.messages, time.monotonic()
             elif time.monotonic() - since >= QUIET_S:
-                return
-            await asyncio.sleep(POLL_S)
+                return ""
+            return tell(f"{waiting} 条报文未处理", f"{waiting} messages of devices that are not decided on")
+
+        await until_nothing_left(left, within_s=QUIET_WITHIN_S)
 
 
 def new_secret_file(folder: Path, name: str, secret: str) -> Path:
