@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core import accrual, arrears, meter_life, plans
+from twin.core import accrual, arrears, configuration, meter_life, plans
 from twin.core.act_order import ActOutOfOrderError, is_new
 from twin.core.commands import cancel, reconcile
 from twin.core.effects import AlarmCareChanged, AlarmChanged, IncidentResolved, ParamChanged
@@ -198,6 +198,7 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
     start_rules(draft, now)
     for name in group.breakers:
         plans.follow(draft, name, now, anew=True)
+        configuration.follow(draft, name, now)
         reconcile(draft, name, now)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from twin.core import acts, evidence, meter_life, step_watch
+from twin.core import acts, configuration, evidence, meter_life, step_watch
 from twin.core.commands import BEFORE_EXECUTION, in_flight, learn_fence, on_answer, on_sent
 from twin.core.draft import Draft
 from twin.core.dues import earliest_due, run_due
@@ -25,6 +25,7 @@ from twin.core.messages import (
     Birth,
     CommandAnswered,
     CommandSent,
+    ConfigSent,
     ConnectionChanged,
     ContractsChanged,
     CreditsPosted,
@@ -141,10 +142,20 @@ def _on_sent(draft: Draft, message: CommandSent, now: int) -> None:
     on_sent(draft, message, now)
 
 
-def _on_state(draft: Draft, message: StateReported, now: int) -> None:
+def _on_config_sent(draft: Draft, message: ConfigSent, now: int) -> None:
     _require_breaker(draft, message.device)
-    learn_fence(draft, message.device, message.fence, now)
-    evidence.on_relay(draft, message.device, message.relay, min(message.ts, now), message.cause, now, sid=message.sid)
+    configuration.on_sent(draft, message, now)
+
+
+def _on_state(draft: Draft, message: StateReported, now: int) -> None:
+    device, relay = message.device, message.relay
+    if relay is None and device in draft.group.meters and device not in draft.group.breakers:
+        return  # the configuration of a device that switches nothing is not ours
+    _require_breaker(draft, device)
+    learn_fence(draft, device, message.fence, now)
+    configuration.on_report(draft, device, message.cfg, message.ts, now)
+    if relay is not None:
+        evidence.on_relay(draft, device, relay, min(message.ts, now), message.cause, now, sid=message.sid)
 
 
 def _on_telemetry(draft: Draft, message: Telemetry, now: int) -> None:
@@ -186,6 +197,7 @@ HANDLERS: dict[type, Callable[[Draft, Any, int], None]] = {
     CommandAnswered: _on_answer,
     CommandSent: _on_sent,
     Tick: _on_tick,
+    ConfigSent: _on_config_sent,
     CreditsPosted: acts.on_credits,
     LockPlaced: acts.on_lock_placed,
     LockReleased: acts.on_lock_released,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core import accrual, plans
+from twin.core import accrual, configuration, plans
 from twin.core.commands import next_due, on_due
 from twin.core.locks import give_way, release_ended
 from twin.core.meter_life import carry_out_owed
@@ -30,6 +30,7 @@ def run_due(draft: Draft, now: int) -> None:
         plans.follow(draft, name, now)
         release_ended(draft, name, now)
         on_due(draft, name, now)
+        configuration.on_due(draft, name, now)
     for name, meter in list(draft.group.meters.items()):
         due = _silence_due(draft, meter)
         if due is not None and due <= now:
@@ -57,6 +58,8 @@ def earliest_due(draft: Draft) -> int | None:
             dues.append(due)
         if breaker.plan_at is not None:
             dues.append(breaker.plan_at)
+        if breaker.cfg is not None and breaker.cfg.retry_at is not None:
+            dues.append(breaker.cfg.retry_at)
     for meter in group.meters.values():
         due = _silence_due(draft, meter)
         if due is not None:

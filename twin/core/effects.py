@@ -210,6 +210,28 @@ class CommandChanged(Effect, frozen=True, omit_defaults=True, tag="command", tag
     tenant: str = ""
 
 
+class ConfigWanted(Effect, frozen=True, omit_defaults=True, tag="config", tag_field="t"):
+    """A device is to have this configuration, as a whole: the dispatcher publishes it, retained. Identity: (device,
+    ver); what comes again under the same version is the same message."""
+
+    device: str
+    ver: int
+    settings: dict[str, int]
+    issued: int
+    ts: int
+    attempt: int = 1
+
+
+class ConfigTaken(Effect, frozen=True, omit_defaults=True, tag="config_taken", tag_field="t"):
+    """The device says that this version of its configuration is in force."""
+
+    device: str
+    ver: int
+    settings: dict[str, int]
+    issued: int
+    ts: int
+
+
 class RelayReported(Effect, frozen=True, omit_defaults=True, tag="relay", tag_field="t"):
     """The reported relay position changed, whoever moved it."""
 
@@ -314,4 +336,6 @@ AnyEffect = (
     | MeterTaken
     | AlarmCareChanged
     | Caused
+    | ConfigWanted
+    | ConfigTaken
 )

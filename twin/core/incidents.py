@@ -21,6 +21,7 @@ ALARMING = {
     "register_reset": "major",
     "implausible_rise": "major",
     "tariff_missing": "major",
+    "config_not_taken": "warning",
 }
 """Kinds that raise an alarm of their own, with its severity."""
 
@@ -29,6 +30,7 @@ OF_BREAKERS = frozenset(
     {
         "command_failing",
         "command_unverified",
+        "config_not_taken",
         "closed_locally_under_lock",
         "fence_absurd",
         "opened_locally",

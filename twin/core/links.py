@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core import evidence
+from twin.core import configuration, evidence
 from twin.core.commands import learn_fence, reconcile, redecide
 from twin.core.connection import connect
 from twin.core.effects import ConnectionReported
@@ -26,6 +26,7 @@ def on_birth(draft: Draft, message: Birth, now: int) -> None:
     if device not in draft.group.breakers:
         return
     learn_fence(draft, device, message.fence, now)
+    configuration.on_report(draft, device, message.cfg, message.ts, now, restarted=restarted)
     wish = draft.group.breakers[device].close
     old = wish is not None and draft.group.breakers[device].relay is None and message.ts < wish.since
     if message.relay is not None and not old:  # a retained birth from before a wish says nothing about it
@@ -45,6 +46,7 @@ def on_connection(draft: Draft, message: ConnectionChanged, now: int) -> None:
     _connected(draft, message.device, message.state, message.sid, message.ts, now)
     if message.state == "online" and message.device in draft.group.breakers:
         reconcile(draft, message.device, now)
+        configuration.on_reachable(draft, message.device, now)
 
 
 def on_link(draft: Draft, message: LinkChanged, now: int) -> None:
@@ -60,6 +62,7 @@ def on_link(draft: Draft, message: LinkChanged, now: int) -> None:
             breaker.link = connect(breaker.link or breaker.conn, message.state, message.sid, message.ts)
             if message.state == "online":
                 reconcile(draft, name, now)
+                configuration.on_reachable(draft, name, now)
 
 
 def heard(draft: Draft, device: str, sid: str, ts: int, now: int) -> None:
@@ -76,6 +79,7 @@ def heard(draft: Draft, device: str, sid: str, ts: int, now: int) -> None:
         if breaker.link is not None and breaker.link.state == "offline":
             breaker.link = connect(breaker.link, "online", breaker.link.sid, ts)
         reconcile(draft, device, now)
+        configuration.on_reachable(draft, device, now)
 
 
 def _connected(

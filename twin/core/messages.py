@@ -38,6 +38,8 @@ class Birth(msgspec.Struct, frozen=True):
     fence: int = 0
     """Highest fence the device has executed; ours must not be lower."""
     versions: dict[str, str] = {}
+    cfg: int | None = None
+    """Version of the configuration in force; None where the device does not say."""
 
 
 class ConnectionChanged(msgspec.Struct, frozen=True):
@@ -62,12 +64,15 @@ class StateReported(msgspec.Struct, frozen=True):
     """The device's own word on its relay or valve (`state` topic, retained)."""
 
     device: str
-    relay: Relay
+    relay: Relay | None
+    """None for a state that tells of the configuration alone."""
     ts: int
     sid: str = ""
     cause: str = ""
     """`command`, `key`, `trip`, ... when the device tells it."""
     fence: int = 0
+    cfg: int | None = None
+    """Version of the configuration in force; None where the device does not say."""
 
 
 class DeviceEvent(msgspec.Struct, frozen=True):
@@ -103,6 +108,14 @@ class CommandSent(msgspec.Struct, frozen=True):
 
     device: str
     cmd: str
+    ts: int
+
+
+class ConfigSent(msgspec.Struct, frozen=True):
+    """The dispatcher published a version of a device's configuration and the broker confirmed it."""
+
+    device: str
+    ver: int
     ts: int
 
 
@@ -310,6 +323,7 @@ Message = (
     | DeviceEvent
     | CommandAnswered
     | CommandSent
+    | ConfigSent
     | Tick
     | WarningDelivered
     | CreditsPosted

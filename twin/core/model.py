@@ -272,6 +272,21 @@ class CloseIntent(msgspec.Struct, omit_defaults=True):
     verify_ms: int = 15_000
 
 
+class Configuration(msgspec.Struct, omit_defaults=True, frozen=True):
+    """The newest version of what a device is to hold itself to (message `cfg`), and what became of telling it."""
+
+    ver: int
+    settings: dict[str, int] = {}
+    issued: int = 0
+    """When this version was decided. 0: SQL remembered it when the store was lost, and a newer one may be out there."""
+    sent_at: int | None = None
+    """When the broker had it, which keeps it for a device that is away."""
+    taken_at: int | None = None
+    """When the device said that it is in force."""
+    retry_at: int | None = None
+    tries: int = 0
+
+
 class BreakerTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["BreakerTwin"]):
     """State of one breaker or valve: wanted (locks), commanded (command) and reported (relay) are three facts."""
 
@@ -304,6 +319,10 @@ class BreakerTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Breake
     """When a person last took off the lock `schedule`."""
     limit_set: int | None = None
     """The load limit (W) that the calendar has set on the meters."""
+    unproved_until: int | None = None
+    """Until then commands that ended without proof may still move it; over once it has spoken after that."""
+    cfg: Configuration | None = None
+    """What the device was told of its limits, once there was anything to tell (`twin.core.configuration`)."""
 
 
 class GatewayTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["GatewayTwin"]):

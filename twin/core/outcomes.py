@@ -16,7 +16,7 @@ from billing.rating import RatingError
 from billing.tariff_fields import TariffError
 from rules import actions
 from rules.explain import explain
-from twin.core import accrual, locks, supply
+from twin.core import accrual, configuration, locks, supply
 from twin.core.arrears import GATES, may_lock_for_money
 from twin.core.effects import AlarmChanged, NotificationWanted, ParamChanged, RuleChanged, WebhookWanted
 from twin.core.guards import tell_held
@@ -258,6 +258,8 @@ def _set_param(draft: Draft, view: View, bound: BoundRule, action: actions.SetPa
     draft.emit(
         ParamChanged(view.scope, view.twin_id, action.name, now, action.value, before, rule.id, rule.version, rule.id)
     )
+    if action.name == configuration.LIMIT:
+        configuration.follow_all(draft, now)
 
 
 def show_waiting(draft: Draft, rule_id: str, outcome: Step, before: RuleState | None) -> None:

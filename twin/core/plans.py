@@ -8,7 +8,7 @@ breaker on site is told and left alone, as under every lock.
 
 A load limit says how many watts a circuit may draw, and when another limit holds. The calendar sets the parameter
 `limit_w` of the meters behind the breaker, and the overload rule of the site does the rest: it trips, releases by
-itself and counts the releases of the day.
+itself and counts the releases of the day. The device is told the same limit (`twin.core.configuration`).
 
 The next instant at which a plan changes anything stands in the breaker (`plan_at`), one of the due times from which
 the group's single timer is made. All of it follows from the contract and the clock, so a twin that was down, or was
@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rules.calendars import Calendar, read_entry
+from twin.core import configuration
+from twin.core.configuration import LIMIT
 from twin.core.effects import LockChanged, ParamChanged
 from twin.core.lock_kinds import guaranteed
 from twin.core.locks import place, release
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from twin.core.draft import Draft
 
 SCHEDULE = "schedule"
-LIMIT = "limit_w"
-"""The parameter of rules that a load limit sets, W."""
 CALENDAR = "calendar/schedule"
 """Who places the locks of schedules and sets the parameters of limits; no person can be called so."""
 
@@ -93,6 +93,7 @@ def follow(draft: Draft, device: str, now: int, *, anew: bool = False) -> None:
     if breaker.plan_at is not None and now < breaker.plan_at and not anew:
         return
     dues = [*_follow_schedule(draft, device, now), *_follow_limit(draft, device, now)]
+    configuration.follow(draft, device, now)
     draft.breaker(device).plan_at = min(dues, default=None)
     draft.wake_dirty = True
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from twin.core.commands import FENCE_LEAP, MOST_FENCE
+from twin.core.configuration import LIMIT
 from twin.core.lock_kinds import BELOW_GUARANTEE
 from twin.core.model import SHUT, BreakerTwin, CloseIntent
 
 if TYPE_CHECKING:
-    from twin.core.model import Group, Lock
+    from twin.core.model import Configuration, Group, Lock
 
 
 class LastCommand(msgspec.Struct, frozen=True):
@@ -30,11 +31,22 @@ class LastCommand(msgspec.Struct, frozen=True):
     closed_since: bool = False
 
 
-def revived_breaker(name: str, locks: dict[str, Lock], last: LastCommand | None, generation: int) -> BreakerTwin:
+def revived_breaker(
+    name: str,
+    locks: dict[str, Lock],
+    last: LastCommand | None,
+    generation: int,
+    cfg: Configuration | None = None,
+) -> BreakerTwin:
     """A breaker with its standing locks, a fence beyond all that may be on the way, and the wish to close that outlived
     the store: we opened it, or were about to close it, and no lock is left. One that was closed since is left alone: if
-    it is open now, somebody on site opened it. `generation` counts the rebuilds: no two of them give the same fence."""
-    breaker = BreakerTwin(name, locks=locks)
+    it is open now, somebody on site opened it. `generation` counts the rebuilds: no two of them give the same fence.
+
+    `cfg`: the newest configuration on record. Newer ones may have gone out that SQL never heard of, so at its first
+    wake the breaker follows its plan and its limits, and tells the device anew under a higher version."""
+    breaker = BreakerTwin(name, locks=locks, cfg=cfg)
+    if cfg is not None:
+        breaker.limit_set, breaker.plan_at = cfg.settings.get(LIMIT), 0
     newest = last.fence if last is not None else 0
     breaker.fence = min(max(newest, generation * FENCE_LEAP) + FENCE_LEAP, MOST_FENCE)
     if last is None or locks or last.closed_since:

@@ -82,6 +82,8 @@ SHORT_NAMES: dict[str, dict[str, str]] = {
         "plan_at": "h",
         "freed_at": "o",
         "limit_set": "v",
+        "unproved_until": "i",
+        "cfg": "g",
     },
     "GatewayTwin": {
         "conn": "c",

@@ -1,5 +1,8 @@
 """Dispatch: commands that the twins created are published, once each as far as the world allows.
 
+The configuration of a device goes the same way, retained: the newest version that its twin still wants, and none that
+is older, so what the broker keeps is never set back.
+
 A command may be seen twice here (we died after publishing); it is published again only while the twin still waits
 for it, and the device answers a repeat from its memory. A command is never retained and carries its expiry to the
 broker, so it cannot switch anything later.
@@ -14,9 +17,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from schemas.topics import device_topic
-from twin.core.effects import CommandChanged
-from twin.core.messages import CommandSent
-from twin.flows.translate import command_payload
+from twin.core.effects import CommandChanged, ConfigWanted
+from twin.core.messages import CommandSent, ConfigSent
+from twin.flows.translate import command_payload, config_payload
 from twin.journeys import ids_of
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ class CommandDispatcher:
         self._publisher = publisher
         self._clock = clock
         self.sent = 0
+        self.configured = 0
 
     async def start(self, site: str) -> None:
         """Join the stream where this consumer left it."""
@@ -64,6 +68,8 @@ class CommandDispatcher:
         """Publish what is still wanted."""
         for entry in entries:
             for effect in entry.effects:
+                if isinstance(effect, ConfigWanted):
+                    await self._configure(site, entry.group, effect)
                 if not isinstance(effect, CommandChanged):
                     continue
                 if self._journeys is not None:
@@ -105,6 +111,18 @@ class CommandDispatcher:
             facts = {"cmd": effect.cmd, "device": device, "target": effect.target, "fence": effect.fence}
             self._journeys.step("command published", ids, began_ns=began_ns, ended_ns=time.time_ns(), **facts)
         await self._applier.apply(site, {group: [CommandSent(effect.device, effect.cmd, self._clock.now())]})
+
+    async def _configure(self, site: str, group: str, effect: ConfigWanted) -> None:
+        """Publish a version, unless the twin has a newer one. Where the broker has not taken it, it comes again: the
+        entry is not acknowledged."""
+        groups = await self._store.load(site, [group])
+        breaker = groups[group].breakers.get(effect.device) if group in groups else None
+        if breaker is None or (breaker.cfg is not None and breaker.cfg.ver > effect.ver):
+            return
+        device = await self._applier.device_of(site, effect.device)
+        await self._publisher.publish(device_topic(site, device, "cfg"), config_payload(effect), retain=True)
+        self.configured += 1
+        await self._applier.apply(site, {group: [ConfigSent(effect.device, effect.ver, self._clock.now())]})
 
     async def _still_wanted(self, site: str, group: str, effect: CommandChanged) -> bool:
         """Not when the twin has moved on. What we see of the twin may be older than the effect, but never newer

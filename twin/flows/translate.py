@@ -18,7 +18,7 @@ from twin.core.messages import (
 from twin.core.valves import relay_of_valve, wire_target
 
 if TYPE_CHECKING:
-    from twin.core.effects import CommandChanged
+    from twin.core.effects import CommandChanged, ConfigWanted
     from twin.core.model import Relay
 
 IDENTITY = ("kind", "model", "vendor", "serial", "firmware", "hardware")
@@ -44,19 +44,20 @@ def telemetry(device: str, envelope: dict[str, Any], now: int) -> Telemetry:
 
 
 def message(verb: str, device: str, payload: dict[str, Any], now: int) -> Message | None:
-    """One checked payload of another verb as a message; None for a state that tells nothing about a relay."""
+    """One checked payload of another verb as a message; None for a state that tells neither relay nor
+    configuration."""
     if verb == "conn":
         return ConnectionChanged(device, payload["s"], payload["sid"], payload.get("ts", now))
     if verb == "birth":
         versions = {name: payload[name] for name in IDENTITY if name in payload}
-        return Birth(device, payload["sid"], payload["ts"], _relay(payload), payload.get("fence", 0), versions)
+        fence, cfg = payload.get("fence", 0), payload.get("cfg")
+        return Birth(device, payload["sid"], payload["ts"], _relay(payload), fence, versions, cfg)
     if verb == "state":
-        relay = _relay(payload)
-        if relay is None:
+        relay, cfg = _relay(payload), payload.get("cfg")
+        if relay is None and cfg is None:
             return None
-        return StateReported(
-            device, relay, payload["ts"], payload["sid"], payload.get("cause", ""), payload.get("fence", 0)
-        )
+        cause, fence = payload.get("cause", ""), payload.get("fence", 0)
+        return StateReported(device, relay, payload["ts"], payload["sid"], cause, fence, cfg)
     if verb == "ack":
         return CommandAnswered(
             device,
@@ -81,6 +82,11 @@ def message(verb: str, device: str, payload: dict[str, Any], now: int) -> Messag
 def _relay(payload: dict[str, Any]) -> Relay | None:
     relay: Relay | None = payload.get("relay")
     return relay if relay is not None else relay_of_valve(payload.get("valve", ""))
+
+
+def config_payload(effect: ConfigWanted) -> bytes:
+    """The whole configuration of one version as it goes on the wire (CONTRACT section 2)."""
+    return orjson.dumps({"v": 1, "ver": effect.ver, "issued": effect.issued, "set": effect.settings})
 
 
 def command_payload(effect: CommandChanged) -> bytes:

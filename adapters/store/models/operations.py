@@ -139,6 +139,23 @@ class RelayReport(Model):
         unique_together = (("site", "breaker", "ts", "relay"),)
 
 
+class DeviceConfig(Model):
+    """Versions of configurations that devices were told, each as a whole; `taken_ts` is when a device first said that
+    it is in force."""
+
+    id = fields.BigIntField(primary_key=True)
+    site = fields.CharField(max_length=64)
+    device = fields.CharField(max_length=64)
+    ver = fields.BigIntField()
+    settings = fields.TextField()
+    issued = fields.BigIntField()
+    taken_ts = fields.BigIntField(null=True)
+
+    class Meta:
+        table = "device_config"
+        unique_together = (("site", "device", "ver"),)
+
+
 class SupplyChange(Model):
     """History of the disconnect state machine."""
 

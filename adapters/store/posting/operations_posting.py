@@ -59,6 +59,11 @@ TABLES: dict[str, BulkInsert] = {
     ),
     "command_step": BulkInsert("command_step", "site cmd state ts:bigint reason", _ONCE),
     "relay_report": BulkInsert("relay_report", "site breaker relay ts:bigint cause", _ONCE),
+    "device_config": BulkInsert(
+        "device_config",
+        "site device ver:bigint settings issued:bigint taken_ts:bigint",
+        "(site, device, ver) DO UPDATE SET taken_ts = COALESCE(device_config.taken_ts, excluded.taken_ts)",
+    ),
     "supply_change": BulkInsert(
         "supply_change", "site tenant state_before state_after ts:bigint balance_nano:bigint held", _ONCE
     ),
@@ -164,6 +169,13 @@ class OperationsPosting:
         values = (effect.breaker, effect.relay, effect.ts)
         self.put("relay_report", values, *values, effect.cause)
 
+    def config(self, effect: fx.ConfigWanted | fx.ConfigTaken) -> None:
+        """A device was told a version of its configuration, or has taken it."""
+        key = (effect.device, effect.ver)
+        known = self._rows["device_config"].get(key)
+        taken = effect.ts if isinstance(effect, fx.ConfigTaken) else (known[-1] if known else None)
+        self.put("device_config", key, *key, as_json(effect.settings), effect.issued, taken)
+
     def supply(self, effect: fx.SupplyStateChanged) -> None:
         """The disconnect machine of a tenant moved."""
         self._supply[effect.tenant] = (effect.after, effect.ts)
@@ -210,6 +222,8 @@ _COLLECT: dict[type[Any], Callable[[OperationsPosting, Any], None]] = {
     fx.RuleChanged: OperationsPosting.rule,
     fx.LockChanged: OperationsPosting.lock,
     fx.CommandChanged: OperationsPosting.command,
+    fx.ConfigWanted: OperationsPosting.config,
+    fx.ConfigTaken: OperationsPosting.config,
     fx.RelayReported: OperationsPosting.relay,
     fx.SupplyStateChanged: OperationsPosting.supply,
     fx.ReadingQuarantined: OperationsPosting.quarantine,

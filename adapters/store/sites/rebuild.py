@@ -25,6 +25,7 @@ from twin.core.accrual import accept
 from twin.core.incidents import OF_BREAKERS
 from twin.core.model import (
     BreakerTwin,
+    Configuration,
     GatewayTwin,
     Group,
     Incident,
@@ -85,6 +86,11 @@ _COMMANDS = (
     " AND r.breaker = c.device AND r.relay = 'closed' AND r.ts >= c.issued) AS closed_since FROM command c JOIN"
     " (SELECT device, max(fence) AS fence FROM command WHERE site = ? AND device {names} GROUP BY device) newest"
     " ON newest.device = c.device AND newest.fence = c.fence WHERE c.site = ?"
+)
+_CONFIGS = (
+    "SELECT c.device, c.ver, c.settings FROM device_config c JOIN (SELECT device, max(ver) AS ver FROM device_config"
+    " WHERE site = ? AND device {names} GROUP BY device) newest ON newest.device = c.device AND newest.ver = c.ver"
+    " WHERE c.site = ?"
 )
 _INCIDENTS = (
     "SELECT device, kind, since, count, detail FROM incident WHERE site = ? AND device {names}"
@@ -196,6 +202,10 @@ class _Facts:
         self.commands = {
             row["device"]: row for row in await tx.fetch(_COMMANDS.format(names=names), site, values, site)
         }
+        self.configs = {
+            row["device"]: Configuration(row["ver"], msgspec.json.decode(row["settings"]))
+            for row in await tx.fetch(_CONFIGS.format(names=names), site, values, site)
+        }
         self.locks: defaultdict[str, dict[str, Lock]] = defaultdict(dict)
         for breaker, lock, who, why, since, until, rule, version in await _named(tx, _LOCKS, site, breakers):
             self.locks[breaker][lock] = Lock(who, why, since, until, rule, version)
@@ -246,7 +256,7 @@ class _Facts:
         last = None
         if row is not None:
             last = LastCommand(row["fence"], row["target"], row["state"], row["ts"], bool(row["closed_since"]))
-        breaker = revived_breaker(name, self.locks.get(name, {}), last, self.generation)
+        breaker = revived_breaker(name, self.locks.get(name, {}), last, self.generation, self.configs.get(name))
         breaker.rules = self._rules("breaker", name)
         breaker.params = self.params.get(("breaker", name), {})
         breaker.freed_at = self.freed.get(name)

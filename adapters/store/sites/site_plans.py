@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from adapters.store.sites.contracts import can_switch
 from rules.calendars import CalendarError, read_entry
 from rules.errors import did_you_mean
-from twin.core.plans import LIMIT
+from twin.core.configuration import LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
