@@ -199,7 +199,7 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
     for name in group.breakers:
         plans.follow(draft, name, now, anew=True)
         configuration.follow(draft, name, now)
-        reconcile(draft, name, now)
+        reconcile(draft, name)
 
 
 def _give_way(draft: Draft, act: ContractsChanged, now: int) -> None:

@@ -63,7 +63,7 @@ def explain_locking_rules(group: Group, policy: SitePolicy, guards: Mapping[str,
 
 
 def _views(group: Group, policy: SitePolicy, guards: Mapping[str, int], bound: BoundRule, now: int) -> Iterator[View]:
-    draft = Draft(group, policy, guards)
+    draft = Draft(group, policy, guards, now)
     scope = bound.rule.scope_twin
     if scope == "meter":
         yield from (View(draft, now, name) for name in group.meters)

@@ -68,8 +68,13 @@ def in_flight(breaker: BreakerTwin) -> Command | None:
     return command if command is not None and command.state in IN_FLIGHT else None
 
 
-def reconcile(draft: Draft, device: str, now: int) -> None:
-    """Make the commanded state follow the locks: issue, supersede or wait, whichever the facts call for."""
+def reconcile(draft: Draft, device: str) -> None:
+    """Make the commanded state follow the locks: issue, supersede or wait, whichever the facts call for.
+
+    Commands live by our clock, also where a sample is the reason: by the instant of a sample of a meter whose clock
+    lags, they would have expired before they are sent, and by one that is ahead they would be obeyed for too long.
+    """
+    now = draft.now
     breaker = draft.breaker(device)
     if breaker.locks:
         breaker.close = None
@@ -300,7 +305,7 @@ def on_due(draft: Draft, device: str, now: int) -> None:
         _give_up_on_evidence(draft, breaker, command, now)
     if breaker.retry_at is not None and now >= breaker.retry_at:
         breaker.retry_at = None
-        reconcile(draft, device, now)
+        reconcile(draft, device)
 
 
 def verify_deadline(command: Command) -> int:
@@ -342,12 +347,12 @@ def redecide(draft: Draft, device: str, now: int) -> None:
     breaker.retry_at = None
     command = in_flight(breaker)
     if command is None or command.state not in ("sent", "received"):
-        reconcile(draft, device, now)
+        reconcile(draft, device)
         return
     end(draft, breaker, "superseded", now, "the device has restarted")
     if not breaker.locks and command.target not in SHUT and breaker.close is None:
         breaker.close = CloseIntent(command.why, now, command.exp - command.issued, command.verify_within_ms)
-    reconcile(draft, device, now)
+    reconcile(draft, device)
 
 
 def cancel(draft: Draft, device: str, now: int, reason: str) -> None:

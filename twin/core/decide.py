@@ -90,8 +90,9 @@ def decide_all(
     guards: Mapping[str, int] = NO_GUARDS,
 ) -> Decision:
     """Decide on messages in their order, each at its own `now` (Unix ms); equal to deciding on one after the other."""
-    draft = Draft(group, policy, guards)
-    for message, now in messages:
+    draft = Draft(group, policy, guards, 0)
+    for message, draft.now in messages:
+        now = draft.now
         seen = len(draft.effects)
         if draft.group.wake is not None and draft.group.wake <= now:
             run_due(draft, now)

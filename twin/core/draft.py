@@ -30,15 +30,18 @@ class Draft:
         "group",
         "guards",
         "guards_spent",
+        "now",
         "policy",
         "supply_dirty",
         "traces",
         "wake_dirty",
     )
 
-    def __init__(self, group: Group, policy: SitePolicy, guards: Mapping[str, int]) -> None:
+    def __init__(self, group: Group, policy: SitePolicy, guards: Mapping[str, int], now: int) -> None:
         self.group = duplicate(group)
         self.policy = policy
+        self.now = now
+        """Our own clock (Unix ms). Rules look at a sample at the instant of the sample, which may be minutes off."""
         self.effects: list[AnyEffect] = []
         self.guards = guards
         self.traces: list[Traced] | None = [] if policy.trace else None

@@ -78,7 +78,7 @@ def on_relay(
     if first_word and relay == "open" and draft.group.tenant and not breaker.locks and breaker.close is None:
         open_incident(draft, breaker, "opened_locally", now, "found open, and nothing locks it")
     if first_word or not breaker.locks:
-        reconcile(draft, device, now)
+        reconcile(draft, device)
 
 
 def _when(known: BreakerTwin, said_ts: int, sid: str, now: int) -> int | None:
@@ -170,7 +170,7 @@ def on_power(
         quiet = known.relay != "armed" or not flowing
         if quiet and "open_but_power_flows" in known.incidents:
             resolve_incident(draft, draft.breaker(device), "open_but_power_flows", now)
-        _wake_close(draft, device, now)
+        _wake_close(draft, device)
         return
     opened = known.relay_since or 0
     command = in_flight(known)
@@ -186,14 +186,14 @@ def on_power(
             _verified(draft, draft.breaker(device), now)
         elif known.incidents and command is None and known.locks and ts >= opened:
             _forget_failures(draft, draft.breaker(device), now)
-    _wake_close(draft, device, now)
+    _wake_close(draft, device)
 
 
-def _wake_close(draft: Draft, device: str, now: int) -> None:
+def _wake_close(draft: Draft, device: str) -> None:
     """A fresh reading is what a waiting wish to close may have been waiting for."""
     known = draft.group.breakers[device]
     if known.close is not None and in_flight(known) is None:
-        reconcile(draft, device, now)
+        reconcile(draft, device)
 
 
 def _verified(draft: Draft, breaker: BreakerTwin, now: int) -> None:
@@ -203,7 +203,7 @@ def _verified(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     _forget_failures(draft, breaker, now)
     resolve_incident(draft, breaker, "opened_locally", now)
     if breaker.locks.keys() == {"warning"}:
-        reconcile(draft, breaker.id, now)  # opened as a warning: now armed, so that it can be confirmed on site
+        reconcile(draft, breaker.id)  # opened as a warning: now armed, so that it can be confirmed on site
 
 
 def _await_reading(draft: Draft, breaker: BreakerTwin) -> None:

@@ -38,14 +38,14 @@ def on_birth(draft: Draft, message: Birth, now: int) -> None:
     if restarted or (breaker.command is not None and message.ts > breaker.command.issued):
         redecide(draft, device, now)
     else:  # the broker's copy of an old birth
-        reconcile(draft, device, now)
+        reconcile(draft, device)
 
 
 def on_connection(draft: Draft, message: ConnectionChanged, now: int) -> None:
     """The conn topic of a device or gateway of this group."""
     _connected(draft, message.device, message.state, message.sid, message.ts, now)
     if message.state == "online" and message.device in draft.group.breakers:
-        reconcile(draft, message.device, now)
+        reconcile(draft, message.device)
         configuration.on_reachable(draft, message.device, now)
 
 
@@ -61,7 +61,7 @@ def on_link(draft: Draft, message: LinkChanged, now: int) -> None:
             breaker = draft.breaker(name)
             breaker.link = connect(breaker.link or breaker.conn, message.state, message.sid, message.ts)
             if message.state == "online":
-                reconcile(draft, name, now)
+                reconcile(draft, name)
                 configuration.on_reachable(draft, name, now)
 
 
@@ -78,7 +78,7 @@ def heard(draft: Draft, device: str, sid: str, ts: int, now: int) -> None:
         breaker = draft.breaker(device)
         if breaker.link is not None and breaker.link.state == "offline":
             breaker.link = connect(breaker.link, "online", breaker.link.sid, ts)
-        reconcile(draft, device, now)
+        reconcile(draft, device)
         configuration.on_reachable(draft, device, now)
 
 

@@ -36,7 +36,7 @@ def place(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> bool:
     draft.emit(LockChanged(device, kind, True, lock.who, lock.why, now, lock.until, lock.rule, lock.rule_version))
     draft.wake_dirty = draft.supply_dirty = True
     breaker.retry_at = None
-    reconcile(draft, device, now)
+    reconcile(draft, device)
     return True
 
 
@@ -77,7 +77,7 @@ def release(
     if not breaker.locks:
         timing = {name: value for name, value in (timing or {}).items() if value}
         breaker.close = CloseIntent({"who": who, "reason": why, **details}, now, **timing)
-    reconcile(draft, device, now)
+    reconcile(draft, device)
     return True
 
 
@@ -87,7 +87,7 @@ def insist(draft: Draft, device: str, now: int) -> None:
     breaker = draft.breaker(device)
     breaker.retry_at = None
     resolve_incident(draft, breaker, "closed_locally_under_lock", now)
-    reconcile(draft, device, now)
+    reconcile(draft, device)
 
 
 def give_way(draft: Draft, now: int) -> list[tuple[str, str]]:

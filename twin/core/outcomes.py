@@ -190,9 +190,9 @@ def lock_targets(draft: Draft, view: View, bound: BoundRule, action: actions.Loc
     posted."""
     rule = bound.rule
     ends = rule.active if action.until_calendar else None
-    until = ends.next_change(now, view.zone) if ends is not None else None
+    until = ends.next_change(draft.now, view.zone) if ends is not None else None
     if action.lasts_ms:
-        until = now + action.lasts_ms
+        until = draft.now + action.lasts_ms
     lock = Lock(
         who="rule",
         why=rule.id,
@@ -208,7 +208,7 @@ def lock_targets(draft: Draft, view: View, bound: BoundRule, action: actions.Loc
         standing = draft.group.breakers[breaker].locks.get(action.lock)
         if (standing is not None and locks.outlasts(standing, until)) or _inhibited(draft, breaker, bound):
             continue
-        if outranked(action.lock, contract, now):
+        if outranked(action.lock, contract, draft.now):
             look_again(draft)  # the guarantee ends some day, whether or not the balance moves then
             continue
         if action.lock in ARREARS and not may_lock_for_money(draft.group.breaker_contracts[breaker]):

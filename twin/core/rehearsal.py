@@ -81,7 +81,7 @@ class Rehearsal:
             found += self._play(Tick(), now)
         if not (outcome.actions or outcome.assert_actions or outcome.transition):
             return _happened(rule, found, None, self._bound[rule.id].ruleset)
-        draft = Draft(self._group, self._policy, {})
+        draft = Draft(self._group, self._policy, {}, now)
         view = _Seen(draft, env, rule.scope_twin, _switch_of(rule))
         bound = self._bound[rule.id]
         view.ruleset = bound.ruleset
@@ -111,7 +111,7 @@ class Rehearsal:
 
     def _refresh(self, env: Any, rule: Rule) -> None:
         """The meters have reported just now; the register has moved by what the test says."""
-        draft = Draft(self._group, self._policy, {})
+        draft = Draft(self._group, self._policy, {}, env.now)
         for name in METERS.values():
             meter = draft.meter(name)
             meter.at = env.now

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twin.core import accrual, evidence, step_watch
+from twin.core.commands import FRESH_INTERVALS
 from twin.core.continuity import Verdict, judge
 from twin.core.effects import LateReading, ReadingQuarantined
 from twin.core.incidents import open_incident, resolve_incident
@@ -51,28 +52,44 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
     ts = _believed_time(draft, meter, sample, now)
     was_seen_at, was_at = meter.register.seen_ts, meter.at
     delta, ts = _apply_register(draft, meter, contract, sample, ts, now, follows=arrival == "next")
-    live = not sample.hist and (meter.at is None or ts >= meter.at)
+    live = _is_live(meter, sample, ts)
+    moment = _moment(draft, meter, contract, sample, ts, now) if live else None
     if live:
-        meter.at = ts
-        meter.device_ts = sample.ts if sample.ts != ts else None
-        meter.received_at = sample.received_at
-        meter.quality = sample.q
-        meter.values = {**meter.values, **sample.d}
-        if _said_to_be_away(meter, ts):
-            heard(draft, meter.id, sample.sid, ts, now)
-        if "clock_behind" in meter.incidents and _clock_is_right(draft, sample, ts, now):
-            resolve_incident(draft, meter, "clock_behind", now)
-    react_to_reading(draft, meter.id, sample, delta, ts if live else now, live=live)
-    if live and draft.policy.by_trigger.steps is not None:
+        _show(draft, meter, sample, ts if moment is None else moment, now)
+    react_to_reading(draft, meter.id, sample, delta, now if moment is None else moment, live=moment is not None)
+    if moment is not None and draft.policy.by_trigger.steps is not None:
         for step in step_watch.watch(draft, meter, sample, ts, was_at, now):
-            react_to_event(draft, step, ts)
+            react_to_event(draft, step, moment)
     if live and contract.breaker is not None:
+        at = meter.at
+        assert at is not None
         if relay is not None and contract.breaker == meter.id:
-            evidence.on_relay(draft, meter.id, relay, sample.ts, "telemetry", now, sid=sample.sid, believed_ts=ts)
+            evidence.on_relay(draft, meter.id, relay, sample.ts, "telemetry", now, sid=sample.sid, believed_ts=at)
         opened = group.breakers[contract.breaker].relay_since or 0
         still = delta == 0 and was_seen_at is not None and was_seen_at >= opened
         told = relay is not None and contract.breaker == meter.id
-        evidence.on_power(draft, contract.breaker, sample.d.get("power_w"), ts, now, still=still, relay_told=told)
+        evidence.on_power(draft, contract.breaker, sample.d.get("power_w"), at, now, still=still, relay_told=told)
+
+
+def _is_live(meter: MeterTwin, sample: Telemetry, ts: int) -> bool:
+    """Whether a sample is newer than what the meter shows: by our clock, or by its own where that is not believed."""
+    if sample.hist:
+        return False
+    follows = meter.device_ts is not None and meter.device_ts <= sample.ts == ts
+    return meter.at is None or ts >= meter.at or follows
+
+
+def _show(draft: Draft, meter: MeterTwin, sample: Telemetry, at: int, now: int) -> None:
+    """The meter shows what the sample says, as of `at`."""
+    meter.at = at
+    meter.device_ts = sample.ts if sample.ts != at else None
+    meter.received_at = sample.received_at
+    meter.quality = sample.q
+    meter.values = {**meter.values, **sample.d}
+    if _said_to_be_away(meter, at):
+        heard(draft, meter.id, sample.sid, at, now)
+    if "clock_behind" in meter.incidents and _clock_is_right(draft, sample, at, now):
+        resolve_incident(draft, meter, "clock_behind", now)
 
 
 def _believed_time(draft: Draft, meter: MeterTwin, sample: Telemetry, now: int) -> int:
@@ -89,6 +106,30 @@ def _believed_time(draft: Draft, meter: MeterTwin, sample: Telemetry, now: int) 
     if "clock_ahead" in meter.incidents and not sample.hist:
         resolve_incident(draft, meter, "clock_ahead", now)
     return sample.ts
+
+
+def _moment(
+    draft: Draft, meter: MeterTwin, contract: MeterContract, sample: Telemetry, ts: int, now: int
+) -> int | None:
+    """The instant at which rules look at a live sample: its own, where that is about now.
+
+    One that waited somewhere on its way tells of the past, as one from a buffer does, and actuates nothing: None. A
+    clock that lags must not switch protection off. It is known by the sample before, which was as old when it came, and
+    came before this one by about the time that lies between them; what waited comes all at once. Then the instant is
+    that of receipt, and an incident says so.
+    """
+    if draft.policy.skew_ms is None:
+        return ts
+    oldest_ms = draft.policy.skew_ms + FRESH_INTERVALS * contract.interval_ms
+    if now - ts <= oldest_ms:
+        return ts if meter.at is None else max(ts, meter.at)
+    if meter.at is None or meter.received_at is None:
+        return None
+    before = meter.at if meter.device_ts is None else meter.device_ts
+    if meter.received_at - before <= oldest_ms or 2 * (now - meter.received_at) < sample.ts - before:
+        return None
+    open_incident(draft, meter, "clock_behind", now, f"device says {sample.ts}, platform {now} (Unix ms)")
+    return now
 
 
 def _said_to_be_away(meter: MeterTwin, ts: int) -> bool:

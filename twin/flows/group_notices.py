@@ -42,7 +42,7 @@ class AlarmGroups:
         group = (await self._store.load(site, [entry.group])).get(entry.group)
         if group is None or (meter is not None and meter not in group.meter_contracts):
             return ""
-        view = View(Draft(group, policy, {}), notice.ts, meter)
+        view = View(Draft(group, policy, {}, notice.ts), notice.ts, meter)
         values = [str(bound.ruleset.model[path].get(view)) for path in bound.rule.group_by]
         parts = [_recipient(notice), bound.rule.id, notice.template, notice.data.get("severity", ""), *values]
         return msgspec.json.encode(parts).decode()

@@ -307,4 +307,4 @@ def _query(selection: Selection) -> Expression | None:
 
 def _holds(query: Expression, group: Group, device: str, policy: SitePolicy, now: int) -> bool:
     """Whether the condition is true; what is unknown, as of a device that never reported, is not."""
-    return query.run(View(Draft(group, policy, {}), now, breaker_id=device)) is True
+    return query.run(View(Draft(group, policy, {}, now), now, breaker_id=device)) is True
