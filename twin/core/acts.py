@@ -14,7 +14,7 @@ from twin.core.act_order import ActOutOfOrderError, is_new
 from twin.core.commands import cancel, reconcile
 from twin.core.effects import AlarmCareChanged, AlarmChanged, IncidentResolved, ParamChanged
 from twin.core.incidents import resolve_incident
-from twin.core.locks import give_way, insist, place, release
+from twin.core.locks import give_way, in_weight, insist, place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Lock, MeterTwin, Register, TenantTwin, duplicate
 from twin.core.policy import EMERGENCY_TAKEN
 from twin.core.reactions import approve_rule, react_to_credit, release_rule, start_rules
@@ -184,12 +184,14 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
         meter.id: meters.get(meter.id) or _new_meter(meter.id, act, meter.supply_from) for meter in act.meters
     }
     breakers = {**meter_life.handed_breakers(act), **group.breakers}
-    group.breakers = {breaker.id: breakers.get(breaker.id) or BreakerTwin(breaker.id) for breaker in act.breakers}
+    come = {breaker.id: act.standing.get(breaker.id, {}) for breaker in act.breakers if breaker.id not in breakers}
+    breakers |= {name: BreakerTwin(name, locks=in_weight(locks)) for name, locks in come.items()}
+    group.breakers = {breaker.id: breakers[breaker.id] for breaker in act.breakers}
     meter_life.open_new_ratios(draft, other_ratios, now)
     if act.gateway is not None and group.gateway is None:
         group.gateway = GatewayTwin(act.gateway)
     draft.wake_dirty = True
-    meter_life.take_over(draft, act, now)
+    meter_life.take_over(draft, act, come, now)
     if before is not None and act.contract is not None:
         arrears.note_mode(draft, before.mode, act.contract.mode, now)
     for breaker_id, rule_id in give_way(draft, now):

@@ -191,6 +191,8 @@ class LockChanged(Effect, frozen=True, omit_defaults=True, tag="lock", tag_field
     until: int | None = None
     rule: str = ""
     rule_version: int = 0
+    acts_seq: int = 0
+    """The last act of people that the group had heard of: what was decided before one never undoes it."""
 
 
 class CommandChanged(Effect, frozen=True, omit_defaults=True, tag="command", tag_field="t"):

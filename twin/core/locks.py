@@ -15,9 +15,11 @@ from twin.core.lock_kinds import ARREARS, BELOW_GUARANTEE, KINDS, SAFETY, guaran
 from twin.core.model import CloseIntent, Lock
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from twin.core.draft import Draft
 
-__all__ = ["KINDS", "SAFETY", "give_way", "insist", "outlasts", "place", "release", "release_ended"]
+__all__ = ["KINDS", "SAFETY", "give_way", "in_weight", "insist", "outlasts", "place", "release", "release_ended"]
 
 
 def place(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> bool:
@@ -31,13 +33,18 @@ def place(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> bool:
         return False
     breaker = draft.breaker(device)
     resolve_incident(draft, breaker, "closed_locally_under_lock", now)
-    locks = {**breaker.locks, kind: lock}
-    breaker.locks = {name: locks[name] for name in sorted(locks, key=weight)}
-    draft.emit(LockChanged(device, kind, True, lock.who, lock.why, now, lock.until, lock.rule, lock.rule_version))
+    breaker.locks = in_weight({**breaker.locks, kind: lock})
+    seen = draft.group.acts_seq
+    draft.emit(LockChanged(device, kind, True, lock.who, lock.why, now, lock.until, lock.rule, lock.rule_version, seen))
     draft.wake_dirty = draft.supply_dirty = True
     breaker.retry_at = None
     reconcile(draft, device)
     return True
+
+
+def in_weight(locks: Mapping[str, Lock]) -> dict[str, Lock]:
+    """Locks in the order of their weight."""
+    return {name: locks[name] for name in sorted(locks, key=weight)}
 
 
 def outlasts(standing: Lock, until: int | None) -> bool:
@@ -71,7 +78,8 @@ def release(
     breaker = draft.breaker(device)
     breaker.locks = {name: lock for name, lock in breaker.locks.items() if name != kind}
     details = more or {}
-    draft.emit(LockChanged(device, kind, False, who, why, now, None, details.get("rule", ""), details.get("ver", 0)))
+    rule = (details.get("rule", ""), details.get("ver", 0))
+    draft.emit(LockChanged(device, kind, False, who, why, now, None, *rule, draft.group.acts_seq))
     draft.wake_dirty = draft.supply_dirty = True
     breaker.retry_at = None
     if not breaker.locks:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from twin.core.model import BreakerContract, BreakerTwin, Contract, MeterContract, MeterTwin, Relay
+from twin.core.model import BreakerContract, BreakerTwin, Contract, Lock, MeterContract, MeterTwin, Relay
 
 
 class Telemetry(msgspec.Struct, frozen=True):
@@ -298,6 +298,8 @@ class ContractsChanged(msgspec.Struct, frozen=True, tag="contracts", tag_field="
     """Meters to let go of, with the hand-over that takes them on."""
     handed: tuple[Handed, ...] = ()
     """Meters that come from another group as they are."""
+    standing: dict[str, dict[str, Lock]] = {}
+    """Locks of breakers that come without a twin: what keeps one open goes along all the same."""
 
 
 Act = (

@@ -27,7 +27,7 @@ from twin.core.reactions import react_to_reading
 from twin.core.telemetry import forget_doubts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from twin.core.draft import Draft
     from twin.core.messages import ContractsChanged, DoubtSettled, ReadingEntered, RegisterReplaced
@@ -155,13 +155,18 @@ def let_go(draft: Draft, released: Mapping[str, str], now: int) -> None:
         draft.emit(MeterReleased(handover, now, duplicate(meter), breaker))
 
 
-def take_over(draft: Draft, act: ContractsChanged, now: int) -> None:
-    """The group has the meters that others let go of; locks for the arrears of others end here."""
+def take_over(draft: Draft, act: ContractsChanged, come: Iterable[str], now: int) -> None:
+    """The group has the meters that others let go of, and the breakers that `come` without a twin; locks for the
+    arrears of others end here."""
+    names = list(come)
     for handed in act.handed:
         draft.emit(MeterTaken(handed.handover, handed.meter.id, now))
-        breaker = handed.breaker
-        if breaker is not None and breaker.id in draft.group.breakers and ARREARS in breaker.locks:
-            release(draft, breaker.id, ARREARS, "platform", "the tenant changed", now)
+        if handed.breaker is not None:
+            names.append(handed.breaker.id)
+    for name in names:
+        breaker = draft.group.breakers.get(name)
+        if breaker is not None and ARREARS in breaker.locks:
+            release(draft, name, ARREARS, "platform", "the tenant changed", now)
 
 
 def handed_meters(act: ContractsChanged) -> dict[str, MeterTwin]:

@@ -139,7 +139,7 @@ def _place(draft: Draft, device: str, why: str, until: int, now: int) -> None:
     elif lock.who == CALENDAR and (lock.until, lock.why) != (until, why):
         breaker = draft.breaker(device)
         breaker.locks = {**breaker.locks, SCHEDULE: msgspec.structs.replace(lock, until=until, why=why)}
-        draft.emit(LockChanged(device, SCHEDULE, True, CALENDAR, why, now, until))
+        draft.emit(LockChanged(device, SCHEDULE, True, CALENDAR, why, now, until, acts_seq=draft.group.acts_seq))
         draft.wake_dirty = True
 
 

@@ -25,9 +25,17 @@ _STANDING = (
     " OR (excluded.until IS NOT NULL AND standing_lock.until >= excluded.until)))"
 )
 _GROUP = (
-    "SELECT tenant FROM supply WHERE site = ? AND (breaker = ? OR meter = ?)"
-    " AND (to_ts IS NULL OR to_ts > (SELECT imported_ts FROM site WHERE id = ?)) ORDER BY COALESCE(from_ts, 0) LIMIT 1"
+    "SELECT s.tenant FROM supply s JOIN site i ON i.id = s.site WHERE s.site = ? AND (s.breaker = ? OR s.meter = ?)"
+    " AND (s.to_ts IS NULL OR s.to_ts > i.imported_ts)"
+    " AND NOT EXISTS (SELECT 1 FROM supply e WHERE e.site = s.site AND e.meter = s.meter"
+    " AND (e.to_ts IS NULL OR e.to_ts > i.imported_ts) AND COALESCE(e.from_ts, -1) < COALESCE(s.from_ts, -1))"
+    " AND NOT (COALESCE(s.from_ts, -1) > i.imported_ts AND EXISTS (SELECT 1 FROM supply f"
+    " WHERE f.site = s.site AND f.meter = s.meter AND f.to_ts <= i.imported_ts)) ORDER BY s.id LIMIT 1"
 )
+"""Who pays for a device now, as `payers.current_payers` has it: the earliest tenant that has not left, unless it has
+yet to come and another one has left before."""
+_NEWEST = "UPDATE standing_lock SET group_id = ?, act_seq = ? WHERE site = ? AND breaker = ? AND lock = ?"
+"""Also where the wish changes nothing: what the twin decides before it hears of it must not undo what people want."""
 
 
 class LockWish(msgspec.Struct, frozen=True):
@@ -76,6 +84,7 @@ async def write_lock(tx: Transaction, site: str, wish: LockWish) -> PendingAct:
     pending = await append_act(tx, site, group, act)
     until = wish.until if wish.place else None
     await tx.execute(_STANDING, site, wish.breaker, wish.lock, wish.place, wish.who, wish.why, wish.ts, until)
+    await tx.execute(_NEWEST, group, seq, site, wish.breaker, wish.lock)
     what = "lock.place" if wish.place else "lock.release"
     after = {"lock": wish.lock, "why": wish.why, "until": until}
     await record_audit(tx, site, [AuditEntry(wish.ts, wish.who, what, f"breaker {wish.breaker}", None, after)])
@@ -86,7 +95,7 @@ async def group_of(tx: Transaction, site: str, device: str) -> str:
     """The group that holds a device: its tenant's, or its own. Raises LookupError for an unknown device."""
     if not await tx.fetch("SELECT 1 FROM device WHERE site = ? AND device = ?", site, device):
         raise LookupError(f"site {site} has no device {device!r}")
-    rows = await tx.fetch(_GROUP, site, device, device, site)
+    rows = await tx.fetch(_GROUP, site, device, device)
     return str(rows[0][0]) if rows else f"@{device}"
 
 

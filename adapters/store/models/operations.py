@@ -98,6 +98,9 @@ class StandingLock(Model):
     until = fields.BigIntField(null=True)
     rule = fields.CharField(max_length=128)
     rule_version = fields.BigIntField()
+    group_id = fields.CharField(max_length=72, default="")
+    """The group whose act changed the lock last, with its number; empty where no person ever did."""
+    act_seq = fields.BigIntField(default=0)
 
     class Meta:
         table = "standing_lock"

@@ -86,7 +86,7 @@ async def _post_together(
 ) -> list[Refusal]:
     chains = ChainPosting(book.site, book)
     await chains.post(tx, items)
-    await OperationsPosting(book.site).post(tx, (item.effect for item in items))
+    await OperationsPosting(book.site).post(tx, items)
     await post_late(tx, book.site, [item.effect for item in items])
     await post_handovers(tx, book.site, [item.effect for item in items])
     for entry, seq in chains.posted:

@@ -13,12 +13,14 @@ import msgspec
 
 from adapters.store.engine.bulk import BulkInsert
 from adapters.store.journals.audit import AuditEntry, record_audit
+from adapters.store.posting.standing_locks import newer_locks
 from twin.core import effects as fx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from adapters.store.engine.database import Transaction
+    from adapters.store.journals.refusals import Item
 
 Key = tuple[Any, ...]
 
@@ -49,8 +51,7 @@ TABLES: dict[str, BulkInsert] = {
         "standing_lock",
         "site breaker lock active:boolean who why ts:bigint until:bigint rule rule_version:bigint",
         "(site, breaker, lock) DO UPDATE SET active = excluded.active, who = excluded.who, why = excluded.why,"
-        " ts = excluded.ts, until = excluded.until, rule = excluded.rule, rule_version = excluded.rule_version"
-        " WHERE excluded.ts >= standing_lock.ts",
+        " ts = excluded.ts, until = excluded.until, rule = excluded.rule, rule_version = excluded.rule_version",
     ),
     "lock_change": BulkInsert(
         "lock_change",
@@ -106,12 +107,14 @@ class OperationsPosting:
         self._supply: dict[str, tuple[str, int]] = {}
         self._audit: list[AuditEntry] = []
 
-    async def post(self, tx: Transaction, effects: Iterable[Any]) -> None:
+    async def post(self, tx: Transaction, items: Sequence[Item]) -> None:
         """Post the effects that belong here; the others are passed over."""
-        for effect in effects:
-            collect = _COLLECT.get(type(effect))
+        for item in items:
+            collect = _COLLECT.get(type(item.effect))
             if collect is not None:
-                collect(self, effect)
+                collect(self, item.effect)
+        for lock in await newer_locks(tx, self.site, items):
+            self.put("standing_lock", (lock.breaker, lock.lock), *_lock_row(lock))
         for table, insert in TABLES.items():
             if table in self._rows:
                 await insert.run(tx, list(self._rows[table].values()))
@@ -151,10 +154,7 @@ class OperationsPosting:
 
     def lock(self, effect: fx.LockChanged) -> None:
         """A lock was placed or released."""
-        said = (effect.who, effect.why, effect.ts, effect.until, effect.rule, effect.rule_version)
-        values = (effect.breaker, effect.lock, effect.active, *said)
-        self.put("standing_lock", (effect.breaker, effect.lock), *values)
-        self.put("lock_change", (effect.breaker, effect.lock, effect.ts, effect.active), *values)
+        self.put("lock_change", (effect.breaker, effect.lock, effect.ts, effect.active), *_lock_row(effect))
 
     def command(self, effect: fx.CommandChanged) -> None:
         """A command was created or moved on."""
@@ -232,6 +232,11 @@ _COLLECT: dict[type[Any], Callable[[OperationsPosting, Any], None]] = {
     fx.WebhookWanted: OperationsPosting.webhook,
     fx.ParamChanged: OperationsPosting.param,
 }
+
+
+def _lock_row(effect: fx.LockChanged) -> tuple[Any, ...]:
+    said = (effect.who, effect.why, effect.ts, effect.until, effect.rule, effect.rule_version)
+    return effect.breaker, effect.lock, effect.active, *said
 
 
 def as_json(value: Any) -> str:

@@ -14,6 +14,7 @@ from adapters.store.journals.outbox import encode_act
 from adapters.store.sites.contracts import without_meters
 from adapters.store.sites.handover_posting import RELEASING
 from adapters.store.sites.site_file import SiteError
+from adapters.store.sites.standing_locks import standing_locks
 from twin.core.messages import ContractsChanged
 from twin.ports import Contracts, PendingAct
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from adapters.store.engine.database import Row, Transaction
     from twin.core.messages import Act
+    from twin.core.model import Lock
 
 _CHAINS = "SELECT meter, epoch, head_qty, opening, reason FROM register_epoch WHERE site = ? ORDER BY meter, epoch"
 _OPEN = "SELECT meter, to_group, state FROM handover WHERE site = ? AND state <> 'done'"
@@ -47,11 +49,13 @@ class ContractActs:
         self.handovers: dict[str, str] = {}
         """Meter -> hand-over, of those that begin here."""
         self._heads: dict[str, int] = {}
+        self._locks: dict[str, dict[str, Lock]] = {}
 
     async def load(self) -> None:
-        """Read the numbers of the groups' last acts; to be called first."""
+        """Read the numbers of the groups' last acts and the locks that stand; to be called first."""
         rows = await self.tx.fetch("SELECT group_id, seq FROM act_head WHERE site = ?", self.site)
         self._heads = dict(map(tuple, rows))
+        self._locks = await standing_locks(self.tx, self.site)
 
     def next(self, group: str) -> int:
         """The number of the next act of a group."""
@@ -98,9 +102,13 @@ class ContractActs:
             released = {name: self.handovers[name] for name, (source, _) in moving.items() if source == group}
             if not released and not openings and (before == after or (before is None and absent and not after.meters)):
                 continue
-            self._contracts(group, after, openings, released)
+            had = {breaker.id for breaker in before.breakers} if before is not None else set()
+            self._contracts(group, after, openings, released, had)
 
-    def _contracts(self, group: str, after: Contracts, openings: dict[str, int], released: dict[str, str]) -> None:
+    def _contracts(
+        self, group: str, after: Contracts, openings: dict[str, int], released: dict[str, str], had: set[str]
+    ) -> None:
+        come = [breaker.id for breaker in after.breakers if breaker.id not in had]
         act = ContractsChanged(
             seq=self.next(group),
             ts=self.now,
@@ -110,6 +118,7 @@ class ContractActs:
             gateway=after.gateway,
             openings=openings,
             released=released,
+            standing={name: self._locks[name] for name in come if name in self._locks},
         )
         self.add(group, act)
 

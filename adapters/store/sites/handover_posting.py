@@ -18,24 +18,20 @@ from msgspec.structs import replace
 from adapters.store.journals.outbox import append_act, next_seq
 from adapters.store.sites.group_contracts import group_contracts
 from adapters.store.sites.rerate_marks import mark
+from adapters.store.sites.standing_locks import standing_locks
 from twin.core.effects import MeterReleased, MeterTaken
 from twin.core.messages import ContractsChanged, Handed
-from twin.core.model import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapters.store.engine.database import Transaction
-    from twin.core.model import BreakerTwin
+    from twin.core.model import BreakerContract, BreakerTwin, Lock
 
 RELEASING, TAKING, DONE = "releasing", "taking", "done"
 _OPEN = "SELECT meter, to_group, at, state FROM handover WHERE site = ? AND handover = ?"
 _MOVE = "UPDATE handover SET state = ?, changed_ts = ? WHERE site = ? AND handover = ? AND meter = ? AND state = ?"
 _FINISH = "UPDATE handover SET state = ?, changed_ts = changed_ts WHERE site = ? AND state <> ?"
-_LOCKS = (
-    "SELECT lock, who, why, ts, until, rule, rule_version FROM standing_lock WHERE site = ? AND breaker = ? AND active"
-    " ORDER BY lock"
-)
 _HEAD_TS = "SELECT max(head_ts) FROM register_epoch WHERE site = ? AND meter = ?"
 
 
@@ -74,6 +70,7 @@ async def _give_on(tx: Transaction, site: str, handover: str, released: list[Met
         breakers=contracts.breakers,
         gateway=contracts.gateway,
         handed=tuple([Handed(handover, one.meter, await _as_it_stands(tx, site, one.breaker)) for one in fresh]),
+        standing=await _without_twins(tx, site, contracts.breakers, fresh),
     )
     await append_act(tx, site, group, act)
 
@@ -83,11 +80,22 @@ async def _as_it_stands(tx: Transaction, site: str, breaker: BreakerTwin | None)
     if breaker is None:
         return None
     locks: dict[str, Lock] = {}
-    for kind, who, why, since, until, rule, version in await tx.fetch(_LOCKS, site, breaker.id):
+    for kind, lock in (await standing_locks(tx, site, "AND breaker = ?", breaker.id))[breaker.id].items():
         known = breaker.locks.get(kind)
-        same = known is not None and (known.rule, known.until) == (rule, until)
-        locks[kind] = known if known is not None and same else Lock(who, why, since, until, rule, version)
+        same = known is not None and (known.rule, known.until) == (lock.rule, lock.until)
+        locks[kind] = known if known is not None and same else lock
     return replace(breaker, locks=locks)
+
+
+async def _without_twins(
+    tx: Transaction, site: str, breakers: Sequence[BreakerContract], handed: Sequence[MeterReleased]
+) -> dict[str, dict[str, Lock]]:
+    """Locks of breakers that come with a meter and not from its group: with a vacant meter its breaker was alone."""
+    come = {one.breaker.id for one in handed if one.breaker is not None}
+    found: dict[str, dict[str, Lock]] = {}
+    for name in sorted({breaker.id for breaker in breakers} - come):
+        found.update(await standing_locks(tx, site, "AND breaker = ?", name))
+    return found
 
 
 async def finish_all(tx: Transaction, site: str) -> None:

@@ -18,6 +18,7 @@ from adapters.store.sites.contracts import device_contracts, tenant_contracts
 from adapters.store.sites.owed_registers import REPLACED, events_by_meter, newest_events, owed_registers
 from adapters.store.sites.payers import current_payers, rented
 from adapters.store.sites.site_state import load_supplies
+from adapters.store.sites.standing_locks import standing_locks
 from billing.late_points import place_late
 from billing.points import Point, unpack
 from rules.state import RuleState
@@ -29,7 +30,6 @@ from twin.core.model import (
     GatewayTwin,
     Group,
     Incident,
-    Lock,
     MeterTwin,
     Register,
     TenantTwin,
@@ -72,10 +72,6 @@ _SAID = (
 """What people have read beyond the end of the chain."""
 _ACCOUNTS = "SELECT account, credits_nano, credits_seq, charges_nano FROM account WHERE site = ? AND account {names}"
 _ACT_HEADS = "SELECT group_id, seq FROM act_head WHERE site = ? AND group_id {names}"
-_LOCKS = (
-    "SELECT breaker, lock, who, why, ts, until, rule, rule_version FROM standing_lock"
-    " WHERE site = ? AND breaker {names} AND active ORDER BY breaker, lock"
-)
 _FREED = (
     "SELECT breaker, ts FROM standing_lock WHERE site = ? AND breaker {names} AND lock = 'schedule' AND NOT active"
     " AND who NOT IN ('calendar/schedule', 'platform')"
@@ -206,9 +202,7 @@ class _Facts:
             row["device"]: Configuration(row["ver"], msgspec.json.decode(row["settings"]))
             for row in await tx.fetch(_CONFIGS.format(names=names), site, values, site)
         }
-        self.locks: defaultdict[str, dict[str, Lock]] = defaultdict(dict)
-        for breaker, lock, who, why, since, until, rule, version in await _named(tx, _LOCKS, site, breakers):
-            self.locks[breaker][lock] = Lock(who, why, since, until, rule, version)
+        self.locks = await standing_locks(tx, site, f"AND breaker {names}", values)
         self.freed = dict(map(tuple, await _named(tx, _FREED, site, breakers)))
         self.incidents: defaultdict[str, dict[str, Incident]] = defaultdict(dict)
         for device, kind, since, count, detail in await _named(tx, _INCIDENTS, site, {*meters, *breakers, *gateways}):
