@@ -5,9 +5,11 @@ then on no commit passes, and every page is written in a transaction that holds 
 (WATCH). The generation is set last. So a crash half way leaves a site without a generation, which is rebuilt again; and
 of two rebuilds at once the later one wins, the earlier fails at its next page.
 
-The effect stream is dropped with the twins that wrote it. Its successor goes on behind every id the ledger, the old
-stream or this process has seen, and gets the old consumer groups back, so that nothing written to it can be trimmed
-before they had it. Guard counts and dead letters stay: they are about the past, which a rebuild does not change.
+The effect stream is dropped in the step that stops all commits: what twins wrote that are not to be used must not be
+posted, also where this rebuild dies at once and a ledger writer finds a site between two rebuilds. Its successor goes
+on behind every id the ledger, the old stream or this process has seen, and gets the old consumer groups back, so that
+nothing written to it can be trimmed before they had it. Guard counts and dead letters stay: they are about the past,
+which a rebuild does not change.
 """
 
 from __future__ import annotations
@@ -59,16 +61,16 @@ class Rebuild:
             await close_client_of_key(self._everywhere, self._client)
 
     async def _replace(self, groups: AsyncIterator[Group], wake: int, floor: str) -> tuple[int, Trust]:
-        last, consumers = await self._take_over(floor)
-        await self._clear(last, consumers)
+        last = await self._take_over(floor)
+        await self._clear()
         count = await self._write(groups, wake)
         trust = Trust(builder=self._builder, generation=self._generation, last=last)
         await self._everywhere.sadd(SITES, self._keys.site)
         await self._guarded(lambda pipe: pipe.hset(self._keys.generation, mapping={"gen": self._generation}))
         return count, trust
 
-    async def _take_over(self, floor: str) -> tuple[str, list[bytes]]:
-        """Stop all commits; returns the id the new stream starts behind, and the consumer groups it must have."""
+    async def _take_over(self, floor: str) -> str:
+        """Stop all commits and begin an empty effect stream; returns the id that it starts behind."""
         keys = self._keys
         consumers = await consumer_groups(self._client, keys)
         old = await self._client.hget(keys.generation, "last")
@@ -76,10 +78,16 @@ class Rebuild:
         pipe = self._client.pipeline(transaction=True)
         pipe.hdel(keys.generation, "gen", "trimmed")
         pipe.hset(keys.generation, mapping={"builder": self._builder, "last": last, "base": last, "count": 0})
+        pipe.unlink(keys.effects)
+        if last != BEGINNING:
+            pipe.xadd(keys.effects, {"n": 0}, id=last)
+            pipe.xdel(keys.effects, last)
+        for name in consumers:
+            pipe.xgroup_create(keys.effects, name, id="0-0", mkstream=True)
         await pipe.execute()
-        return last, consumers
+        return last
 
-    async def _clear(self, last: str, consumers: Sequence[bytes]) -> None:
+    async def _clear(self) -> None:
         """Delete the old twins together with their place in the lists, so that a crash leaves nothing that cannot be
         found by the next rebuild."""
         keys = self._keys
@@ -87,16 +95,7 @@ class Rebuild:
             await self._drop([keys.group(group.decode()) for group in groups], "ZREM", keys.timers, groups)
         while gateways := await self._client.srandmember(keys.gateways, PAGE):
             await self._drop([keys.gateway(name.decode()) for name in gateways], "SREM", keys.gateways, gateways)
-
-        def restart(pipe: Pipeline) -> None:
-            pipe.unlink(keys.directory, keys.effects)
-            if last != BEGINNING:
-                pipe.xadd(keys.effects, {"n": 0}, id=last)
-                pipe.xdel(keys.effects, last)
-            for name in consumers:
-                pipe.xgroup_create(keys.effects, name, id="0-0", mkstream=True)
-
-        await self._guarded(restart)
+        await self._guarded(lambda pipe: pipe.unlink(keys.directory))
 
     async def _drop(self, names: Sequence[str], remove: str, listed: str, members: Sequence[bytes]) -> None:
         def drop(pipe: Any) -> None:

@@ -160,6 +160,29 @@ async def test_a_store_that_went_back_and_wrote_on_is_noticed() -> None:
     assert await stream.knows(SITE, posted)
 
 
+async def test_what_older_twins_wrote_is_not_posted_after_a_rebuild_that_died(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seed 38: the rebuild of twins that were older than SQL broke off after its first step, and the ledger, which
+    joined the stream in between, read what those had still charged."""
+    server = SimRedisServer(lambda: NOW)
+    client = SimRedis(server)
+    store, stream = RedisTwinStore(client), RedisEffectStream(SimRedis(server, retries=0))  # type: ignore[arg-type]
+    await store.replace_site(SITE, 1, _groups("t-001"), wake=0)
+    await stream.join(SITE, "ledger")
+    before = (await store.load(SITE, ["t-001"]))["t-001"]
+    await store.commit(SITE, [GroupChange(before, before, (IncidentOpened("em-001", "doubt", NOW),))], now=NOW)
+
+    async def cut_off(*_: object) -> None:
+        raise ConnectionError("the connection broke")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(client, "zrange", cut_off)
+        with pytest.raises(ConnectionError):
+            await store.replace_site(SITE, 2, _groups("t-001"), wake=0)
+    await stream.join(SITE, "ledger")
+    assert await stream.read(SITE, "ledger", "w", count=9, block_ms=0) == []
+    assert await store.replace_site(SITE, 3, _groups("t-001"), wake=0) == 1
+
+
 class _Applied:
     """An applier that only hands the acts on."""
 
