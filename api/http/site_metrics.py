@@ -30,8 +30,8 @@ INCIDENT_KINDS: Final = frozenset(
         "ahead_of_its_time", "apportionment", "beyond_register", "clock_ahead", "clock_behind",
         "closed_locally_under_lock", "command_failing", "command_unverified", "fall", "fence_absurd",
         "implausible_rise", "ledger_refused", "ledger_went_back", "negative_loss", "no_energy", "no_members",
-        "open_but_power_flows", "opened_locally", "rates_mismatch", "register_reset", "tariff_missing",
-        "unlock_refused",
+        "open_but_power_flows", "opened_locally", "rates_mismatch", "ratio_unread",
+        "register_reset", "tariff_missing", "unlock_refused",
     }
 )  # fmt: skip
 """Kinds that are labels of their own; a test holds them to the code that opens incidents."""

@@ -187,7 +187,7 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
     come = {breaker.id: act.standing.get(breaker.id, {}) for breaker in act.breakers if breaker.id not in breakers}
     breakers |= {name: BreakerTwin(name, locks=in_weight(locks)) for name, locks in come.items()}
     group.breakers = {breaker.id: breakers[breaker.id] for breaker in act.breakers}
-    meter_life.open_new_ratios(draft, other_ratios, now)
+    meter_life.open_new_ratios(draft, other_ratios, act.events, now)
     if act.gateway is not None and group.gateway is None:
         group.gateway = GatewayTwin(act.gateway)
     draft.wake_dirty = True

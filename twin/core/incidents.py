@@ -18,6 +18,7 @@ ALARMING = {
     "open_but_power_flows": "critical",
     "command_unverified": "critical",
     "closed_locally_under_lock": "critical",
+    "ratio_unread": "major",
     "register_reset": "major",
     "implausible_rise": "major",
     "tariff_missing": "major",

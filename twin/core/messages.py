@@ -298,6 +298,8 @@ class ContractsChanged(msgspec.Struct, frozen=True, tag="contracts", tag_field="
     """Meters to let go of, with the hand-over that takes them on."""
     handed: tuple[Handed, ...] = ()
     """Meters that come from another group as they are."""
+    events: dict[str, int] = {}
+    """Numbers in SQL of the acts by which ratios change, by meter."""
     standing: dict[str, dict[str, Lock]] = {}
     """Locks of breakers that come without a twin: what keeps one open goes along all the same."""
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 ARREARS = "credit"
 CONTRADICTS = "reading_contradicts"
+RATIO_UNREAD = "ratio_unread"
 """Incident: a person's reading lies below what the register had shown before."""
 
 
@@ -87,6 +88,9 @@ def carry_out_owed(draft: Draft, name: str, now: int) -> None:
 def _succeed(draft: Draft, name: str, successor: Successor, contract: MeterContract, now: int) -> None:
     """The old register is charged to its final reading, the new one opens under its contract."""
     meter = draft.meter(name)
+    if successor.opening is None:
+        _go_on_showing(draft, meter, successor, contract, now)
+        return
     ts = max(successor.ts, meter.register.seen_ts or successor.ts)
     if successor.final is not None and meter.register.opened:
         quantity, turns = _unwrapped_final(meter, successor.modulus, successor.final * successor.ratio)
@@ -96,6 +100,22 @@ def _succeed(draft: Draft, name: str, successor: Successor, contract: MeterContr
     accrual.open_epoch(draft, meter, successor.opening, ts, successor.reason, event=successor.event)
     forget_doubts(draft, meter, now)
     resolve_incident(draft, meter, "register_reset", now)
+    draft.wake_dirty = True
+
+
+def _go_on_showing(draft: Draft, meter: MeterTwin, successor: Successor, contract: MeterContract, now: int) -> None:
+    """A ratio that was changed while there was no twin. What the display showed then is known where somebody read it;
+    else a person must be told: use before the change is charged by the new ratio from the last posted reading on."""
+    _charge_the_rest(draft, meter, now)
+    known = meter.register.seen_ts
+    if known is None or known < successor.ts:
+        detail = (
+            f"the ratio became {contract.ratio} (before: {successor.ratio}) at {successor.ts} and nobody read the"
+            f" meter then; all since its reading at {known} is charged by the new one"
+        )
+        open_incident(draft, meter, RATIO_UNREAD, now, detail)
+    draft.group.meter_contracts = {**draft.group.meter_contracts, meter.id: contract}
+    _open_ratio(draft, meter, (successor.ratio, successor.modulus), successor.event, now)
     draft.wake_dirty = True
 
 
@@ -125,15 +145,20 @@ def charge_before_new_ratios(draft: Draft, act: ContractsChanged, now: int) -> d
     return changed
 
 
-def open_new_ratios(draft: Draft, changed: Mapping[str, MeterContract], now: int) -> None:
-    """The display goes on; what one unit of it means is another thing: a new epoch, never a jump."""
+def open_new_ratios(draft: Draft, changed: Mapping[str, MeterContract], events: Mapping[str, int], now: int) -> None:
+    """Open epochs under the ratios that hold now; `events` are the numbers of the acts that changed them."""
     for name, before in changed.items():
-        meter = draft.meter(name)
-        shown = meter.register.seen % before.modulus // before.ratio
-        ratio = draft.group.meter_contracts[name].ratio
-        ts = meter.register.seen_ts if meter.register.seen_ts is not None else now
-        accrual.open_epoch(draft, meter, shown * ratio, ts, f"ratio {before.ratio} to {ratio}")
-        forget_doubts(draft, meter, now)
+        _open_ratio(draft, draft.meter(name), (before.ratio, before.modulus), events.get(name, 0), now)
+
+
+def _open_ratio(draft: Draft, meter: MeterTwin, before: tuple[int, int], event: int, now: int) -> None:
+    """The display goes on; what one unit of it means is another thing: a new epoch, never a jump."""
+    old, modulus = before
+    shown = meter.register.seen % modulus // old
+    ratio = draft.group.meter_contracts[meter.id].ratio
+    ts = meter.register.seen_ts if meter.register.seen_ts is not None else now
+    accrual.open_epoch(draft, meter, shown * ratio, ts, f"ratio {old} to {ratio}", event=event)
+    forget_doubts(draft, meter, now)
 
 
 def let_go(draft: Draft, released: Mapping[str, str], now: int) -> None:

@@ -148,12 +148,13 @@ class Register(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
 
 
 class Successor(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
-    """Another register at the metering point, as people told it: what the old one showed last, the new one first."""
+    """Another register at the metering point, as people told it: what the old one showed last, the new one first. Or
+    another ratio of the same one."""
 
     ts: int
     reason: str
-    opening: int
-    """Wh or litres, primary."""
+    opening: int | None
+    """Wh or litres, primary; None where the display goes on and only its ratio is another."""
     final: int | None = None
     """As the old device shows it; None where nobody knows it."""
     ratio: int = 1

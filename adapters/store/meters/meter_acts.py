@@ -19,6 +19,7 @@ from adapters.store.journals.outbox import append_act, next_seq
 from adapters.store.sites.contracts import ratio_of
 from adapters.store.sites.group_contracts import group_contracts
 from adapters.store.sites.late_readings import between, digits_of, keep, place
+from adapters.store.sites.ratio_changes import next_event
 from adapters.store.sites.register_points import Epoch, epoch_at, epochs_of, neighbours, points_around
 from adapters.store.sites.rerate_marks import mark_all
 from adapters.store.sites.site_import import amend
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 _DEVICE = "SELECT settings FROM device WHERE site = ? AND device = ?"
 _UNDER_WAY = "SELECT handover FROM handover WHERE site = ? AND meter = ? AND state <> 'done'"
-_EVENTS = "SELECT count(*) FROM meter_event WHERE site = ?"
 _EVENT = "INSERT INTO meter_event (site, meter, kind, ts, body, who, why, made_ts) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _SET_DEVICE = "UPDATE device SET settings = ? WHERE site = ? AND device = ?"
 _DOUBTFUL = (
@@ -77,7 +77,7 @@ async def enter_reading(tx: Transaction, _book: JournalBook, site: str, body: di
     Raises MoneyRefusedError `unknown_meter`, `reading` or `reading_contradicts`.
     """
     standing = await stand(tx, site, body["meter"])
-    named = ("manual", await _event_number(tx, site))
+    named = ("manual", await next_event(tx, site))
     effect, acts = await bring(tx, site, body, standing, by, source="manual", named=named)
     return await record(tx, site, "reading", {**body, "effect": effect}, by, acts)
 
@@ -88,7 +88,7 @@ async def declare_rollover(
 ) -> Outcome:
     """The register went through zero and shows `reading`: all up to there was used. Raises as a reading does."""
     standing = await stand(tx, site, body["meter"])
-    named = ("manual", await _event_number(tx, site))
+    named = ("manual", await next_event(tx, site))
     effect, acts = await bring(tx, site, {**body, "rolled": True}, standing, by, source="manual", named=named)
     return await record(tx, site, "rollover", {**body, "effect": effect}, by, acts)
 
@@ -121,13 +121,15 @@ async def change_ratio(tx: Transaction, book: JournalBook, site: str, body: dict
     if body["ratio"] == standing.ratio:
         raise MoneyRefusedError("ratio", f"meter {body['meter']} has the ratio {standing.ratio} already")
     acts: list[PendingAct] = []
+    event = await next_event(tx, site)
     if body.get("reading") is not None:
-        named = ("ratio", await _event_number(tx, site))
+        named = ("ratio", event)
         _, acts = await bring(tx, site, body, standing, by, source="manual", named=named)
     state = await load_state(tx, site)
     state.devices[body["meter"]] = {**state.devices[body["meter"]], "ratio": body["ratio"]}
-    _, told = await amend(tx, book, state, who=by.decided_by, now=acted_ts(by))
-    return await record(tx, site, "ratio", {**body, "before": standing.ratio}, by, [*acts, *told])
+    numbers = {body["meter"]: event}
+    _, told = await amend(tx, book, state, who=by.decided_by, now=acted_ts(by), ratio_events=numbers)
+    return await record(tx, site, "ratio", {**body, "before": standing.ratio, "event": event}, by, [*acts, *told])
 
 
 @doer("reading.decide")
@@ -271,7 +273,7 @@ async def _other_register(
     contracts = await group_contracts(tx, site, group)
     contract = next(one for one in contracts.meters if one.id == meter)
     seq = await next_seq(tx, site, group)
-    event = await _event_number(tx, site)
+    event = await next_event(tx, site)
     act = RegisterReplaced(seq, meter, ts, body["opening"], reason, contract, final, event)
     pending = await append_act(tx, site, group, act)
     told = {**body, "event": event, **_left_behind(standing, device)}
@@ -320,7 +322,3 @@ async def record(
     await tx.execute(_EVENT, site, meter, kind, body["ts"], text, by.decided_by, by.why, now)
     await record_audit(tx, site, [AuditEntry(now, by.decided_by, f"meter.{kind}", f"meter {meter}", None, told)])
     return Outcome({"meter": meter, "kind": kind, **told}, acts)
-
-
-async def _event_number(tx: Transaction, site: str) -> int:
-    return int((await tx.fetch(_EVENTS, site))[0][0]) + 1

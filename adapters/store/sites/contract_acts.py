@@ -48,6 +48,8 @@ class ContractActs:
         self.acts: list[PendingAct] = []
         self.handovers: dict[str, str] = {}
         """Meter -> hand-over, of those that begin here."""
+        self.ratios: dict[str, int] = {}
+        """Numbers of the events by which ratios change, by meter."""
         self._heads: dict[str, int] = {}
         self._locks: dict[str, dict[str, Lock]] = {}
 
@@ -76,7 +78,8 @@ class ContractActs:
         """Acts for every group that changes. `opened` are meters whose chain was opened in this transaction, `at` the
         instants from which on meters are the next tenant's (default: now).
 
-        Raises SiteError for a meter that is still on its way in an earlier hand-over.
+        Raises SiteError for a meter that is still on its way in an earlier hand-over, and for one that would get
+        another ratio on its way.
         """
         chains = {row["meter"]: row for row in await self.tx.fetch(_CHAINS, self.site)}
         under_way = {row["meter"]: row for row in await self.tx.fetch(_OPEN, self.site)}
@@ -84,6 +87,10 @@ class ContractActs:
         stuck = sorted(moving.keys() & under_way.keys())
         if stuck:
             raise SiteError([f"meter {name}: it is being handed over; try again in a moment" for name in stuck])
+        between = sorted(self.ratios.keys() & (moving.keys() | under_way.keys()))
+        if between:
+            detail = "its ratio cannot change while it goes to another tenant; change one after the other"
+            raise SiteError([f"meter {name}: {detail}" for name in between])
         await self._begin(old, moving, at or {})
         arriving: dict[str, str] = {name: target for name, (_, target) in moving.items()}
         for name, row in under_way.items():
@@ -118,6 +125,7 @@ class ContractActs:
             gateway=after.gateway,
             openings=openings,
             released=released,
+            events={meter.id: self.ratios[meter.id] for meter in after.meters if meter.id in self.ratios},
             standing={name: self._locks[name] for name in come if name in self._locks},
         )
         self.add(group, act)

@@ -1,9 +1,10 @@
-"""Registers that people told of and whose epochs no row has yet: what a twin that is made from SQL still owes.
+"""Registers and ratios that people told of and whose epochs no row has: what a twin that is made from SQL still owes.
 
-Theory of operation. Another register is an act in the outbox and an epoch that the twin opens and the ledger posts.
-Whoever makes twins from SQL counts every act as taken, delivered or not; so where the twins were lost before the epoch
-was posted, the new register would be read as a rise of the old one. Each such act has a number, by which the epoch says
-whose it is: acts with a number above that of the newest epoch are carried out by the new twin (`meter_life`).
+Theory of operation. Another register, or another ratio, is an act in the outbox and an epoch that the twin opens and
+the ledger posts. Whoever makes twins from SQL counts every act as taken, delivered or not; so where the twins were lost
+before the epoch was posted, the new register would be read as a rise of the old one. Each such act has a number, by
+which the epoch says whose it is: acts with a number above that of the newest epoch are carried out by the new twin
+(`meter_life`).
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from adapters.store.engine.database import Row
     from twin.core.model import MeterContract
 
+RATIO = "ratio"
+"""Kind of an event by which a meter gets another ratio."""
 REPLACED = (
     "SELECT meter, kind, ts, body FROM meter_event WHERE site = ? AND meter {names}"
-    " AND kind IN ('replacement', 'reset') ORDER BY id"
+    " AND kind IN ('replacement', 'reset', 'ratio') ORDER BY id"
 )
 
 
@@ -36,18 +39,22 @@ def events_by_meter(rows: Iterable[Row]) -> dict[str, list[tuple[str, int, dict[
 
 
 def owed_registers(
-    contract: MeterContract, events: Sequence[tuple[str, int, dict[str, Any]]], posted: int
+    contract: MeterContract, events: Sequence[tuple[str, int, dict[str, Any]]], posted: int, chain_ratio: int
 ) -> tuple[Successor, ...]:
-    """The registers of a meter whose act has a number above `posted`, the greatest of its epochs, oldest first."""
+    """The registers and ratios of a meter whose act has a number above `posted`, the greatest of its epochs, oldest
+    first. `chain_ratio` is that of its last epoch."""
     ratio, digits = contract.ratio, contract.modulus // contract.ratio
     owed: list[Successor] = []
     for kind, ts, body in reversed(events):
         number = body.get("event", 0)
         if number <= posted:
             break
-        opening = body["opening"] * ratio
-        ratio, digits = body.get("ratio_before", ratio), body.get("digits_before", digits)
+        opening = body["opening"] * ratio if kind != RATIO else None
+        before = "before" if kind == RATIO else "ratio_before"
+        ratio, digits = body.get(before, ratio), body.get("digits_before", digits)
         owed.append(Successor(ts, kind, opening, body.get("final"), ratio, digits * ratio, number))
+    while owed and owed[-1].opening is None and owed[-1].ratio != chain_ratio:
+        owed.pop()  # the chain began after it
     return tuple(reversed(owed))
 
 

@@ -17,6 +17,7 @@ from adapters.store.sites import site_rows
 from adapters.store.sites.contract_acts import ContractActs
 from adapters.store.sites.contracts import all_contracts, ratio_of
 from adapters.store.sites.price_changes import mark_repriced, price_changes, record_tariffs
+from adapters.store.sites.ratio_changes import note_ratios
 from adapters.store.sites.rerate_marks import mark_all
 from adapters.store.sites.site_difference import ChainState, History, SiteChanges, compare
 from adapters.store.sites.site_file import SiteError, wanted_state
@@ -26,7 +27,7 @@ from twin.core.messages import CreditsPosted
 from twin.ports import SiteChangedError, SiteDifference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from adapters.store.engine.database import Database, Transaction
     from adapters.store.journals.journal_book import JournalBook
@@ -81,16 +82,23 @@ async def apply(
             raise SiteChangedError(f"site {wanted.site} has changed since the difference was shown")
         if changes.empty:
             return told, []
-        acts = await _Import(tx, book, before, wanted, changes, history, who, now).run()
+        acts = await _Import(tx, book, before, wanted, changes, history, who, now).run({})
         return told, acts
 
 
 async def amend(
-    tx: Transaction, book: JournalBook, wanted: SiteState, *, who: str, now: int
+    tx: Transaction,
+    book: JournalBook,
+    wanted: SiteState,
+    *,
+    who: str,
+    now: int,
+    ratio_events: Mapping[str, int] | None = None,
 ) -> tuple[SiteDifference, list[PendingAct]]:
     """Bring a site to a wanted state inside a transaction that holds its row; for acts that change one entry of it.
 
     What an import would refuse is refused here as well: it stands in the difference, and nothing of it is written.
+    `ratio_events` are the numbers of the acts by which ratios change, by meter, where the caller records them.
     """
     before = await load_state(tx, book.site)
     history = await _history(tx, before, wanted, reprice=False)
@@ -98,7 +106,7 @@ async def amend(
     told = SiteDifference(tuple(changes.lines), tuple(changes.refused))
     if changes.empty:
         return told, []
-    return told, await _Import(tx, book, before, wanted, changes, history, who, now).run()
+    return told, await _Import(tx, book, before, wanted, changes, history, who, now).run(ratio_events or {})
 
 
 class _Import:
@@ -126,7 +134,7 @@ class _Import:
         self.now = now
         self.acts = ContractActs(tx, wanted.site, who, "import", now)
 
-    async def run(self) -> list[PendingAct]:
+    async def run(self, ratio_events: Mapping[str, int]) -> list[PendingAct]:
         self.wanted.imported_ts = self.now
         old = all_contracts(self.before, self.before.imported_ts or 0)
         new = all_contracts(self.wanted, self.now)
@@ -134,6 +142,8 @@ class _Import:
         await site_rows.write_changes(self.tx, self.site, self.changes, self.wanted, self.who, self.now)
         opened = await self._open_chains()
         await self.acts.load()
+        entries = (self.before.devices, self.changes.devices)
+        self.acts.ratios = await note_ratios(self.tx, self.site, *entries, ratio_events, who=self.who, now=self.now)
         instants = _hand_over_instants(self.changes, self.now)
         await self.acts.tell(old, new, opened, instants)
         await _mark_tenancies(self.tx, self.site, self.before, self.changes, opened, self.now)
