@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tests.bench.apart import Keep
 from tests.bench.child import Child, counter
 from tests.bench.load import device_id
 from tests.bench.machine import percentile
@@ -78,8 +79,10 @@ class AskerRole:
         """Nothing is left open."""
 
 
-def measure_api(meters: int, rates: tuple[int, ...], seconds: float, folder: Path, say: Say) -> dict[str, Any]:
-    """p50, p95, p99 of all answers and by kind, in ms, at several rates of readings meanwhile."""
+def measure_api(
+    meters: int, rates: tuple[int, ...], seconds: float, folder: Path, say: Say, keep: Keep
+) -> dict[str, Any]:
+    """p50, p95, p99 of all answers and by kind, in ms, at several rates of readings meanwhile, each kept."""
     found: dict[str, Any] = {"meters": meters, "clients": CLIENTS, "rates": {}}
     with stand(folder / "api", say, ("broker",)) as here:
         here.settings = msgspec.structs.replace(here.settings, admin_token=TOKEN)
@@ -92,6 +95,7 @@ def measure_api(meters: int, rates: tuple[int, ...], seconds: float, folder: Pat
             with child("asker", AskerRole, url, SITE, meters) as asker:
                 for rate in rates:
                     found["rates"][str(rate)] = _asked(here, asker, meters, rate, seconds, say)
+                    keep(found)
             platform.call("stop")
     return found
 

@@ -46,6 +46,10 @@ class Child:
         """Begin a call; `result` waits for its end. One call at a time."""
         self._pipe.send((method, arguments))
 
+    def answers(self, within_s: float) -> bool:
+        """Whether the call has ended, waiting for that so long."""
+        return self._pipe.poll(within_s)
+
     def result(self, within_s: float = 900.0) -> Any:
         """What the call returned. Raises ChildError with its traceback when it failed, or took too long."""
         if not self._pipe.poll(within_s):

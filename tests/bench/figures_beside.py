@@ -26,7 +26,8 @@ def loss_lines(data: dict[str, Any]) -> list[Line]:
     """What each knows after a kill -9."""
     found = []
     for name, key in (("twinmeter", "platform"), ("Node-RED", "node_red")):
-        told = data[key]
+        if (told := data.get(key)) is None:
+            continue
         share = told["energy_wh"] / data["energy_wh"]
         lost = "nothing lost" if share == 1 else f"{1 - share:.1%} lost"
         kwh = f"{told['energy_wh'] / 1000:,.1f} of {data['energy_wh'] / 1000:,.1f}"
@@ -45,6 +46,9 @@ def million_lines(data: dict[str, Any]) -> list[Line]:
     found = []
     if "rebuild_s" in data:
         found.append(Line(f"rebuild of {meters} twins from SQL, s", f"{data['rebuild_s']:.0f}", ""))
+    elif far := data.get("rebuilding"):
+        name = f"rebuild of {meters} twins from SQL, cut off: twins, s"
+        found.append(Line(name, f"{count_text(far['twins'])} in {far['seconds']:.0f}", ""))
     if data["first"]:
         rates, used = [run["rate"] for run in data["first"]], [run["cpu_us"]["platform"] for run in data["first"]]
         name = f"{meters} twins, first readings after the rebuild: readings/s"
@@ -96,7 +100,8 @@ def backlog_lines(data: dict[str, Any]) -> list[Line]:
              f"at most {data['live_age_max_s']:.1f}", f"{data['live_age_before_s']:.1f} before; a reading a second"),
         Line("meanwhile: most memory of the platform, MiB", count_text(data["peak_mib"]), "",
              f"{count_text(data['peak_mib_before'])} before"),
-        Line("meters not charged for all they told", str(data["uncharged"]), ""),
+        Line("meters not charged for all they told", str(data["uncharged"]), "",
+             f"{data['left']} were not done when the time was up" if data.get("left") else ""),
     ]  # fmt: skip
     if lags:
         told = f"{lags[0]:.1f} to {lags[-1]:.1f}"
@@ -118,9 +123,12 @@ def bulk_lines(data: dict[str, Any]) -> list[Line]:
 
 
 def settling_lines(data: dict[str, Any]) -> list[Line]:
-    """The end of a month."""
-    seconds, plain = data["settled"]["seconds"], data["plain_s"]
+    """The end of a month; it may not have got as far as the settlement."""
     name = f"settlement of {count_text(data['tenants'])} tenants, {count_text(data['rows'])} rows, s"
+    if "settled" not in data:
+        told = f"a plain aggregate: {data['plain_s']:.2f} s" if "plain_s" in data else ""
+        return [Line(name, "not finished", "", f"filled in {data['filled_s']:.0f} s; {told}".rstrip("; "))]
+    seconds, plain = data["settled"]["seconds"], data["plain_s"]
     beside = f"{seconds / plain:.1f} x a plain aggregate of {plain:.2f} s; {data['settled']['peak_mib']:.0f} MiB"
     return [Line(name, f"{seconds:.1f}", "", beside)]
 

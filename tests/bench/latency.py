@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from tests.bench.child import Child
@@ -16,19 +17,18 @@ LOADS = (("idle", 0.0), ("50 %", 0.5), ("90 %", 0.9))
 
 def latency_under_loads(
     plan: Plan, here: Stand, platform: Child, site: str, meters: int, highest: float
-) -> dict[str, Any]:
-    """Runs by load; `highest` is the rate that was measured at this site, readings/s.
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each load with its runs so far, after every run; `highest` is the rate that was measured here, readings/s.
 
     All meters of the site report in turn: with 100 000 of them at 1 000 readings/s sample time runs about as fast as
     real time; faster than that under more load, so timers come more often than in real life.
     """
-    found: dict[str, Any] = {}
     used = meters
     with child("probe", ProbeRole, here.servers["broker"].url, CONNECTIONS) as probe:
         probe.call("open", site)
         for load, share in LOADS:
             rate = round(share * highest)
-            runs = []
+            runs: list[dict[str, Any]] = []
             for _ in range(plan.latency_runs):
                 rounds = here.take_rounds(2 + round(rate * plan.latency_slots * SLOT_S) // meters)
                 platform.call("advance", site, rounds[0])
@@ -38,8 +38,7 @@ def latency_under_loads(
                 told = summary(seen)
                 runs.append(told | {"woken": platform.call("counters")["woken"] - woken})
                 here.say(_line(f"cutoff under {load} ({rate:,} readings/s)", told))
-            found[load] = {"rate": rate, "runs": runs}
-    return found
+                yield load, {"rate": rate, "runs": runs}
 
 
 def latency_of_node_red(plan: Plan, here: Stand, node: NodeRed, meters: int, rate: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ SETTLE_S = 90.0
 
 def measure_layouts(meters: int, readings: int, runs: int, folder: Path, say: Say, keep: Keep) -> dict[str, Any]:
     """Readings/s of every layout, committed and drained apart, and CPU a reading of all its processes together; kept
-    after every layout."""
+    after every run."""
     found: dict[str, Any] = {"meters": meters, "layouts": {}}
     with stand(folder / "layouts", say, ("broker",)) as here:
         with child("importer", PlatformRole, here.settings, counter()) as importer:
@@ -41,9 +42,11 @@ def measure_layouts(meters: int, readings: int, runs: int, folder: Path, say: Sa
             importer.call("import_directly", SITE, meters)
             importer.call("stop")
         for name, processes in LAYOUTS.items():
-            seen = _layout(here, meters, readings, runs, processes)
-            found["layouts"][name] = seen
-            keep(found)
+            seen: list[dict[str, Any]] = []
+            for run in _layout(here, meters, readings, runs, processes):
+                seen.append(run)
+                found["layouts"][name] = seen
+                keep(found)
             rates = ", ".join(f"{run['rate']:,.0f}" for run in seen)
             say(f"{name}: {rates} readings/s, {seen[-1]['cpu_us']:.0f} us a reading")
     return found
@@ -51,7 +54,7 @@ def measure_layouts(meters: int, readings: int, runs: int, folder: Path, say: Sa
 
 def _layout(
     here: Stand, meters: int, readings: int, runs: int, processes: tuple[tuple[str, ...], ...]
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     divided = len(processes) > 1
     with contextlib.ExitStack() as stack:
         total, shares = counter(), [counter() for _ in processes]
@@ -70,10 +73,10 @@ def _layout(
         url = here.servers["broker"].url
         publisher = stack.enter_context(child("publisher", PublisherRole, url, CONNECTIONS, total))
         _run(here, children, publisher, total, meters, meters)
-        found = [_run(here, children, publisher, total, meters, readings) for _ in range(runs)]
+        for _ in range(runs):
+            yield _run(here, children, publisher, total, meters, readings)
         for one in children:
             one.call("stop")
-    return found
 
 
 def _settings(here: Stand, number: int, divided: bool) -> Any:

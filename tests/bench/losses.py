@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.bench.apart import Keep
 from tests.bench.child import Child, counter
 from tests.bench.load import opening_wh
 from tests.bench.nodered_role import NodeRedRole
@@ -24,26 +25,23 @@ SITE = "lost"
 PATIENCE_S = 120.0
 
 
-def measure_losses(meters: int, rounds: int, folder: Path, say: Say) -> dict[str, Any]:
-    """Both, one after the other; energy in Wh, charged money by its postings, restart times in s."""
+def measure_losses(meters: int, rounds: int, folder: Path, say: Say, keep: Keep) -> dict[str, Any]:
+    """Both, one after the other, each kept; energy in Wh, charged money by its postings, restart times in s."""
+    energy_wh = sum(_energy_wh(number, rounds) for number in range(meters))
+    found: dict[str, Any] = {"meters": meters, "readings": meters * rounds, "energy_wh": energy_wh}
     with stand(folder / "losses", say, ("broker", "node-red broker")) as here:
-        found = {
-            "meters": meters,
-            "readings": meters * rounds,
-            "energy_wh": sum(_energy_wh(number, rounds) for number in range(meters)),
-            "platform": _platform(here, meters, rounds),
-            "node_red": _node_red(here, folder, meters, rounds),
-        }
-    for name in ("platform", "node_red"):
-        told = found[name]
-        say(
-            f"kill -9, {name}: {told['meters_after_restart']} of {meters} meters known right after the restart,"
-            f" {told['energy_wh'] / 1000:,.1f} of {found['energy_wh'] / 1000:,.1f} kWh at the end"
-        )
+        for name in ("platform", "node_red"):
+            measure = _platform if name == "platform" else _node_red
+            told = found[name] = measure(here, folder, meters, rounds)
+            keep(found)
+            say(
+                f"kill -9, {name}: {told['meters_after_restart']} of {meters} meters known right after the restart,"
+                f" {told['energy_wh'] / 1000:,.1f} of {energy_wh / 1000:,.1f} kWh at the end"
+            )
     return found
 
 
-def _platform(here: Stand, meters: int, rounds: int) -> dict[str, Any]:
+def _platform(here: Stand, _folder: Path, meters: int, rounds: int) -> dict[str, Any]:
     half, acked = meters * rounds // 2, counter()
     with child("publisher", PublisherRole, here.servers["broker"].url, CONNECTIONS, acked) as publisher:
         first = Child("platform", PlatformRole, here.settings, acked)

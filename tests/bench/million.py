@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from tests.bench import machine, rivals
 from tests.bench.apart import Keep
-from tests.bench.child import counter
+from tests.bench.child import Child, Counter, counter
 from tests.bench.load import LAGS, START_MS, opening_wh
 from tests.bench.roles import PlatformRole, PublisherRole
 from tests.bench.runs import CONNECTIONS, Ours, Say, Stand, child, platform_child, stand
@@ -33,6 +33,7 @@ from tests.bench.runs import CONNECTIONS, Ours, Say, Stand, child, platform_chil
 SITE = "million"
 PATTERNS = 3
 GATEWAYS = 50
+TELL_EVERY_S = 2.0
 UNTIMED = ("ingest", "ledger", "commands")
 TABLES = {
     "tenant": "tenant", "device": "device", "supply": "tenant", "register_epoch": "meter", "energy": "meter",
@@ -53,11 +54,12 @@ def measure_million(meters: int, readings: int, runs: int, folder: Path, say: Sa
         began = time.monotonic()
         repeat(folder / "million" / "twinmeter.sqlite3", meters)
         found["fill_s"] = time.monotonic() - began
+        keep(found)
         say(f"{meters:,} meters are in SQL after {found['fill_s']:.0f} s")
         before, acked = rivals.used_memory(here.redis_url), counter()
         with child("platform", PlatformRole, here.settings, acked, UNTIMED) as platform:
             platform.call("open")
-            found["rebuild_s"] = platform.call("rebuild", SITE, within_s=1_200.0)
+            found["rebuild_s"] = _rebuilt(platform, acked, found, keep)
             found["rebuilt_bytes"] = (rivals.used_memory(here.redis_url) - before) / meters
             say(f"rebuilt in {found['rebuild_s']:.0f} s, {found['rebuilt_bytes']:,.0f} B of Redis a meter")
             found["platform_rebuilt"] = machine.resident_bytes(platform.pid)
@@ -75,6 +77,18 @@ def measure_million(meters: int, readings: int, runs: int, folder: Path, say: Sa
         found["restart_s"] = _restart(here)
         say(f"restarted on a million twins in {found['restart_s']:.1f} s")
     return found
+
+
+def _rebuilt(platform: Child, made: Counter, found: dict[str, Any], keep: Keep) -> float:
+    """Seconds of the rebuild; how far it is, is kept meanwhile."""
+    began = time.monotonic()
+    platform.send("rebuild", SITE)
+    while not platform.answers(TELL_EVERY_S):
+        if made.value:
+            found["rebuilding"] = {"twins": made.value, "seconds": time.monotonic() - began}
+            keep(found)
+    found.pop("rebuilding", None)
+    return float(platform.result())
 
 
 def _runs(

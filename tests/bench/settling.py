@@ -27,6 +27,7 @@ from adapters.store.bills.settlement import SqlSettlement
 from adapters.store.engine.database import open_database
 from adapters.store.proofs.verify import verify_sql
 from billing.local_time import HOUR_MS
+from tests.bench.apart import Keep
 from tests.bench.settling_fill import END, METERS, MONTH, SITE, fill
 from tests.integration.servers import PostgresServer
 from twin.flows.settle_month import Settlement, SettleOptions
@@ -128,26 +129,24 @@ def in_process(what: str, url: str) -> dict[str, Any]:
     return result
 
 
-def measure(tenants: int, slots: int, *, verified: bool = True) -> dict[str, Any]:
-    """Everything, on a PostgreSQL of its own."""
+def measure(tenants: int, slots: int, keep: Keep = lambda _: None, *, verified: bool = True) -> dict[str, Any]:
+    """Everything, on a PostgreSQL of its own; what is known is kept after every step."""
+    found: dict[str, Any] = {"tenants": tenants, "rows": tenants * METERS * slots, "verified": None}
     with PostgresServer() as server:
         url = server.fresh_database("settling")
         began = time.monotonic()
         asyncio.run(fill(url, tenants, slots, journals=verified))
-        filled_s = time.monotonic() - began
+        found["filled_s"] = time.monotonic() - began
+        keep(found)
         plain = asyncio.run(plain_s(url))
-        settled = in_process("settle", url)
+        keep(found := found | {"plain_s": median(plain), "plain_runs_s": plain})
+        found["settled"] = in_process("settle", url)
+        keep(found)
         plain += asyncio.run(plain_s(url))
-        proof = in_process("verify", url) if verified else None
-    return {
-        "tenants": tenants,
-        "rows": tenants * METERS * slots,
-        "filled_s": filled_s,
-        "plain_s": median(plain),
-        "plain_runs_s": plain,
-        "settled": settled,
-        "verified": proof,
-    }
+        keep(found := found | {"plain_s": median(plain), "plain_runs_s": plain})
+        if verified:
+            found["verified"] = in_process("verify", url)
+    return found
 
 
 def show(results: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ minutes of work that no reading waits for and that the smaller sites have behind
 
 
 def measure_sites(plan: Plan, folder: Path, say: Say, keep: Keep) -> dict[str, Any]:
-    """Run everything; returns what was seen as plain data, and keeps it after every size."""
+    """Run everything; returns what was seen as plain data, and keeps it after every run."""
     results: dict[str, Any] = {"plan": msgspec.to_builtins(plan), "import": {}, "memory": {}, "throughput": {}}
     results |= {"counters": {}, "postings": {}}
     with stand(folder / "sites", say) as here, beside(here, folder / "sites") as (node, postgres):
@@ -35,29 +35,35 @@ def measure_sites(plan: Plan, folder: Path, say: Say, keep: Keep) -> dict[str, A
         results["servers"] = {**told, "PostgreSQL": postgres.sql("SHOW server_version"), **versions()}
         with Rivals(here, node, postgres.url) as others:
             for site in (SMALL, MIDDLE, LARGE):
-                _site(plan, here, others, site, node, results)
-                keep(results)
+                _site(plan, here, others, site, node, results, keep)
     return results
 
 
-def _site(plan: Plan, here: Stand, others: Rivals, site: str, node: NodeRed, results: dict[str, Any]) -> None:
+def _site(
+    plan: Plan, here: Stand, others: Rivals, site: str, node: NodeRed, results: dict[str, Any], keep: Keep
+) -> None:
     """One size: a platform of its own, its runs, and what is measured at this size alone."""
     acked, meters = counter(), getattr(plan, site)
     with platform_child(here, acked, UNWOKEN if site == LARGE else SERVICES) as platform:
         platform.call("open")
         _import(plan, here, platform, site, results)
         ours = Ours(here, site, meters, platform, acked)
-        _runs(plan, ours, others, results)
+        _runs(plan, ours, others, results, keep)
         if site == LARGE:
             results["memory"] |= _memory(plan, here, platform)
+            keep(results)
             rate = median(run["rate"] for run in results["throughput"][LARGE])
-            results["latency"] = latency_under_loads(plan, here, platform, LARGE, meters, rate)
+            results["latency"] = {}
+            for load, told in latency_under_loads(plan, here, platform, LARGE, meters, rate):
+                results["latency"][load] = told
+                keep(results)
             results["latency"]["node_red"] = latency_of_node_red(plan, here, node, meters, rate / 2)
         results["counters"][site] = platform.call("counters")
         results["postings"][site] = platform.call("postings", site)
         platform.call("stop")
     if site == SMALL:
         _taken_apart(plan, here, results)
+    keep(results)
 
 
 def _import(plan: Plan, here: Stand, platform: Child, site: str, results: dict[str, Any]) -> None:
@@ -73,7 +79,7 @@ def _import(plan: Plan, here: Stand, platform: Child, site: str, results: dict[s
     results["import"][site] = {"registry_s": platform.call("import_directly", site, meters)}
 
 
-def _runs(plan: Plan, ours: Ours, others: Rivals, results: dict[str, Any]) -> None:
+def _runs(plan: Plan, ours: Ours, others: Rivals, results: dict[str, Any], keep: Keep) -> None:
     """Throughput runs, each with its rivals right behind it."""
     runs: list[dict[str, Any]] = []
     results["throughput"][ours.site] = runs
@@ -85,6 +91,7 @@ def _runs(plan: Plan, ours: Ours, others: Rivals, results: dict[str, Any]) -> No
         for number in range(plan.runs):
             run = ours.run(publisher, plan.readings) | others.run(ours.site, ours.meters, plan.readings)
             runs.append(run)
+            keep(results)
             ours.here.say(
                 f"{ours.meters:,} twins, run {number + 1}: {run['rate']:,.0f} readings/s, bare {run['bare_rate']:,.0f},"
                 f" Node-RED {run['node_red_rate']:,.0f}, HSET {run['hset_rate']:,.0f},"

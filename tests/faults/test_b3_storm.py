@@ -27,6 +27,7 @@ GROWTH_MIB = 400.0
 def test_a_storm_drains_while_live_readings_are_decided_on(tmp_path: Path) -> None:
     figures = run_storm(tmp_path, meters=200)
     print(figures.render())
+    assert figures.left == 0, "every meter is seen to its end"
     assert figures.uncharged == 0, "every Wh is charged"
     assert len(figures.cutoff_lags_s) == POOR, "every cutoff was carried out"
     assert max(figures.cutoff_lags_s) < CUTOFF_LAG_S, "no cutoff waits for the backlog"
@@ -60,7 +61,7 @@ def test_a_storm_that_is_killed_again_and_again_is_charged_to_the_last_wh(tmp_pa
             async with asyncio.TaskGroup() as work:
                 work.create_task(send(stage.direct["mqtt"], numbers, HOURS))
                 work.create_task(kill_again_and_again(store))
-            await drained(store, numbers, last_wh, 120)
+            assert await drained(store, numbers, last_wh, 120) == [], "every meter is seen to its end"
             found = {g.id: g.tenant.charges_nano async for g in await store.groups(SITE) if g.tenant is not None}
             await store.close()
             return found
@@ -84,6 +85,7 @@ def test_a_storm_that_is_killed_again_and_again_is_charged_to_the_last_wh(tmp_pa
 def test_ten_thousand_meters_return_at_once(tmp_path: Path) -> None:
     figures = run_storm(tmp_path, meters=10_000, within_s=3_600)
     print(figures.render())
+    assert figures.left == 0, "every meter is seen to its end"
     assert figures.uncharged == 0, "every Wh is charged"
     assert len(figures.cutoff_lags_s) == POOR, "every cutoff was carried out"
     assert max(figures.cutoff_lags_s) < CUTOFF_LAG_S, "no cutoff waits for the backlog"
