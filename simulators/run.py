@@ -149,6 +149,7 @@ class Runner:
         own = [self._station.gateway.id] if self._station.gateway is not None else []
         for name in (*own, *self._station.devices):
             await client.subscribe(device_topic(self._station.site, name, "cmd"), qos=1)
+            await client.subscribe(device_topic(self._station.site, name, "cfg"), qos=1)
         await self._publish_all(client, self._station.connected(self.now_ms()))
 
     async def _listen(self, client: aiomqtt.Client) -> None:
@@ -161,6 +162,8 @@ class Runner:
         if host is not None:
             return self._station.hear_host(host, document, self.now_ms())
         parsed = parse_topic(topic)
+        if parsed is not None and parsed.verb == "cfg":
+            return self._station.configure(parsed.device, document, self.now_ms())
         # A command is never retained; one that comes out of a broker's store is junk of unknown age.
         if parsed is None or parsed.verb != "cmd" or retained:
             return []

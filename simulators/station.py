@@ -59,6 +59,7 @@ class Station:
         self._due: list[tuple[int, int, str, Deed]] = []
         self._flow: list[tuple[int, int, Message]] = []
         self._count = 0
+        self._settling: dict[str, int] = {}
         self.modem.link_up = False
 
     @property
@@ -74,6 +75,7 @@ class Station:
             self._emit(device.id, device.boot(now_ms), now_ms)
             spread_ms = self._rng.randint(0, max(0, self._jitter.get(device.id, 0)))
             self._plan(now_ms + device.interval_ms + spread_ms, device.id, self._poll(device))
+            self._expect_settle(device.id, now_ms)
             self._watch(device.id, now_ms)
 
     def advance(self, now_ms: int) -> list[Message]:
@@ -101,6 +103,13 @@ class Station:
                     self._plan(at_ms, device_id, lambda due_ms: self._obey(device_id, command, due_ms))
                 else:
                     self._emit(device_id, self._obey(device_id, command, now_ms), now_ms)
+            self._expect_settle(device_id, now_ms)
+        return self.advance(now_ms)
+
+    def configure(self, device_id: str, document: Any, now_ms: int) -> list[Message]:
+        """A configuration arrived for a device; returns what is to be published now."""
+        if device_id in self.devices and not any_down(self._outages.get(device_id, ()), now_ms):
+            self._emit(device_id, self.devices[device_id].configure(document, now_ms), now_ms)
             self._expect_settle(device_id, now_ms)
         return self.advance(now_ms)
 
@@ -155,8 +164,20 @@ class Station:
     def _expect_settle(self, device_id: str, now_ms: int) -> None:
         device = self.devices.get(device_id)
         due_ms = device.due_ms() if device is not None else None
-        if device is not None and due_ms is not None:
-            self._plan(max(now_ms, due_ms), device_id, device.settle)
+        if device is None or due_ms is None:
+            return
+        at_ms, planned_ms = max(now_ms, due_ms), self._settling.get(device_id)
+        if planned_ms is None or at_ms < planned_ms:  # otherwise a look is planned that is no later
+            self._settling[device_id] = at_ms
+            self._plan(at_ms, device_id, self._settle(device))
+
+    def _settle(self, device: Device) -> Deed:
+        def settle(due_ms: int) -> list[Message]:
+            if self._settling.get(device.id) == due_ms:
+                del self._settling[device.id]
+            return device.settle(due_ms)
+
+        return settle
 
     def _watch(self, device_id: str, now_ms: int) -> None:
         """Report a device offline and online again when its own connection goes and comes."""

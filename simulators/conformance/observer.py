@@ -108,6 +108,17 @@ class Observer:
         """Publish anything on the command topic."""
         await self._client.publish(device_topic(self.site, self.device, "cmd"), payload, qos=1)
 
+    async def configure(self, ver: int, settings: dict[str, Any]) -> int:
+        """Publish a configuration, retained; returns the mark before it."""
+        mark = self.mark
+        body = {"v": 1, "ver": ver, "issued": self.now_ms(), "set": settings}
+        await self.publish_configuration(orjson.dumps(body), retain=True)
+        return mark
+
+    async def publish_configuration(self, payload: bytes, *, retain: bool = False) -> None:
+        """Publish anything on the configuration topic."""
+        await self._client.publish(device_topic(self.site, self.device, "cfg"), payload, qos=1, retain=retain)
+
     async def ack(self, command: Command, states: tuple[str, ...], seconds: float) -> dict[str, Any] | None:
         """The first acknowledgement of a command in one of the states; None where none comes in time."""
         found = await self.wait(

@@ -22,12 +22,12 @@ import msgspec
 from schemas.clock_spec import ClockSpec, anchored, parse_clock_spec
 from schemas.topics import checked_id
 from simulators.broker import Broker, negotiate, parse_broker
-from simulators.conformance import obeying, saying
+from simulators.conformance import configuring, obeying, saying
 from simulators.conformance.clause import Clause, ClauseFailedError, ClauseSkippedError, Finding, Limits, Trial
 from simulators.conformance.link import Link, open_link
 from simulators.conformance.observer import observing
 
-CLAUSES: tuple[Clause, ...] = (*saying.CLAUSES, *obeying.CLAUSES)
+CLAUSES: tuple[Clause, ...] = (*saying.CLAUSES, *obeying.CLAUSES, *configuring.CLAUSES)
 _LACKING = {
     "close": "closing is not allowed here (--allow-close)",
     "restart": "the kit does not know how to restart the device (--restart COMMAND)",

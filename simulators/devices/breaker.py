@@ -29,9 +29,13 @@ class Breaker(Device):
 
     def channels(self, now_ms: int) -> dict[str, Any]:
         """Relay position, power and temperature of this instant."""
-        power_w = sum(meter.load.power_at(now_ms)[0] for meter in self._meters if meter.energised())
+        power_w = self.power_through(now_ms)
         temperature_dc = 250 + min(600, power_w // 100) + self.rng.randint(-5, 5)
         return {"power_w": power_w, "temperature_dc": temperature_dc, "relay": self._breaks.position}
+
+    def power_through(self, now_ms: int) -> int:
+        """Power that the meters behind draw, W."""
+        return sum(meter.load.power_at(now_ms)[0] for meter in self._meters if meter.energised())
 
     def nameplate(self) -> dict[str, Any]:
         """Channels for the birth document."""

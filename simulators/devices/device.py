@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from simulators.devices.command_obedience import CommandMemory, Obedience, command_id
+from simulators.devices.configuration import Configuration, LoadGuard
 from simulators.devices.contactor import Contactor
 from simulators.devices.session import Session
 from simulators.wire import Message, Verb
@@ -44,6 +45,10 @@ class Device:
         self.gateway = gateway
         self.skew_ms = 0
         self.obedience = Obedience(self.op, contactor) if contactor is not None else None
+        self.configuration = Configuration()
+        self.guard = LoadGuard(self.configuration)
+        self._own_interval_ms = interval_ms
+        self._tripped = False
         self.powered = True
         self._press_after_ms = press_after_ms
         self._press_at_ms: int | None = None
@@ -80,8 +85,23 @@ class Device:
         answers = self.obedience.receive(command, self.clock(now_ms))
         return [self._message("ack", answer, now_ms) for answer in answers] + self.settle(now_ms)
 
+    def configure(self, document: Any, now_ms: int) -> list[Message]:
+        """Hear a configuration document; the state tells which version is in force then."""
+        if not self.powered or self.contactor is None:
+            return []
+        taken = self.configuration.receive(document)
+        if taken is None:
+            return []
+        if taken:
+            self._apply_configuration()
+        return self.state(now_ms, "configuration" if taken else "configuration_kept") + self.settle(now_ms)
+
+    def power_through(self, now_ms: int) -> int | None:  # noqa: ARG002 - kinds that measure need the instant
+        """Power that flows through the contactor, W; None for a device that does not measure it."""
+        return None
+
     def settle(self, now_ms: int) -> list[Message]:
-        """Finish whatever is due by now: a movement under way, a consumer's key press."""
+        """Finish whatever is due by now: a movement under way, a consumer's key press, a load above its limit."""
         messages: list[Message] = []
         if not self.powered:
             return messages
@@ -94,7 +114,31 @@ class Device:
             self._expect_press(before, now_ms)
         if self._press_at_ms is not None and now_ms >= self._press_at_ms:
             messages += self.press_key(now_ms)
-        return messages
+        return messages + self._guard_load(now_ms)
+
+    def _guard_load(self, now_ms: int) -> list[Message]:
+        """Trip where the load has been above the limit for too long. The device is armed then: whoever has taken the
+        load off presses the key."""
+        if self.configuration.limit_w is None:
+            return []
+        power_w = self.power_through(now_ms)
+        if power_w is None:
+            self.guard.look_at_ms = None
+            return []
+        if not self.guard.look(power_w, now_ms):
+            return []
+        assert self.contactor is not None
+        if self.contactor.stuck or self.contactor.moving_to is not None:
+            return []
+        self.contactor.set_position("armed", now_ms)
+        self._tripped = True
+        event = self.event("overload", {"power_w": power_w, "limit_w": self.configuration.limit_w}, now_ms)
+        return [event, *self.state(now_ms, "trip"), *self.report(now_ms)]
+
+    def _apply_configuration(self) -> None:
+        self.interval_ms = self.configuration.interval_ms or self._own_interval_ms
+        self.guard.over_since_ms = None
+        self.guard.look_at_ms = 0  # at once
 
     def press_key(self, now_ms: int) -> list[Message]:
         """The consumer presses the key: restores supply when armed, cuts it when on."""
@@ -130,6 +174,8 @@ class Device:
         times = [self.contactor.ready_ms] if self.contactor is not None and moving else []
         if self._press_at_ms is not None:
             times.append(self._press_at_ms)
+        if self.configuration.limit_w is not None and self.guard.look_at_ms is not None:
+            times.append(self.guard.look_at_ms)
         return min(times, default=None)
 
     def channels(self, now_ms: int) -> dict[str, Any]:  # noqa: ARG002 - kinds that measure need the instant
@@ -159,7 +205,8 @@ class Device:
         if self.obedience is None or self.contactor is None:
             return {}
         memory = msgspec.to_builtins(self.obedience.memory)
-        return {"memory": memory, "position": self.contactor.position}
+        kept = {"memory": memory, "position": self.contactor.position}
+        return kept | ({"configuration": msgspec.to_builtins(self.configuration)} if self.configuration.ver else {})
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take up what `snapshot` wrote."""
@@ -167,6 +214,9 @@ class Device:
             return
         self.obedience.memory = msgspec.convert(saved["memory"], CommandMemory)
         self.contactor.position = saved["position"]
+        known = saved.get("configuration", {})
+        self.configuration.ver, self.configuration.settings = known.get("ver", 0), known.get("settings", {})
+        self._apply_configuration()
 
     def _settle_contactor(self, now_ms: int) -> list[dict[str, Any]]:
         # The contactor runs on true time; the answer carries the device's clock.
@@ -195,7 +245,7 @@ class Device:
         body |= {"vendor": "twinmeter simulators", "model": self.model, "firmware": self.firmware}
         body |= {"interval_s": max(1, self.interval_ms // 1000)} | self.nameplate()
         if self.contactor is not None:
-            body[self.position_channel] = self.contactor.position
+            body |= {self.position_channel: self.contactor.position, "cfg": self.configuration.ver}
         if self.obedience is not None and self.obedience.memory.fence >= 0:
             body["fence"] = self.obedience.memory.fence
         if self.gateway is not None:
@@ -207,7 +257,10 @@ class Device:
         if self.contactor is None:
             return []
         body: dict[str, Any] = {"v": 1, "sid": self.session.sid, "ts": self.clock(now_ms), "cause": cause}
-        body[self.position_channel] = self.contactor.position
+        body |= {self.position_channel: self.contactor.position, "cfg": self.configuration.ver}
+        self._tripped = self._tripped and self.contactor.position != self.contactor.flowing
+        if self._tripped:
+            body["locks"] = ["overload"]
         if self.obedience is not None and self.obedience.memory.fence >= 0:
             body["fence"] = self.obedience.memory.fence
         return [self._message("state", body, now_ms)]

@@ -83,6 +83,10 @@ class ElectricityMeter(Device):
             found["relay"] = self.contactor.position
         return found
 
+    def power_through(self, now_ms: int) -> int | None:
+        """Power of the load, W, while it has any."""
+        return self.load.power_at(now_ms)[0] if self.energised() else 0
+
     def report(self, now_ms: int) -> list[Message]:
         """One reading, preceded by a `power_step` event when the load has jumped since the last one."""
         step = self._power_step(now_ms)

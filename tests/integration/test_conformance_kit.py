@@ -15,7 +15,8 @@ import pytest
 from schemas.clock_spec import ClockSpec
 from simulators.conformance.clause import Finding, Limits
 from simulators.conformance.run import CLAUSES, Target, examine, junit, main, parse_target
-from simulators.devices import command_obedience
+from simulators.devices import command_obedience, configuration
+from simulators.devices.device import Device
 from simulators.run import run_fleet
 from simulators.scenario import parse_scenario
 from tests.integration.servers import BROKER_KINDS, broker_at, free_port
@@ -116,7 +117,7 @@ async def test_a_simulated_valve_passes_what_applies_to_valves(broker_url: str, 
         target = Target(f"{broker_url}/park-t/wm-001", bench.clock, LIMITS, may_close=True, seed=2)
         findings = await examine(target)
     assert _failed(findings) == {}
-    assert _skipped(findings) == {"TM-203", "TM-231", "TM-232", "TM-241", "TM-242"}
+    assert _skipped(findings) == {"TM-203", "TM-231", "TM-232", "TM-241", "TM-242", "TM-304", "TM-311"}
 
 
 BREAKS = {
@@ -140,6 +141,45 @@ async def test_a_device_that_breaks_the_contract_is_found_out(number: str, tmp_p
             target = Target(f"{server.url}/park-t/em-001", bench.clock, LIMITS, may_close=True, only=tuple(BREAKS))
             findings = await examine(target)
     assert set(_failed(findings)) == {number}
+
+
+CONFIGURATION = {
+    "TM-301": ("if ver <= self.ver:", "if True:"),
+    "TM-302": ("if ver <= self.ver:", "if False:"),
+    "TM-303": (
+        'if not isinstance(document, dict) or document.get("v") != 1:',
+        "self.ver += document is None\n        if not isinstance(document, dict):",
+    ),
+    "TM-311": ("if power_w <= limit_w:", "if True:"),
+}
+"""Clause -> a line of our own devices, and what stands there in a device that does not keep it."""
+
+
+@pytest.mark.parametrize("number", CONFIGURATION)
+async def test_a_device_that_does_not_keep_its_configuration_is_found_out(
+    number: str, tmp_path: Path, monkeypatch: Any
+):
+    source, (line, otherwise) = inspect.getsource(configuration), CONFIGURATION[number]
+    assert source.count(line) == 1
+    broken: dict[str, Any] = {"__name__": "broken"}
+    exec(compile(source.replace(line, otherwise), "broken", "exec"), broken)
+    monkeypatch.setattr(configuration.Configuration, "receive", broken["Configuration"].receive)
+    monkeypatch.setattr(configuration.LoadGuard, "look", broken["LoadGuard"].look)
+    with broker_at(tmp_path, BROKER_KINDS[0]) as server:
+        async with _fleet(server.url, tmp_path, remote_close=True) as bench:
+            target = Target(f"{server.url}/park-t/em-001", bench.clock, LIMITS, may_close=True, only=(number,))
+            findings = await examine(target)
+    assert set(_failed(findings)) == {number}
+
+
+async def test_a_configuration_that_is_lost_in_a_restart_is_found_out(tmp_path: Path, monkeypatch: Any):
+    kept = Device.snapshot
+    monkeypatch.setattr(Device, "snapshot", lambda self: {**kept(self), "configuration": {}})
+    with broker_at(tmp_path, BROKER_KINDS[0]) as server:
+        async with _fleet(server.url, tmp_path) as bench:
+            target = Target(f"{server.url}/park-t/em-001", bench.clock, LIMITS, only=("TM-304",))
+            findings = await examine(target, restart=bench.restart)
+    assert set(_failed(findings)) == {"TM-304"}
 
 
 async def test_a_device_that_is_not_there_fails_and_is_never_passed(tmp_path: Path):
