@@ -111,11 +111,13 @@ class TwinStore(Protocol):
         """Groups by id; ids that do not exist are left out. Values must not be changed by the caller."""
         ...
 
-    async def commit(self, site: str, changes: Sequence[GroupChange], *, now: int) -> frozenset[str]:
+    async def commit(
+        self, site: str, changes: Sequence[GroupChange], *, now: int, beyond_bound: bool = False
+    ) -> frozenset[str]:
         """Commit all groups whose stored revision still equals `before.revision`, all-or-nothing per group.
 
-        Returns the ids refused because of another revision. Raises StoreFullError (nothing was written) or
-        StoreLostError (nothing was written).
+        Returns the ids refused because of another revision. Raises StoreFullError (nothing was written; never with
+        `beyond_bound`, for who reads the stream and so would wait for himself) or StoreLostError (nothing was written).
         """
 
     async def group_of(self, site: str, device: str) -> str | None:

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from twin.ports import GroupChange
 
 PAGE = 500
+UNBOUNDED = 2**53
+"""No stream is longer."""
 
 
 class RedisTwinStore(RedisLetters):
@@ -257,19 +259,21 @@ class RedisTwinStore(RedisLetters):
 
     # --- writing ---------------------------------------------------------------------------------------------------
 
-    async def commit(self, site: str, changes: Sequence[GroupChange], *, now: int) -> frozenset[str]:
+    async def commit(
+        self, site: str, changes: Sequence[GroupChange], *, now: int, beyond_bound: bool = False
+    ) -> frozenset[str]:
         """Commit every change whose group still has the revision of `before`; returns the ids of the others.
 
-        A change's `wake` and `drop_wake` decide the stored `wake`. Raises StoreFullError, StoreLostError (nothing was
-        written), StoreUnavailableError (it may have been written: load again), ValueError for a group given twice.
+        A change's `wake` and `drop_wake` decide the stored `wake`. With `beyond_bound` the stream is never full. Raises
+        StoreFullError, StoreLostError (nothing was written), StoreUnavailableError (it may have been written: load
+        again), ValueError for a group given twice.
         """
         if not changes:
             return frozenset()
         check_changes(site, changes)
         keys, trust = site_keys(site), await self._trusted(site)
-        arguments = Arguments(
-            keys, trust, [change.before.id for change in changes], now=now, stream_max=self._stream_max
-        )
+        stream_max = UNBOUNDED if beyond_bound else self._stream_max
+        arguments = Arguments(keys, trust, [change.before.id for change in changes], now=now, stream_max=stream_max)
         results = [outcome(change) for change in changes]
         for change, result in zip(changes, results, strict=True):
             arguments.add_change(change.before, result, effects=change.effects, guards=change.guards)

@@ -80,31 +80,54 @@ class Applier:
         return next((device for device, known in reversed(list(aliases.items())) if known == point), point)
 
     async def apply(
-        self, site: str, messages: Mapping[str, Sequence[Message]], *, wait_for_room: bool = True
+        self,
+        site: str,
+        messages: Mapping[str, Sequence[Message]],
+        *,
+        wait_for_room: bool = True,
+        beyond_bound: bool = False,
     ) -> Outcome:
         """Apply each group's messages, all at the clock's now."""
         now = self._clock.now()
         timed = {group: [(message, now) for message in wanted] for group, wanted in messages.items()}
-        return await self.apply_timed(site, timed, wait_for_room=wait_for_room)
+        return await self.apply_timed(site, timed, wait_for_room=wait_for_room, beyond_bound=beyond_bound)
 
     async def apply_timed(
-        self, site: str, messages: Mapping[str, Sequence[Timed]], *, wait_for_room: bool = True
+        self,
+        site: str,
+        messages: Mapping[str, Sequence[Timed]],
+        *,
+        wait_for_room: bool = True,
+        beyond_bound: bool = False,
     ) -> Outcome:
         """Apply each group's messages, each at its own instant (Unix ms). Groups that do not exist are failures.
 
         Waits while the effect stream is full, so back-pressure reaches whoever feeds us; without `wait_for_room` it
-        raises StoreFullError instead, for whoever must not wait for a ledger that does not run yet. Raises
-        StoreLostError when the store must be rebuilt, ContendedError when other writers never let us through.
+        raises StoreFullError instead, for whoever must not wait for a ledger that does not run yet. Who reads the
+        stream would wait for himself, and everybody with him: he writes `beyond_bound`, little for each entry that he
+        reads. Raises StoreLostError when the store must be rebuilt, ContendedError when other writers never let us
+        through.
         """
         policy = await self._policies.policy(site)
         outcome = Outcome({}, [])
         waiting = dict(messages)
-        async with self._locks[site]:
-            for attempt in range(MOST_ATTEMPTS):
-                waiting = await self._attempt(site, policy, waiting, outcome, wait_for_room)
-                if not waiting:
-                    return outcome
-                await asyncio.sleep(0.001 * attempt)
+        attempt = 0  # the lock is not held while we wait for room: who makes it may need it
+        while attempt < MOST_ATTEMPTS:
+            told = len(outcome.failures)
+            try:
+                async with self._locks[site]:
+                    waiting = await self._attempt(site, policy, waiting, outcome, beyond_bound)
+            except StoreFullError:
+                if not wait_for_room:
+                    raise
+                del outcome.failures[told:]  # it is decided again
+                log.warning("effect stream is full, waiting for the ledger", site=site)
+                await asyncio.sleep(FULL_PAUSE_S)
+                continue
+            if not waiting:
+                return outcome
+            await asyncio.sleep(0.001 * attempt)
+            attempt += 1
         raise ContendedError(
             f"{site}: {', '.join(sorted(waiting)[:5])} changed {MOST_ATTEMPTS} times while being decided"
         )
@@ -115,7 +138,7 @@ class Applier:
         policy: SitePolicy,
         messages: dict[str, Sequence[Timed]],
         outcome: Outcome,
-        wait_for_room: bool,
+        beyond_bound: bool,
     ) -> dict[str, Sequence[Timed]]:
         """One round of load, decide and commit; returns what has to be decided again."""
         groups = await self._store.load(site, list(messages))
@@ -141,7 +164,9 @@ class Applier:
                 changes.append(change if self._journeys is None else self._with_cause(site, change, timed, began_ns))
                 guards = _spend(guards, decision)
         began_ns = time.time_ns() if self._journeys is not None else 0
-        refused = await self._commit(site, changes, now, wait_for_room)
+        refused = frozenset[str]()
+        if changes:
+            refused = await self._store.commit(site, changes, now=now, beyond_bound=beyond_bound)
         if self._journeys is not None:
             self._tell_committed(changes, refused, began_ns)
         for change in changes:
@@ -170,17 +195,6 @@ class Applier:
             if isinstance(cause, Caused) and change.after.id not in refused:
                 facts = {"group": change.after.id, "revision": change.before.revision + 1}
                 self._journeys.step("committed", cause.ids, began_ns=began_ns, ended_ns=ended_ns, **facts)
-
-    async def _commit(self, site: str, changes: list[GroupChange], now: int, wait_for_room: bool) -> frozenset[str]:
-        while changes:
-            try:
-                return await self._store.commit(site, changes, now=now)
-            except StoreFullError:
-                if not wait_for_room:
-                    raise
-                log.warning("effect stream is full, waiting for the ledger", site=site)
-                await asyncio.sleep(FULL_PAUSE_S)
-        return frozenset()
 
 
 def _decide_isolated(

@@ -110,7 +110,8 @@ class CommandDispatcher:
         if self._journeys is not None and (ids := self._causes.get(effect.cmd)):
             facts = {"cmd": effect.cmd, "device": device, "target": effect.target, "fence": effect.fence}
             self._journeys.step("command published", ids, began_ns=began_ns, ended_ns=time.time_ns(), **facts)
-        await self._applier.apply(site, {group: [CommandSent(effect.device, effect.cmd, self._clock.now())]})
+        sent = CommandSent(effect.device, effect.cmd, self._clock.now())
+        await self._applier.apply(site, {group: [sent]}, beyond_bound=True)
 
     async def _configure(self, site: str, group: str, effect: ConfigWanted) -> None:
         """Publish a version, unless the twin has a newer one. Where the broker has not taken it, it comes again: the
@@ -122,7 +123,8 @@ class CommandDispatcher:
         device = await self._applier.device_of(site, effect.device)
         await self._publisher.publish(device_topic(site, device, "cfg"), config_payload(effect), retain=True)
         self.configured += 1
-        await self._applier.apply(site, {group: [ConfigSent(effect.device, effect.ver, self._clock.now())]})
+        sent = ConfigSent(effect.device, effect.ver, self._clock.now())
+        await self._applier.apply(site, {group: [sent]}, beyond_bound=True)
 
     async def _still_wanted(self, site: str, group: str, effect: CommandChanged) -> bool:
         """Not when the twin has moved on. What we see of the twin may be older than the effect, but never newer

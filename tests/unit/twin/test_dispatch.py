@@ -35,7 +35,8 @@ class World:
     async def publish(self, topic, payload, **properties):
         self.published.append((topic, orjson.loads(payload), properties))
 
-    async def apply(self, site, messages):
+    async def apply(self, site, messages, *, beyond_bound):
+        assert beyond_bound, "who reads the stream never waits for room in it"
         self.applied += [message for wanted in messages.values() for message in wanted]
 
 
