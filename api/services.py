@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,9 +30,6 @@ LOOK_EVERY_S = 0.5
 RESTART_PAUSE_S = 1.0
 SERVERS_WITHIN_S = 30.0
 """So long a starting process waits for servers that do not serve it; then it ends, for its supervisor to see."""
-COLLECT_AFTER = (20_000, 20, 20)
-"""Thresholds of Python's garbage collector. Every reading makes objects that live on and none that needs collecting:
-with the default of 700 the collector took a sixth to a third of a reading's CPU time."""
 
 
 class Services:
@@ -56,7 +52,6 @@ class Services:
         self, serve_http: Callable[[Platform, asyncio.Event], Coroutine[None, None, None]] | None = None
     ) -> None:
         """Run until `stop` is set."""
-        gc.set_threshold(*COLLECT_AFTER)
         platform = self.platform
         platform.vitals.services = self.names
         if "api" in self.names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,9 @@ log = structlog.get_logger(__name__)
 
 DOUBTED_ACTS = 1_000
 """More acts than people can make in the second that Redis may lose with the power."""
+COLLECT_AFTER = (20_000, 20, 20)
+"""Thresholds of Python's garbage collector. Every reading makes objects that live on and none that needs collecting:
+with the default of 700 the collector took a sixth to a third of a reading's CPU time, and a third of a rebuild's."""
 INGEST_WINDOW = 32_000
 """Messages that ingest may have taken and not acknowledged: history that live messages pass must be inside."""
 
@@ -176,7 +180,9 @@ class Platform(Flows):
 async def open_platform(
     settings: Settings, progress: Callable[[str], object] | None = None, *, remember: bool = True
 ) -> Platform:
-    """Open clock, database (migrated) and connections for settings in which every URL is set."""
+    """Open clock, database (migrated) and connections for settings in which every URL is set; the process collects
+    garbage less often from then on."""
+    gc.set_threshold(*COLLECT_AFTER)
     say = progress or (lambda _text: None)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     clock = open_clock(settings.clock, settings.data_dir)

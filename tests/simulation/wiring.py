@@ -197,5 +197,4 @@ def wired(world: World) -> Iterator[None]:
         for module, names in replaced.items():
             for name, value in names.items():
                 stack.enter_context(mock.patch.object(module, name, value))
-        stack.enter_context(mock.patch.object(api.services.gc, "set_threshold"))
         yield

@@ -118,8 +118,9 @@ async def rebuilt_groups(database: Database, site: str) -> AsyncIterator[Group]:
         settings, at = msgspec.json.decode(rows[0][0]), rows[0][1]
         supplies = await load_supplies(tx, site)
         payers, former = current_payers(supplies, at), rented(supplies, at)
+        by_tenant = _by_tenant(payers.values())
         async for page in _pages(tx, _TENANTS, (site,)):
-            for group in await _tenant_groups(tx, site, settings, payers, page):
+            for group in await _tenant_groups(tx, site, settings, by_tenant, page):
                 yield group
         taken = payers.keys() | {supply.breaker for supply in payers.values() if supply.breaker}
         async for page in _pages(tx, _DEVICES, (site,)):
@@ -132,6 +133,14 @@ async def rebuilt_groups(database: Database, site: str) -> AsyncIterator[Group]:
                 yield group
 
 
+def _by_tenant(supplies: Iterable[SupplyRow]) -> dict[str, list[SupplyRow]]:
+    """Supplies by who pays, in their order. Looked up by every page, so that a page costs the same on any site."""
+    found: dict[str, list[SupplyRow]] = {}
+    for supply in supplies:
+        found.setdefault(supply.tenant, []).append(supply)
+    return found
+
+
 async def _pages(tx: Transaction, sql: str, values: tuple[Any, ...]) -> AsyncIterator[Sequence[Row]]:
     after = 0
     while page := await tx.fetch(sql, *values, after, PAGE):
@@ -140,13 +149,10 @@ async def _pages(tx: Transaction, sql: str, values: tuple[Any, ...]) -> AsyncIte
 
 
 async def _tenant_groups(
-    tx: Transaction, site: str, settings: dict[str, Any], payers: Mapping[str, SupplyRow], page: Sequence[Row]
+    tx: Transaction, site: str, settings: dict[str, Any], by_tenant: Mapping[str, list[SupplyRow]], page: Sequence[Row]
 ) -> list[Group]:
     tenants = {row["tenant"]: row for row in page}
-    supplies: defaultdict[str, list[SupplyRow]] = defaultdict(list)
-    for supply in payers.values():
-        if supply.tenant in tenants:
-            supplies[supply.tenant].append(supply)
+    supplies = {name: by_tenant.get(name, []) for name in tenants}
     wanted = {name for rows in supplies.values() for row in rows for name in (row.meter, row.breaker) if name}
     devices = {
         row[0]: msgspec.json.decode(row[1])
