@@ -55,7 +55,10 @@ STAGES = (
     Stage("decide: rules", ("rules/", "twin/core/reactions.py", "twin/core/sight.py", "twin/core/policy.py")),
     Stage("decide: the rest", ("twin/core/",)),
     Stage("encode", ("adapters/twins/codec.py", "adapters/twins/commit.py", "adapters/twins/change.py")),
-    Stage("Redis client", ("redis/", "adapters/twins/connection.py", "adapters/twins/script.py")),
+    Stage(
+        "Redis client",
+        ("redis/", "adapters/twins/connection.py", "adapters/twins/swift.py", "adapters/twins/script.py"),
+    ),
     Stage("memory of twins", ("adapters/twins/",)),
     Stage("decode", ("schemas/telemetry.py",), ("decode_telemetry: JSON",)),
     Stage("validate", ("schemas/",)),
@@ -132,7 +135,8 @@ class Spy:
 
 def fold(lines: Iterable[str]) -> dict[str, Any]:
     """Stacks as py-spy tells them (`thread;frame (file:line);... count`) as plain data: samples by stage, and the
-    stacks by function, each as numbers of `frames` and a stage, those too small for a picture shortened."""
+    stacks by function, each a text of numbers (stage, samples, places in `frames`), those too small for a picture
+    shortened."""
     counted: Counter[tuple[str, tuple[Frame, ...]]] = Counter()
     for text in lines:
         stack, _, count = text.rpartition(" ")
@@ -155,10 +159,12 @@ def fold(lines: Iterable[str]) -> dict[str, Any]:
         "samples": samples,
         "stages": {name: stages[name] for name in order},
         "own": [[f"{file} {function}", count] for (file, function), count in own.most_common(25)],
-        "frames": [list(frame) for frame in names],
-        "stacks": [[order.index(stage), count, *(places[frame] for frame in stack)]
-                   for (stage, stack), count in sorted(shortened.items())],
-    }  # fmt: skip
+        "frames": [" ".join(frame) for frame in names],
+        "stacks": [
+            " ".join(map(str, (order.index(stage), count, *(places[frame] for frame in stack))))
+            for (stage, stack), count in sorted(shortened.items())
+        ],
+    }
 
 
 def stage_of(frames: Sequence[Frame]) -> str:

@@ -72,8 +72,9 @@ def _title(data: dict[str, Any]) -> str:
 
 def _tree(data: dict[str, Any]) -> Node:
     root = Node("all")
-    names = [f"{function}  {file}" for file, function in data["frames"]]
-    for stage, count, *stack in data["stacks"]:
+    names = ["  ".join(reversed(frame.split(" ", 1))) for frame in data["frames"]]
+    for text in data["stacks"]:
+        stage, count, *stack = map(int, text.split())
         node = root
         node.count += count
         for place in stack:

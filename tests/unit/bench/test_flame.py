@@ -38,8 +38,8 @@ def test_stages_are_told_by_the_whole_stack() -> None:
 def test_no_sample_is_lost_by_shortening() -> None:
     found = fold([*STACKS, *(f"{HANDLE};small_{number} ({ROOT}/twin/core/model.py:1) 1" for number in range(900))])
     assert found["samples"] == 1_900
-    assert sum(count for _, count, *_ in found["stacks"]) == 1_900
-    assert not any(function.startswith("small_") for _, function in found["frames"])
+    assert sum(int(text.split()[1]) for text in found["stacks"]) == 1_900
+    assert not any("small_" in frame for frame in found["frames"])
 
 
 def test_threads_that_wait_are_left_out() -> None:
