@@ -28,9 +28,9 @@ WENT_BACK: Final = "ledger_went_back"
 INCIDENT_KINDS: Final = frozenset(
     {
         "ahead_of_its_time", "apportionment", "beyond_register", "clock_ahead", "clock_behind",
-        "closed_locally_under_lock", "command_failing", "command_unverified", "fall", "fence_absurd",
-        "implausible_rise", "ledger_refused", "ledger_went_back", "negative_loss", "no_energy", "no_members",
-        "open_but_power_flows", "opened_locally", "rates_mismatch", "ratio_unread",
+        "closed_locally_under_lock", "command_failing", "command_unverified", "config_not_taken",
+        "fall", "fence_absurd", "implausible_rise", "ledger_refused", "ledger_went_back", "negative_loss",
+        "no_energy", "no_members", "open_but_power_flows", "opened_locally", "rates_mismatch", "ratio_unread",
         "register_reset", "tariff_missing", "unlock_refused",
     }
 )  # fmt: skip

@@ -22,6 +22,7 @@ from rules.explain import Record
 from twin.core.asking import explain_rule
 from twin.core.commands import FRESH_INTERVALS, in_flight
 from twin.core.connection import reachable
+from twin.core.limit_why import LoadLimit, load_limit
 from twin.core.lock_kinds import ARREARS
 from twin.core.model import SHUT
 from twin.core.valves import wire_target
@@ -157,6 +158,7 @@ class BreakerWhy(msgspec.Struct, frozen=True):
     troubles: tuple[Trouble, ...]
     history: SwitchHistory
     balance_nano: int | None = None
+    load_limit: LoadLimit | None = None
     text: dict[str, str] = {}
     """The story by language, `zh` and `en`."""
 
@@ -202,6 +204,7 @@ def breaker_why(
         troubles=tuple(Trouble(one.kind, one.since, one.detail) for one in breaker.incidents.values()),
         history=history,
         balance_nano=group.tenant.balance_nano if group.tenant is not None else None,
+        load_limit=load_limit(group, device),
     )
 
 

@@ -68,7 +68,7 @@ def _limit_in(params: Mapping[str, Any]) -> int | None:
 def follow(draft: Draft, device: str, now: int) -> None:
     """Let the wanted configuration be what limits say now; nothing happens where there never was one."""
     group = draft.group
-    known, limit = group.breakers[device].cfg, limit_of(group, device)
+    known, limit = group.breakers[device].cfg, None if _left_alone(group, device) else limit_of(group, device)
     if (known is None and limit is None) or group.breaker_contracts[device].op != "breaker.set":
         return
     settings = {} if limit is None else {LIMIT: limit, LIMIT_FOR: PATIENCE_MS}
@@ -76,6 +76,14 @@ def follow(draft: Draft, device: str, now: int) -> None:
         return
     ver = _version_after(known.ver if known is not None else 0, now)
     _send(draft, device, Configuration(ver, settings, now), now)
+    if _left_alone(group, device):
+        resolve_incident(draft, draft.breaker(device), NOT_TAKEN, now)
+
+
+def _left_alone(group: Group, device: str) -> bool:
+    """The site says that this device keeps no limit: what it was told before is withdrawn, and no answer is awaited."""
+    limit = group.breaker_contracts[device].load_limit
+    return limit is not None and not limit.get("on_device", True)
 
 
 def follow_all(draft: Draft, now: int) -> None:
@@ -120,7 +128,8 @@ def on_due(draft: Draft, device: str, now: int) -> None:
     known = breaker.cfg
     if known is None or known.retry_at is None or now < known.retry_at:
         return
-    if known.sent_at is not None and not reachable(breaker.conn, breaker.link):
+    away = not reachable(breaker.conn, breaker.link)
+    if known.sent_at is not None and (away or _left_alone(draft.group, device)):
         _keep(draft, device, msgspec.structs.replace(known, retry_at=None))
         return
     if known.sent_at is not None and known.tries >= MOST_TRIES:

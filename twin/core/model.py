@@ -94,7 +94,8 @@ class BreakerContract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SH
     schedule: dict[str, Any] | None = None
     """When the circuit is off: `name`, `off` and `special` as in the site file (`twin.core.plans`)."""
     load_limit: dict[str, Any] | None = None
-    """How many watts it may draw: `limit_w`, and `at` with other limits and their times."""
+    """How many watts it may draw: `limit_w`, `at` with other limits and their times, and `on_device` where the device
+    is not told."""
 
 
 class Suspects(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):

@@ -259,7 +259,7 @@ def _set_param(draft: Draft, view: View, bound: BoundRule, action: actions.SetPa
         ParamChanged(view.scope, view.twin_id, action.name, now, action.value, before, rule.id, rule.version, rule.id)
     )
     if action.name == configuration.LIMIT:
-        configuration.follow_all(draft, now)
+        configuration.follow_all(draft, draft.now)
 
 
 def show_waiting(draft: Draft, rule_id: str, outcome: Step, before: RuleState | None) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from twin.core.breaker_why import BreakerWhy, PastCommand, Release, StandingLock
+    from twin.core.limit_why import LoadLimit
 
 TOLD_COMMANDS = 5
 VERDICTS = {
@@ -66,6 +67,19 @@ WORDS = {
     "release": ("解除方式：{ways}。", "It goes by: {ways}."),
     "needs": ("合闸还需要：{needs}。", "To close, besides: {needs}."),
     "trouble": ("未结告警 {kind}，自 {since}：{detail}。", "Standing incident {kind} since {since}: {detail}."),
+    "limit_device": (
+        "负载限额 {watts} W，设备自 {at} 起自行执行。",
+        "Load limit {watts} W; the device itself keeps it since {at}.",
+    ),
+    "limit_waiting": (
+        "负载限额 {watts} W，已下发 {tries} 次，设备尚未确认；在此之前由平台执行。",
+        "Load limit {watts} W; sent {tries} times, not confirmed by the device yet; the platform keeps it meanwhile.",
+    ),
+    "limit_platform": ("负载限额 {watts} W，由平台执行。", "Load limit {watts} W; the platform keeps it."),
+    "limit_off": (
+        "负载限额已取消，已下发 {tries} 次，设备尚未确认。",
+        "The load limit was taken off; sent {tries} times, not confirmed by the device yet.",
+    ),
     "commands": ("最近的指令：", "Latest commands:"),
     "command": ("{issued} → {target}（{fence}）{by}：{steps}。", "{issued} to {target} (fence {fence}) {by}: {steps}."),
     "by_rule": ("依规则 {rule} 第 {version} 版", "by rule {rule} version {version}"),
@@ -89,6 +103,8 @@ def breaker_sentences(why: BreakerWhy, language: str, zone: tzinfo, *, tenants: 
         parts.append(
             words.say("needs", needs=AND[words.place].join(words.need(need.kind, need.at) for need in why.needs))
         )
+    if why.load_limit is not None:
+        parts.append(words.limit(why.load_limit))
     if not tenants:
         parts += [
             words.say("trouble", kind=one.kind, since=words.instant(one.since), detail=one.detail)
@@ -144,6 +160,11 @@ class _Words:
             at=self.instant(release.at) if release.at is not None else "",
             roles=("、", " or ")[self.place].join(roles),
         )
+
+    def limit(self, limit: LoadLimit) -> str:
+        at = self.instant(limit.taken_at) if limit.taken_at is not None else ""
+        name = "limit_off" if limit.limit_w is None else f"limit_{limit.kept_by}"
+        return self.say(name, watts=str(limit.limit_w), at=at, tries=str(limit.tries))
 
     def need(self, kind: str, at: int | None) -> str:
         return NEEDS[kind][self.place].format(at=self.instant(at) if at is not None else "")

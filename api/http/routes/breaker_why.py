@@ -31,6 +31,7 @@ from twin.core.breaker_why import (
     StandingLock,
     Trouble,
 )
+from twin.core.limit_why import LoadLimit
 from twin.core.lock_kinds import KINDS
 from twin.flows.breaker_why import DEFAULT_LIMIT, explain_breaker
 from twin.flows.explain_rules import UnknownTwinError
@@ -107,6 +108,7 @@ class BreakerWhyBody(msgspec.Struct, frozen=True):
     commands: list[PastCommandBody]
     lock_changes: list[PastLock]
     reports: list[PastReport]
+    load_limit: LoadLimit | None
     text: dict[str, str]
 
 
@@ -158,6 +160,7 @@ def breaker_body(why: BreakerWhy) -> BreakerWhyBody:
         commands=[_command(command) for command in why.history.commands],
         lock_changes=list(why.history.locks),
         reports=list(why.history.reports),
+        load_limit=why.load_limit,
         text=why.text,
     )
 

@@ -69,19 +69,21 @@ class SpecialDay(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class PlanBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A schedule (`off`, `special`) or a limit (`limit_w`, `at`), as in a site file."""
+    """A schedule (`off`, `special`) or a limit (`limit_w`, `at`, `on_device`), as in a site file."""
 
     off: Annotated[list[PlanSpan], msgspec.Meta(min_length=1, max_length=64)] | msgspec.UnsetType = UNSET
     special: Annotated[list[SpecialDay], msgspec.Meta(max_length=64)] | msgspec.UnsetType = UNSET
     limit_w: Watts | msgspec.UnsetType = UNSET
     at: Annotated[list[LimitSpan], msgspec.Meta(max_length=32)] | msgspec.UnsetType = UNSET
+    on_device: bool | msgspec.UnsetType = UNSET
     title: dict[str, str] | msgspec.UnsetType = UNSET
 
     def plan(self, kind: str) -> dict[str, Any]:
         """As the site file has it. Raises Problem where it is of the other kind, or cannot be read."""
         plan: dict[str, Any] = msgspec.to_builtins(self)
         plan.pop("reason", None)
-        needed, foreign = ("off", ("limit_w", "at")) if kind == "schedules" else ("limit_w", ("off", "special"))
+        of_limits, of_schedules = ("limit_w", "at", "on_device"), ("off", "special")
+        needed, foreign = ("off", of_limits) if kind == "schedules" else ("limit_w", of_schedules)
         if needed not in plan:
             raise invalid(needed, f"is what makes one of the {kind}")
         for name in foreign:

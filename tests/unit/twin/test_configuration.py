@@ -106,6 +106,25 @@ def test_the_same_limit_again_is_no_new_version() -> None:
     assert len(wanted(made)) == 1
 
 
+def test_a_device_that_cannot_keep_a_limit_is_left_alone() -> None:
+    made = scene(None, limit={**PLAIN, "on_device": False})
+    assert made.breaker.cfg is None
+    assert made.meter.params == {"limit_w": 2_000}, "the overload rule keeps it"
+    change(made, load_limit=PLAIN)
+    sent(made)
+    made.wait(HOUR)
+    assert open_incidents(made)
+    change(made, load_limit={**PLAIN, "on_device": False})
+    assert wanted(made)[-1].settings == {}
+    assert not open_incidents(made)
+    sent(made)
+    made.wait(24 * HOUR)
+    assert wanted(made)[-1].attempt <= 2
+    assert not open_incidents(made)
+    assert made.breaker.cfg is not None
+    assert made.breaker.cfg.retry_at is None
+
+
 def test_it_is_sent_again_with_growing_pauses_and_then_somebody_is_told() -> None:
     made = limited()
     sent(made)
