@@ -85,6 +85,10 @@ def _held() -> list[str]:
         "`notice_time`: only so long after a notice `low_balance`, `arrears_warning` or `warning_cut` was delivered to the",
         "tenant, with proof, is anything cut. The proof is good for one decline: it ends when the balance is in order again.",
         "",
+        "The hours of a rule (`active`) hold for its commands as well: a device that was out of reach when the rule locked it,",
+        "and comes back at a time in which nothing is cut off, is opened when that time ends, if it is still locked then; and",
+        "a command for arrears expires where such a time begins.",
+        "",
     ]  # fmt: skip
 
 

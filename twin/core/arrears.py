@@ -30,9 +30,11 @@ from twin.core.policy import EMERGENCY_TAKEN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from rules.rule import Rule
+    from rules.rule import Active, Rule
     from twin.core.draft import Draft
     from twin.core.model import BreakerContract, Group
+    from twin.core.model import Lock as LockInForce
+    from twin.core.policy import SitePolicy
 
 GATES = ("protected", "mode_changed", "not_warned", "water_kept")
 WARNINGS = frozenset({"low_balance", "arrears_warning", "warning_cut"})
@@ -74,6 +76,31 @@ def warned(group: Group, notice_ms: int, now: int) -> bool:
 def may_lock_for_money(contract: BreakerContract) -> bool:
     """Electricity may be cut off for arrears; water only where the valve can be left with a trickle."""
     return contract.op != "valve.set" or contract.limits
+
+
+def cutting_hours(policy: SitePolicy, locks: Mapping[str, LockInForce], now: int) -> tuple[bool, int] | None:
+    """Whether the rules behind these locks may cut off at this instant, and until when that stays so (Unix ms).
+
+    None where no calendar binds them: one of them is not for money, was placed by a person, or by a rule that knows no
+    hours. A rule fires inside its hours alone; a device may be out of reach then, and come back outside of them.
+    """
+    found = []
+    for kind, lock in locks.items():
+        active = _hours(policy, lock.rule) if kind in ARREARS and lock.rule else None
+        if active is None:
+            return None
+        found.append((active.is_open(now, policy.zone), active.next_change(now, policy.zone)))
+    if not found:
+        return None
+    some_open = any(is_open for is_open, _ in found)
+    ends = [change for is_open, change in found if is_open or not some_open]
+    return some_open, max(ends) if some_open else min(ends)
+
+
+def _hours(policy: SitePolicy, rule_id: str) -> Active | None:
+    bounds = (policy.bound(scope, rule_id) for scope in ("tenant", "meter", "breaker"))
+    bound = next((one for one in bounds if one is not None), None)
+    return bound.rule.active if bound is not None else None
 
 
 class Emergency(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ import msgspec
 from rules.actions import Lock as LockAction
 from rules.actions import Unlock
 from rules.explain import Record
+from twin.core.arrears import cutting_hours
 from twin.core.asking import explain_rule
 from twin.core.commands import FRESH_INTERVALS, in_flight
 from twin.core.connection import reachable
@@ -43,7 +44,9 @@ ReleaseKind = Literal["top_up", "rule", "auto_release", "ends", "confirm", "pers
 NeedKind = Literal[
     "device_offline", "position_unknown", "reading_stale", "retry_later", "confirm_on_site", "close_on_site"
 ]
-Verdict = Literal["supplied", "locked", "opening", "closing", "armed", "opened_on_site", "closed_on_site", "unknown"]
+Verdict = Literal[
+    "supplied", "locked", "opening", "kept_on", "closing", "armed", "opened_on_site", "closed_on_site", "unknown"
+]
 
 
 class Release(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -161,6 +164,8 @@ class BreakerWhy(msgspec.Struct, frozen=True):
     load_limit: LoadLimit | None = None
     text: dict[str, str] = {}
     """The story by language, `zh` and `en`."""
+    opens_at: int | None = None
+    """Where it is locked and stays on because nothing is cut off at this time: when that time ends."""
 
 
 class NotSwitchableError(LookupError):
@@ -189,22 +194,24 @@ def breaker_why(
         _standing(group, policy, guards, breaker, kind, now, records.get(kind), may_release.get(kind, ()))
         for kind in breaker.locks
     )
+    verdict = _verdict(breaker, policy, now)
     wanted = "limited" if contract.limits and locks and breaker.locks.keys() <= set(ARREARS) else "open"
     return BreakerWhy(
         device=device,
         utility="water" if contract.op == "valve.set" else "electricity",
         tenant=group.tenant.id if group.tenant is not None else "",
         at=now,
-        verdict=_verdict(breaker),
+        verdict=verdict,
         position=None if breaker.relay is None else wire_target(contract.op, breaker.relay),
         since=breaker.relay_since,
         wanted=wire_target(contract.op, wanted if locks else "closed"),
         locks=locks,
-        needs=tuple(_needs(group, breaker, now)),
+        needs=tuple(_needs(group, breaker, now)) if verdict != "kept_on" else (),
         troubles=tuple(Trouble(one.kind, one.since, one.detail) for one in breaker.incidents.values()),
         history=history,
         balance_nano=group.tenant.balance_nano if group.tenant is not None else None,
         load_limit=load_limit(group, device),
+        opens_at=breaker.retry_at if verdict == "kept_on" else None,
     )
 
 
@@ -361,12 +368,11 @@ def _left_alone(breaker: BreakerTwin) -> bool:
     return not breaker.locks and breaker.relay in SHUT and breaker.close is None and in_flight(breaker) is None
 
 
-def _verdict(breaker: BreakerTwin) -> Verdict:
+def _verdict(breaker: BreakerTwin, policy: SitePolicy, now: int) -> Verdict:
     command = in_flight(breaker)
     if breaker.locks:
         if breaker.relay == "closed":
-            by_hand = "closed_locally_under_lock" in breaker.incidents
-            return "closed_on_site" if by_hand else "opening"
+            return _verdict_of_locked(breaker, policy, now)
         return "armed" if breaker.relay == "armed" else "locked"
     if breaker.relay == "closed":
         return "supplied"
@@ -375,3 +381,11 @@ def _verdict(breaker: BreakerTwin) -> Verdict:
     if breaker.relay == "armed":
         return "armed"
     return "unknown" if breaker.relay is None else "opened_on_site"
+
+
+def _verdict_of_locked(breaker: BreakerTwin, policy: SitePolicy, now: int) -> Verdict:
+    if "closed_locally_under_lock" in breaker.incidents:
+        return "closed_on_site"
+    hours = cutting_hours(policy, breaker.locks, now)
+    waits = hours is not None and not hours[0] and in_flight(breaker) is None
+    return "kept_on" if waits else "opening"

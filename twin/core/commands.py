@@ -19,6 +19,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from twin.core.arrears import cutting_hours
 from twin.core.connection import reachable
 from twin.core.effects import CommandChanged
 from twin.core.incidents import open_incident, resolve_incident
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 IN_FLIGHT = frozenset({"created", "queued", "sent", "received", "executed"})
 BEFORE_EXECUTION = frozenset({"created", "queued", "sent", "received"})
+UNPROVED = frozenset({"expired", "failed", "unverified", "superseded", "cancelled"})
+"""Ends after which a device may have executed a command all the same, unless it never left the house."""
 DEFAULT_EXPIRY_MS = 60_000
 DEFAULT_VERIFY_MS = 15_000
 FIRST_RETRY_MS = 15_000
@@ -60,6 +63,13 @@ def reached(target: Relay, relay: Relay | None) -> bool:
     """Whether a reported position is what was asked for. A breaker that is closed has gone beyond `armed`: the consumer
     was quicker than the report, or it never was open."""
     return relay == target or (target == "armed" and relay == "closed")
+
+
+def in_doubt(breaker: BreakerTwin) -> bool:
+    """Whether a command that ended unproved may have moved the breaker, or may still do so, since it last told its
+    position: a device executes until a command expires, and its word of that may be lost or late."""
+    until = breaker.unproved_until
+    return until is not None and (breaker.relay_at is None or breaker.relay_at < until)
 
 
 def in_flight(breaker: BreakerTwin) -> Command | None:
@@ -92,16 +102,22 @@ def _reconcile_open(draft: Draft, breaker: BreakerTwin, now: int) -> None:
             return
         end(draft, breaker, "superseded", now, "a lock was placed")
     elif (
-        breaker.relay == target
+        (breaker.relay == target and not in_doubt(breaker))
         or (breaker.retry_at is not None and now < breaker.retry_at)
         or breaker.incidents.get("closed_locally_under_lock") is not None
     ):
+        return
+    hours = cutting_hours(draft.policy, breaker.locks, now)
+    if hours is not None and not hours[0]:
+        breaker.retry_at = hours[1]
+        draft.wake_dirty = True
         return
     lock = next(iter(breaker.locks.values()))
     why: dict[str, Any] = {"locks": sorted(breaker.locks), "who": lock.who, "reason": lock.why}
     if lock.rule:
         why |= {"rule": lock.rule, "ver": lock.rule_version}
-    issue(draft, breaker, target, why, now, timing=(lock.expires_ms, lock.verify_ms))
+    expires_ms = lock.expires_ms if hours is None else min(lock.expires_ms, hours[1] - now)
+    issue(draft, breaker, target, why, now, timing=(expires_ms, lock.verify_ms))
 
 
 def wanted_position(draft: Draft, breaker: BreakerTwin) -> Relay:
@@ -128,8 +144,9 @@ def _reconcile_close(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     elif command is not None:
         _send_if_queued(draft, breaker, command, now)
         return
-    elif breaker.close is not None and breaker.relay == "closed":
+    elif breaker.close is not None and breaker.relay == "closed" and not in_doubt(breaker):
         breaker.close = None
+        forget_failures(draft, breaker, now)
         return
     if breaker.close is None or not may_close(draft, breaker, now):
         return
@@ -207,6 +224,10 @@ def move(draft: Draft, breaker: BreakerTwin, state: str, now: int, reason: str =
     """Move the current command on and report it; returns the private copy."""
     assert breaker.command is not None
     command = duplicate(breaker.command)
+    if state == "verified":
+        breaker.unproved_until = None  # whatever went out before it has a lower fence
+    elif state in UNPROVED and command.state != "queued":
+        breaker.unproved_until = max(command.exp, breaker.unproved_until or 0)
     command.state = state
     command.reason = reason or command.reason
     breaker.command = command
@@ -231,6 +252,12 @@ def fail(draft: Draft, breaker: BreakerTwin, state: str, now: int, reason: str) 
         open_incident(
             draft, breaker, "command_failing", now, f"{breaker.failures} attempts, last: {state} {reason}".strip()
         )
+
+
+def forget_failures(draft: Draft, breaker: BreakerTwin, now: int) -> None:
+    """The breaker stands where it is wanted after all: what went wrong on the way is over."""
+    for kind in ("command_unverified", "command_failing"):
+        resolve_incident(draft, breaker, kind, now)
 
 
 def _back_off(draft: Draft, breaker: BreakerTwin, now: int) -> None:
@@ -364,15 +391,37 @@ def cancel(draft: Draft, device: str, now: int, reason: str) -> None:
 def _give_up_on_evidence(draft: Draft, breaker: BreakerTwin, command: Command, now: int) -> None:
     detail = f"{command.target} executed, but the relay says {breaker.relay or 'nothing'} or power still flows"
     end(draft, breaker, "unverified", now, detail)
-    open_incident(draft, breaker, "command_unverified", now, detail)
-    if command.attempt <= MOST_REISSUES_UNVERIFIED and _still_wanted(draft, breaker, command.target, now):
-        timing = (command.exp - command.issued, command.verify_within_ms)
-        issue(draft, breaker, command.target, command.why, now, timing=timing, attempt=command.attempt + 1)
+    if _reissued(draft, breaker, command, now, detail):
+        return
+    if command.attempt <= MOST_REISSUES_UNVERIFIED and breaker.locks:
+        _reconcile_open(draft, breaker, now)
     elif breaker.close is not None:  # the wish still stands, and each reading would send it again at once
         _back_off(draft, breaker, now)
 
 
+def take_back_proof(draft: Draft, breaker: BreakerTwin, command: Command, now: int) -> None:
+    """What proved this command is contradicted by the device itself: once more at once, and then seldom, for it may go
+    on like that for ever."""
+    detail = f"{command.target} was proved, and then the relay said {breaker.relay}"
+    if not _reissued(draft, breaker, command, now, detail):
+        breaker.retry_at = now + LONGEST_RETRY_MS
+        draft.wake_dirty = True
+
+
+def _reissued(draft: Draft, breaker: BreakerTwin, command: Command, now: int, detail: str) -> bool:
+    """Tell people of a command without proof, and give it once more."""
+    open_incident(draft, breaker, "command_unverified", now, detail)
+    if command.attempt > MOST_REISSUES_UNVERIFIED or not _still_wanted(draft, breaker, command.target, now):
+        return False
+    hours = cutting_hours(draft.policy, breaker.locks, now)
+    life_ms = command.exp - command.issued
+    timing = (life_ms if hours is None else min(life_ms, hours[1] - now), command.verify_within_ms)
+    issue(draft, breaker, command.target, command.why, now, timing=timing, attempt=command.attempt + 1)
+    return True
+
+
 def _still_wanted(draft: Draft, breaker: BreakerTwin, target: Relay, now: int) -> bool:
     if breaker.locks:
-        return target == wanted_position(draft, breaker)
+        hours = cutting_hours(draft.policy, breaker.locks, now)
+        return target == wanted_position(draft, breaker) and (hours is None or hours[0])
     return target not in SHUT and may_close(draft, breaker, now)

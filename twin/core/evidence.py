@@ -13,15 +13,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core.commands import BEFORE_EXECUTION, end, in_flight, move, reached, reconcile, verify_deadline
+from twin.core.commands import (
+    BEFORE_EXECUTION,
+    end,
+    forget_failures,
+    in_doubt,
+    in_flight,
+    move,
+    reached,
+    reconcile,
+    take_back_proof,
+    verify_deadline,
+)
 from twin.core.effects import RelayReported
 from twin.core.incidents import open_incident, resolve_incident
 from twin.core.locks import release
-from twin.core.model import duplicate
+from twin.core.model import SHUT, CloseIntent, duplicate
 
 if TYPE_CHECKING:
     from twin.core.draft import Draft
-    from twin.core.model import BreakerTwin, Relay
+    from twin.core.model import BreakerTwin, Register, Relay
 
 STILL_W = 5
 """Below this many watts nothing flows: the meter's own consumption and noise."""
@@ -65,14 +76,16 @@ def on_relay(
     breaker = draft.breaker(device)
     moved = breaker.relay != relay
     first_word = breaker.relay is None
+    ours = _is_ours(breaker, ts, cause)
     _note_word(breaker, ts, said_ts, sid)
     if moved:
         breaker.relay = relay
         breaker.relay_since = ts
         draft.supply_dirty = True
         draft.emit(RelayReported(device, relay, ts, cause))
-    _hold_against_command(draft, breaker, relay, ts, now, cause, moved=moved and not first_word, answers=answers)
-    if moved and not first_word and relay == "closed" and breaker.locks.keys() == {"warning"}:
+    moved = moved and not first_word
+    _hold_against_command(draft, breaker, relay, ts, now, cause, moved=moved, answers=answers, ours=ours)
+    if moved and relay == "closed" and breaker.locks.keys() == {"warning"}:
         resolve_incident(draft, breaker, "closed_locally_under_lock", now)
         release(draft, device, "warning", "on site", "confirmed at the switch", now)
     if first_word and relay == "open" and draft.group.tenant and not breaker.locks and breaker.close is None:
@@ -105,7 +118,16 @@ def _note_word(breaker: BreakerTwin, ts: int, said_ts: int, sid: str) -> None:
 
 
 def _hold_against_command(
-    draft: Draft, breaker: BreakerTwin, relay: Relay, ts: int, now: int, cause: str, *, moved: bool, answers: bool
+    draft: Draft,
+    breaker: BreakerTwin,
+    relay: Relay,
+    ts: int,
+    now: int,
+    cause: str,
+    *,
+    moved: bool,
+    answers: bool,
+    ours: bool,
 ) -> None:
     command = in_flight(breaker)
     if command is not None and reached(command.target, relay) and (answers or ts >= command.issued):
@@ -120,7 +142,9 @@ def _hold_against_command(
     if moved and command is not None and command.state == "executed" and cause in BY_HAND:
         end(draft, breaker, "superseded", now, f"executed, and then moved to {relay} on site")
         command = None
-    if moved and command is None:
+    if moved and command is None and ours:
+        _moved_late(draft, breaker, relay, now)
+    elif moved and command is None:
         _moved_on_site(draft, breaker, relay, now, cause)
     if relay == "open":
         resolve_incident(draft, breaker, "closed_locally_under_lock", now)
@@ -135,12 +159,36 @@ def _healed(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int) -> None:
         return
     if relay == "closed" and breaker.locks:
         return
-    _forget_failures(draft, breaker, now)
+    forget_failures(draft, breaker, now)
 
 
-def _forget_failures(draft: Draft, breaker: BreakerTwin, now: int) -> None:
-    for kind in ("command_unverified", "command_failing"):
-        resolve_incident(draft, breaker, kind, now)
+def _is_ours(breaker: BreakerTwin, ts: int, cause: str) -> bool:
+    """Whether a movement is the work of a command of ours: the device says so, or nobody else can have done it."""
+    if cause in BY_HAND:
+        return False
+    last = breaker.command
+    just_now = last is not None and last.executed_at is not None and ts < last.executed_at + SETTLE_MS
+    return cause == "command" or just_now or in_doubt(breaker)
+
+
+def _moved_late(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int) -> None:
+    """A command of ours moved the breaker after we had given it up, or did not although the device said so. Nobody on
+    site wanted that: the locks decide."""
+    if relay == "closed":
+        resolve_incident(draft, breaker, "opened_locally", now)
+    wanted = "open" if breaker.locks.keys() - {"warning"} else "" if breaker.locks else "closed"
+    ready = relay == "armed" and not draft.group.breaker_contracts[breaker.id].remote_close
+    if relay == wanted or not wanted or (wanted == "closed" and ready):
+        breaker.close = None
+        return
+    last = breaker.command
+    if wanted == "closed" and breaker.close is None:
+        why = last.why if last is not None and last.target not in SHUT else {"reason": "opened by a late command"}
+        breaker.close = CloseIntent(why, now)
+    if last is not None and last.state == "verified":
+        take_back_proof(draft, breaker, last, now)
+    elif breaker.locks:
+        reconcile(draft, breaker.id)
 
 
 def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, cause: str) -> None:
@@ -156,16 +204,24 @@ def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, c
 
 
 def on_power(
-    draft: Draft, device: str, power: object, ts: int, now: int, *, still: bool, relay_told: bool = False
+    draft: Draft,
+    device: str,
+    power: object,
+    ts: int,
+    now: int,
+    *,
+    grown: int | None,
+    relay_told: bool = False,
 ) -> None:
     """A live sample of a meter behind this breaker. `power` is what this very sample says (W), None where it is silent:
-    what an older one said proves nothing. `still`: the register did not move since the sample before. `relay_told`: the
-    same sample tells the relay, so the two belong together.
+    what an older one said proves nothing. `grown`: by how much the register moved between two readings since the relay
+    did (`growth`), which tells where no power does, as of water. `relay_told`: the same sample tells the relay, so the
+    two belong together.
 
     Called for each live sample, so it returns early in the quiet case.
     """
     known = draft.group.breakers[device]
-    flowing = isinstance(power, int) and abs(power) >= STILL_W
+    flowing = abs(power) >= STILL_W if isinstance(power, int) else bool(grown)
     if known.relay != "open" and not (known.relay == "armed" and flowing and relay_told):
         quiet = known.relay != "armed" or not flowing
         if quiet and "open_but_power_flows" in known.incidents:
@@ -176,17 +232,29 @@ def on_power(
     command = in_flight(known)
     if flowing and ts >= opened + SETTLE_MS:
         breaker = draft.breaker(device)
-        detail = f"{power} W at {ts} through a breaker reported {known.relay} since {opened}"
+        seen = f"{power} W" if isinstance(power, int) else "a register that moved"
+        detail = f"{seen} at {ts} through a breaker reported {known.relay} since {opened}"
         open_incident(draft, breaker, "open_but_power_flows", now, detail)
         _contradicted(draft, breaker)
-    elif not flowing and (isinstance(power, int) or still):
+    elif not flowing and (isinstance(power, int) or grown == 0):
         if "open_but_power_flows" in known.incidents:
             resolve_incident(draft, draft.breaker(device), "open_but_power_flows", now)
         if command is not None and command.target == "open" and command.state == "executed" and ts >= opened:
             _verified(draft, draft.breaker(device), now)
         elif known.incidents and command is None and known.locks and ts >= opened:
-            _forget_failures(draft, draft.breaker(device), now)
+            forget_failures(draft, draft.breaker(device), now)
     _wake_close(draft, device)
+
+
+def growth(breaker: BreakerTwin, register: Register, was: int, was_at: int | None) -> int | None:
+    """By how much the register rose over its reading before (`was` at `was_at`), where both are from after the relay
+    moved; None where they are not, or where this sample has no reading. What rose before the relay had settled belongs
+    to the movement."""
+    opened = breaker.relay_since or 0
+    if was_at is None or was_at < opened or register.seen_ts is None or register.seen_ts <= was_at:
+        return None
+    grown = register.seen - was
+    return grown if grown <= 0 or was_at >= opened + SETTLE_MS else None
 
 
 def _wake_close(draft: Draft, device: str) -> None:
@@ -200,9 +268,9 @@ def _verified(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     end(draft, breaker, "verified", now)
     if breaker.command is not None and breaker.command.target != "open":
         breaker.close = None
-    _forget_failures(draft, breaker, now)
+    forget_failures(draft, breaker, now)
     resolve_incident(draft, breaker, "opened_locally", now)
-    if breaker.locks.keys() == {"warning"}:
+    if breaker.locks.keys() == {"warning"} and breaker.relay == "open":
         reconcile(draft, breaker.id)  # opened as a warning: now armed, so that it can be confirmed on site
 
 

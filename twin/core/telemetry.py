@@ -50,7 +50,7 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
     if contract.ratio != 1:
         sample = primary(sample, contract.ratio)
     ts = _believed_time(draft, meter, sample, now)
-    was_seen_at, was_at = meter.register.seen_ts, meter.at
+    was_seen, was_seen_at, was_at = meter.register.seen, meter.register.seen_ts, meter.at
     delta, ts = _apply_register(draft, meter, contract, sample, ts, now, follows=arrival == "next")
     live = _is_live(meter, sample, ts)
     moment = _moment(draft, meter, contract, sample, ts, now) if live else None
@@ -65,10 +65,10 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
         assert at is not None
         if relay is not None and contract.breaker == meter.id:
             evidence.on_relay(draft, meter.id, relay, sample.ts, "telemetry", now, sid=sample.sid, believed_ts=at)
-        opened = group.breakers[contract.breaker].relay_since or 0
-        still = delta == 0 and was_seen_at is not None and was_seen_at >= opened
+        breaker = group.breakers[contract.breaker]
+        grown = None if breaker.relay == "closed" else evidence.growth(breaker, meter.register, was_seen, was_seen_at)
         told = relay is not None and contract.breaker == meter.id
-        evidence.on_power(draft, contract.breaker, sample.d.get("power_w"), at, now, still=still, relay_told=told)
+        evidence.on_power(draft, contract.breaker, sample.d.get("power_w"), at, now, grown=grown, relay_told=told)
 
 
 def _is_live(meter: MeterTwin, sample: Telemetry, ts: int) -> bool:

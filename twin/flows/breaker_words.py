@@ -24,6 +24,10 @@ VERDICTS = {
     "supplied": ("正常供应，没有锁定", "is on; nothing locks it"),
     "locked": ("已断开并锁定", "is off and locked"),
     "opening": ("已锁定，正在断开，尚未确认断开", "is locked and being opened; it is not off yet"),
+    "kept_on": (
+        "已锁定，但现在是不停供时段，仍在供应",
+        "is locked and still on: this is a time in which nothing is cut off",
+    ),
     "closing": ("锁定已全部解除，正在恢复供应", "has no lock left and is coming back"),
     "armed": ("已就绪，等待现场按键合闸", "is armed: somebody on site must confirm"),
     "opened_on_site": ("没有锁定，在现场断开，须在现场合闸", "was opened on site without a lock, and is closed there"),
@@ -58,6 +62,7 @@ ROLES = {
 }
 WORDS = {
     "head": ("{supply}（{device}）{verdict}。", "The {supply} switch {device} {verdict}."),
+    "opens_at": ("将于 {at} 断开。", "It is opened at {at}."),
     "since": ("自 {since} 起为 {position}。", "It has been {position} since {since}."),
     "lock": ("锁定“{reason}”：{who} 于 {since} 设置{why}。", "Locked, {reason}: by {who} at {since}{why}."),
     "tenant_lock": ("{reason}，自 {since} 起。", "It is off because {reason}, since {since}."),
@@ -97,6 +102,8 @@ def breaker_sentences(why: BreakerWhy, language: str, zone: tzinfo, *, tenants: 
     """The whole answer in one language (`zh`, `en`), with local times of the site; `tenants` leaves out the office."""
     words = _Words(1 if language == "en" else 0, language, zone, tenants)
     parts = [words.head(why)]
+    if why.opens_at is not None:
+        parts.append(words.say("opens_at", at=words.instant(why.opens_at)))
     for lock in why.locks:
         parts += words.lock(lock)
     if why.needs:

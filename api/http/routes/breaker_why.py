@@ -89,9 +89,9 @@ class PastCommandBody(msgspec.Struct, frozen=True):
 
 
 class BreakerWhyBody(msgspec.Struct, frozen=True):
-    """Why a breaker or valve stands where it stands. `verdict`: supplied, locked, opening, closing, armed,
-    opened_on_site, closed_on_site or unknown. Positions are in the words of the device. `needs` is what closing waits
-    for once the last lock is gone. Newest first. `text` by language."""
+    """Why a breaker or valve stands where it stands. `verdict`: supplied, locked, opening, kept_on (locked in a time in
+    which nothing is cut off), closing, armed, opened_on_site, closed_on_site or unknown. Positions are in the words of
+    the device. `needs` is what closing waits for once the last lock is gone. Newest first. `text` by language."""
 
     device: str
     utility: str

@@ -159,3 +159,49 @@ def test_a_register_made_shorter_by_contract_never_runs_backwards():
     group = read(policy, group, 2, 400_000).group
     assert group.meters["em-9"].register.seen == 5_000_000
     assert list(group.meters["em-9"].incidents) == ["fall"]
+
+
+def reading(scene, used_wh):
+    """A live sample that tells no power."""
+    scene.now += 15 * MINUTE
+    scene.wh += used_wh
+    scene.seq += 1
+    d = {"import_wh": scene.wh}
+    scene.play(Telemetry("em-001", scene.sid, scene.seq, scene.now, d, False, "good", scene.now))
+
+
+def test_a_register_that_moves_behind_an_open_breaker_is_told_where_no_power_is():
+    scene = running(credit="100.00")
+    scene.lock()
+    scene.obey()
+    reading(scene, 0)
+    assert alarms(scene) == []
+    reading(scene, 400)
+    assert alarms(scene) == ["@open_but_power_flows"]
+    assert "a register that moved" in scene.breaker.incidents["open_but_power_flows"].detail
+    reading(scene, 0)
+    assert scene.breaker.incidents == {}
+
+
+def test_what_was_used_while_the_relay_moved_is_no_flow():
+    scene = running(credit="100.00")
+    scene.lock()
+    scene.obey(settle=False)
+    scene.wh += 3
+    scene.seq += 1
+    first = {"import_wh": scene.wh}
+    scene.play(Telemetry("em-001", scene.sid, scene.seq, scene.now + 1, first, False, "good", scene.now))
+    reading(scene, 1)
+    assert alarms(scene) == []
+
+
+def test_a_sample_without_power_and_register_proves_no_opening():
+    scene = running(credit="100.00")
+    scene.lock()
+    scene.obey(settle=False)
+    reading(scene, 30)
+    assert scene.breaker.command.state == "executed"
+    scene.seq += 1
+    voltage = {"voltage_mv": [230_000]}
+    scene.play(Telemetry("em-001", scene.sid, scene.seq, scene.now, voltage, False, "good", scene.now))
+    assert scene.breaker.command.state == "executed", "nothing of that sample shows that no power flows"
