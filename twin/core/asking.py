@@ -83,5 +83,5 @@ def _record(policy: SitePolicy, bound: BoundRule, view: View, now: int) -> Recor
     set_here = owner.params if owner is not tenant else None
     view.params = policy.params_for(bound.ruleset, group.contract, meter, set_for_tenant, set_here)
     view.ruleset = bound.ruleset
-    view.fresh_only = bound.locks_credit
+    view.fresh_only = bound.fresh_only
     return explain(bound.rule, view, owner.rules.get(bound.rule.id), now)

@@ -19,6 +19,7 @@ from rules.errors import ParamError
 from rules.params import param_value
 from rules.rule import Rule, Ruleset
 from rules.ruleset import resolve_params
+from twin.core.lock_kinds import ARREARS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,7 +45,7 @@ class BoundRule(msgspec.Struct, frozen=True, eq=False):
     charges: bool
     """It charges energy, so it also looks at late and historical samples."""
     locks_credit: bool
-    """It can cut off for arrears: it must not see stale balances, and its waiting is shown to the tenant."""
+    """It can cut off for arrears: its waiting is shown to the tenant."""
     quick: Run | None = None
     """Its condition, where nothing is to be done as long as that is false and the rule remembers nothing."""
     quick_record: Recording | None = None
@@ -52,6 +53,8 @@ class BoundRule(msgspec.Struct, frozen=True, eq=False):
     at_once: bool = False
     """It charges and does nothing else, whenever its condition holds and it remembers nothing."""
     id: str = ""
+    fresh_only: bool = False
+    """It can cut off for money, for good or as a warning: it must not see stale balances."""
 
 
 class SitePolicy:
@@ -290,17 +293,18 @@ def _index(rulesets: Iterable[Ruleset]) -> TriggerIndex:
 def bind(ruleset: Ruleset, rule: Rule) -> BoundRule:
     """What the core needs to know of a rule."""
     actions = [plan.action for plan in rule.actions]
-    locks_credit = any(isinstance(action, Lock) and action.lock == "credit" for action in actions)
-    plain = rule.when is not None and rule.where is None and not rule.clocked and not locks_credit
+    for_money = {action.lock for action in actions if isinstance(action, Lock)} & set(ARREARS)
+    plain = rule.when is not None and rule.where is None and not rule.clocked and not for_money
     return BoundRule(
         ruleset=ruleset,
         rule=rule,
         charges=any(isinstance(action, Charge) for action in actions),
-        locks_credit=locks_credit,
+        locks_credit="credit" in for_money,
         quick=_quick(rule),
         quick_record=rule.when.record if plain and rule.when is not None else None,
         at_once=rule.ready is not None and len(actions) == 1 and isinstance(actions[0], Charge),
         id=rule.id,
+        fresh_only=bool(for_money),
     )
 
 

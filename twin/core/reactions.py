@@ -76,7 +76,7 @@ def look(draft: Draft, view: View, touched: tuple[BoundRule, ...], trigger: str,
             continue
         if view.ruleset is not bound.ruleset:
             _look_up_params(draft, view, bound, view.owner)
-        view.fresh_only = bound.locks_credit
+        view.fresh_only = bound.fresh_only
         holds = quick(view)
         if holds is False:
             continue
@@ -309,17 +309,17 @@ def evaluate(draft: Draft, view: View, bound: BoundRule, trigger: str, now: int)
     owner = view.owner
     if view.ruleset is not bound.ruleset:
         _look_up_params(draft, view, bound, owner)
-    view.fresh_only = bound.locks_credit
+    view.fresh_only = bound.fresh_only
     before: RuleState | None = owner.rules.get(rule.id)
     outcome = step(rule, view, before, now, trigger)
     if draft.traces is not None:
         draft.traces.append(traced(view, view.twin_id, bound, outcome, now))
     if outcome.wake_ms != owner.wakes.get(rule.id):
         _set_wake(draft, private_owner(draft, view), rule.id, outcome.wake_ms)
+    if bound.fresh_only and outcome.gate == "unknown":
+        look_again(draft)  # a fresh reading is what it waits for
     if bound.locks_credit:
         tenant = draft.group.tenant
-        if outcome.gate == "unknown":
-            look_again(draft)  # a fresh reading is what it waits for
         if outcome.gate in HOLDING_GATES or (tenant is not None and tenant.held):
             show_waiting(draft, rule.id, outcome, before)
     if outcome.changed or (outcome.transition and not bound.charges):

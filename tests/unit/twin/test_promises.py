@@ -245,6 +245,16 @@ def test_a_warning_cut_ends_when_somebody_confirms_it_on_site():
     assert scene.breaker.locks == {}, "once for each fall below the second alarm"
 
 
+def test_nobody_is_warned_by_a_cut_on_a_stale_balance():
+    scene = scene_of(WARN, params=declared(), credit="50.00")
+    use(scene, 10)
+    scene.now += 10 * HOUR
+    scene.credit("-45.00")
+    assert scene.breaker.locks == {}, "the last reading is hours old"
+    use(scene, 10)
+    assert list(scene.breaker.locks) == ["warning"]
+
+
 def test_a_warning_cut_ends_by_itself_and_the_supply_comes_back():
     scene = warned_off()
     scene.wait(2 * MINUTE)
