@@ -47,6 +47,14 @@ def in_weight(locks: Mapping[str, Lock]) -> dict[str, Lock]:
     return {name: locks[name] for name in sorted(locks, key=weight)}
 
 
+def hand_over(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> None:
+    """A lock that stands is another rule's from now on; the breaker stays as it is."""
+    breaker = draft.breaker(device)
+    breaker.locks = {**breaker.locks, kind: lock}
+    draft.emit(LockChanged(device, kind, True, lock.who, lock.why, now, lock.until, lock.rule, lock.rule_version))
+    draft.wake_dirty = draft.supply_dirty = True
+
+
 def outlasts(standing: Lock, until: int | None) -> bool:
     """Whether a lock that stands lasts at least as long as another one would."""
     return standing.until is None or (until is not None and standing.until >= until)

@@ -21,9 +21,9 @@ from twin.core.arrears import GATES, may_lock_for_money
 from twin.core.effects import AlarmChanged, NotificationWanted, ParamChanged, RuleChanged, WebhookWanted
 from twin.core.guards import tell_held
 from twin.core.incidents import open_incident, resolve_incident
-from twin.core.lock_kinds import ARREARS, outranked, rule_may_release
+from twin.core.lock_kinds import ARREARS, BY_ANY_RULE, outranked, rule_may_release
 from twin.core.model import Lock
-from twin.core.sight import stands
+from twin.core.sight import STANDING, stands
 from twin.core.step_watch import evidence
 
 if TYPE_CHECKING:
@@ -140,13 +140,42 @@ def _unlock(draft: Draft, breaker: str, kind: str, rule: Rule, view: View, timin
     lock = draft.group.breakers[breaker].locks.get(kind)
     if lock is None:
         return
+    places = _places(rule, kind)
+    if places and lock.rule != rule.id and kind not in BY_ANY_RULE:
+        return  # its automatic release; the lock is another rule's by now
     if not rule_may_release(kind, lock, rule.id):
         detail = f"rule {rule.id} may not release {kind}, placed by {lock.rule or lock.who}"
         open_incident(draft, draft.breaker(breaker), "unlock_refused", now, detail)
         return
+    heir = _heir(draft, breaker, kind, rule) if places and kind not in ARREARS else None
+    if heir is not None:
+        locks.hand_over(draft, breaker, kind, _lock_of(heir.rule, _places(heir.rule, kind)[0], None, now), now)
+        return
     why = {"rule": rule.id, "ver": rule.version, "inputs": explain(rule, view, None, now).inputs}
     locks.release(draft, breaker, kind, "rule", rule.id, now, why, timing)
     draft.supply_dirty = True
+
+
+def _places(rule: Rule, kind: str) -> list[actions.Lock]:
+    """The rule's own locks of a kind."""
+    planned = (plan.action for plan in rule.actions)
+    return [action for action in planned if isinstance(action, actions.Lock) and action.lock == kind]
+
+
+def _heir(draft: Draft, breaker: str, kind: str, rule: Rule) -> BoundRule | None:
+    """Another rule that has fired meanwhile and wants the breaker locked for the same reason: one lock of a kind is
+    enough for both, and the release of one must not close what the other found. One that waits for a person first."""
+    group = draft.group
+    meters = (group.meters[name] for name in group.breaker_contracts[breaker].meters)
+    owners = (group.tenant, group.breakers[breaker], *meters)
+    states = {name: state.state for owner in owners if owner is not None for name, state in owner.rules.items()}
+    heirs = [
+        bound
+        for bound in draft.policy.by_trigger.by_id.values()
+        if bound.id != rule.id and states.get(bound.id) in STANDING and _places(bound.rule, kind)
+    ]
+    lasting = [bound for bound in heirs if not _places(bound.rule, kind)[0].lasts_ms]
+    return min(lasting, key=lambda bound: (bound.rule.retry is not None, bound.id), default=None)
 
 
 def charge(draft: Draft, meter_id: str, now: int) -> None:
@@ -193,7 +222,37 @@ def lock_targets(draft: Draft, view: View, bound: BoundRule, action: actions.Loc
     until = ends.next_change(draft.now, view.zone) if ends is not None else None
     if action.lasts_ms:
         until = draft.now + action.lasts_ms
-    lock = Lock(
+    lock = _lock_of(rule, action, until, now)
+    contract = draft.group.contract
+    for breaker in view.switches(action.target):
+        standing = draft.group.breakers[breaker].locks.get(action.lock)
+        if _inhibited(draft, breaker, bound):
+            continue
+        if standing is not None and locks.outlasts(standing, until):
+            if until is None and _releases_itself(draft, standing, action.lock, rule):
+                locks.hand_over(draft, breaker, action.lock, lock, now)
+            continue
+        if outranked(action.lock, contract, draft.now):
+            look_again(draft)  # the guarantee ends some day, whether or not the balance moves then
+            continue
+        if action.lock in ARREARS and not may_lock_for_money(draft.group.breaker_contracts[breaker]):
+            continue
+        locks.place(draft, breaker, action.lock, lock, now)
+        draft.supply_dirty = True
+
+
+def _releases_itself(draft: Draft, standing: Lock, kind: str, rule: Rule) -> bool:
+    """Whether a lock is another rule's that takes it off by itself, where this rule leaves that to a person."""
+    if rule.retry is not None or kind in BY_ANY_RULE or standing.rule in ("", rule.id):
+        return False
+    bounds = (draft.policy.bound(scope, standing.rule) for scope in ("meter", "tenant", "breaker"))
+    other = next((bound for bound in bounds if bound is not None), None)
+    return other is not None and other.rule.retry is not None
+
+
+def _lock_of(rule: Rule, action: actions.Lock, until: int | None, now: int) -> Lock:
+    """The lock that a rule places by one of its actions."""
+    return Lock(
         who="rule",
         why=rule.id,
         since=now,
@@ -203,18 +262,6 @@ def lock_targets(draft: Draft, view: View, bound: BoundRule, action: actions.Loc
         expires_ms=action.expires_ms or 60_000,
         verify_ms=action.verify_within_ms or 15_000,
     )
-    contract = draft.group.contract
-    for breaker in view.switches(action.target):
-        standing = draft.group.breakers[breaker].locks.get(action.lock)
-        if (standing is not None and locks.outlasts(standing, until)) or _inhibited(draft, breaker, bound):
-            continue
-        if outranked(action.lock, contract, draft.now):
-            look_again(draft)  # the guarantee ends some day, whether or not the balance moves then
-            continue
-        if action.lock in ARREARS and not may_lock_for_money(draft.group.breaker_contracts[breaker]):
-            continue
-        locks.place(draft, breaker, action.lock, lock, now)
-        draft.supply_dirty = True
 
 
 def assert_locks(draft: Draft, view: View, bound: BoundRule, wanted: Iterable[actions.Lock], now: int) -> None:
