@@ -133,8 +133,8 @@ class SwitchBook(Protocol):
         """A running job has nothing left to do."""
         ...
 
-    async def needs_approval(self, site: str, size: int) -> bool:
-        """Whether so many breakers at once need a second person."""
+    async def needs_approval(self, site: str, size: int, operation: str, who: str, ts: int) -> bool:
+        """Whether so many breakers need a second person, with those that this person has lately ordered alone."""
         ...
 
     async def critical(self, site: str) -> frozenset[str]:

@@ -266,7 +266,9 @@ def _preview(place: Place, wish: dict[str, Any]) -> dict[str, Any]:
             seen = await platform.switching.preview(site, request.wish(), request.select.selection())
         except SelectionError as error:
             raise WrongUsageError(f"{error.field}: {error}") from None
-        asks = await platform.switching.book.needs_approval(site, len(seen.taking_part))
+        by = caller("", "", platform.clock.now())
+        wanted = (len(seen.taking_part), request.wish().operation, by.who, by.ts)
+        asks = await platform.switching.book.needs_approval(site, *wanted)
         return _plain(preview_body(seen, needs_approval=asks))
 
     found: dict[str, Any] = place.ask(lambda far: far.post("switch-previews", body=wish), near)

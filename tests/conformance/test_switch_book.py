@@ -10,7 +10,7 @@ import pytest
 from adapters.store.engine.database import Database
 from adapters.store.posting.ledger import SqlLedger
 from adapters.store.wallets.accounts_desk import SqlAccounts
-from adapters.store.watching.switching import KIND, SqlSwitching
+from adapters.store.watching.switching import COUNTED_MS, KIND, SqlSwitching
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE
 from twin.core.bulk import Judgement, Pace, Selection, Target, Wish
@@ -176,6 +176,25 @@ async def test_more_than_the_site_allows_waits_for_a_second_person(park: Databas
     assert (running.state, running.started_ts, running.changed_by) == ("running", NOW + 5, "bob")
     small, _ = await book.start(SITE, order("em-001"), by(key="small"))
     assert small.state == "running"
+
+
+async def test_an_order_cut_into_pieces_needs_a_second_person_all_the_same(park: Database, book: SqlSwitching) -> None:
+    await allow(park, 2)
+    first, _ = await book.start(SITE, order("em-001"), by(key="first"))
+    assert (first.state, first.total - first.tally.skipped) == ("running", 2)
+    assert await book.needs_approval(SITE, 1, "open", "ann", NOW + 5)
+    assert not await book.needs_approval(SITE, 1, "close", "ann", NOW + 5)
+    assert not await book.needs_approval(SITE, 2, "open", "bob", NOW + 5)
+    second, _ = await book.start(SITE, order("wm-001", "br-001"), by(key="second", ts=NOW + 5))
+    assert second.state == "asked"
+    undo = await book.start(SITE, order(wish=Wish("undo"), undo_of="S1"), by(key="undo", ts=NOW + 6))
+    assert undo[0].state == "running", "to take back never waits"
+    other, _ = await book.start(SITE, order("wm-001"), by("bob", key="other", ts=NOW + 7))
+    assert other.state == "running", "another person's orders are counted apart"
+    desk = SqlAccounts(park)
+    await desk.decide(SITE, second.approval, "bob", True, "yes", NOW + 8)
+    later, _ = await book.start(SITE, order("wm-001", "br-001"), by(key="later", ts=NOW + COUNTED_MS))
+    assert later.state == "running", "an hour later counting begins anew, and what was agreed to is not counted"
 
 
 @pytest.mark.parametrize("how", ["reject", "expire", "cancel"])

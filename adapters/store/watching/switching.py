@@ -79,6 +79,16 @@ _TELLS = (
 )
 
 
+_LATELY = (
+    "SELECT count(*) FROM switch_step step JOIN switch_job job ON job.site = step.site AND job.job = step.job"
+    " WHERE job.site = ? AND job.who = ? AND job.asked_ts > ? AND job.operation = ? AND job.undo_of = ''"
+    " AND job.approval = '' AND step.state NOT IN ('skipped', 'left')"
+)
+COUNTED_MS = 3_600_000
+"""Orders of one person within so long count together against `approval.bulk_above`: an order that needs a second person
+does not need none because it is cut into pieces."""
+
+
 class SqlSwitching:
     """The `SwitchBook` port over an SQL database."""
 
@@ -123,10 +133,12 @@ class SqlSwitching:
         async with self._database.snapshot() as tx:
             return await reads.steps(tx, site, job, states, after, limit)
 
-    async def needs_approval(self, site: str, size: int) -> bool:
-        """Whether so many breakers at once need a second person, by the site's `approval.bulk_above`."""
+    async def needs_approval(self, site: str, size: int, operation: str, who: str, ts: int) -> bool:
+        """Whether so many breakers need a second person, with those that this person has lately ordered without one, by
+        the site's `approval.bulk_above`."""
         async with self._database.snapshot() as tx:
-            return (await approval_policy(tx, site)).beyond("bulk_above", size)
+            lately = await _lately(tx, site, operation, who, ts)
+            return (await approval_policy(tx, site)).beyond("bulk_above", size + lately)
 
     async def critical(self, site: str) -> frozenset[str]:
         """Breakers whose entry in the site file says `critical`."""
@@ -214,8 +226,10 @@ async def _write_job(tx: Transaction, site: str, order: NewJob, caller: Caller) 
     job = f"S{rows[0][0] + 1}"
     size = sum(not target.skip for target in order.targets)
     approval = ""
-    if not order.undo_of and (await approval_policy(tx, site)).beyond("bulk_above", size):
+    lately = await _lately(tx, site, order.wish.operation, caller.who, caller.ts)
+    if not order.undo_of and (await approval_policy(tx, site)).beyond("bulk_above", size + lately):
         body = {"job": job, "operation": order.wish.operation, "lock": order.wish.lock, "devices": size}
+        body |= {"lately": lately} if lately else {}
         asked = (caller.who, caller.why, caller.ts, f"switch:{caller.key}")
         approval = await ask(tx, site, KIND, body, *asked, subject=f"switching {job}")
     state = bulk.ASKED if approval else bulk.RUNNING
@@ -231,6 +245,12 @@ async def _write_job(tx: Transaction, site: str, order: NewJob, caller: Caller) 
     said = {**after, "selection": msgspec.to_builtins(order.selection), "why": caller.why, "undo_of": order.undo_of}
     await record_audit(tx, site, [AuditEntry(caller.ts, caller.who, "switch.start", f"switching {job}", None, said)])
     return job
+
+
+async def _lately(tx: Transaction, site: str, operation: str, who: str, ts: int) -> int:
+    """How many breakers a person has lately ordered to be switched so without a second person."""
+    rows = await tx.fetch(_LATELY, site, who, ts - COUNTED_MS, operation)
+    return int(rows[0][0])
 
 
 def _at_first(target: Target, ts: int) -> tuple[Any, ...]:

@@ -67,7 +67,7 @@ MOVED: dict[str, Any] = {
     status_code=200,
     responses=refusals(400, 404, 422),
 )
-async def preview_switching(backend: Platform, site: Site, data: SwitchPreviewRequest) -> SwitchPreview:
+async def preview_switching(backend: Platform, person: Person, site: Site, data: SwitchPreviewRequest) -> SwitchPreview:
     """Changes nothing. Left out are supplies that are guaranteed, critical loads, devices out of reach, and whatever
     the order would not change; `include` sets the first three aside."""
     await must_exist(backend, site)
@@ -75,7 +75,8 @@ async def preview_switching(backend: Platform, site: Site, data: SwitchPreviewRe
         seen = await backend.switching.preview(site, data.wish(), data.select.selection())
     except SelectionError as error:
         raise invalid(f"select.{error.field}", str(error)) from None
-    return preview_body(seen, needs_approval=await backend.switching.book.needs_approval(site, len(seen.taking_part)))
+    wanted = (len(seen.taking_part), data.wish().operation, person.name, backend.clock.now())
+    return preview_body(seen, needs_approval=await backend.switching.book.needs_approval(site, *wanted))
 
 
 @post(
