@@ -10,7 +10,9 @@ from twin.core import effects as fx
 if TYPE_CHECKING:
     from simulators.devices.contactor import Contactor
     from simulators.devices.electricity_meter import ElectricityMeter
+    from twin.core.messages import Telemetry
     from twin.core.model import Group
+    from twin.core.policy import SitePolicy
 
 
 class Violation(AssertionError):  # noqa: N818 -- it is no error of the program
@@ -31,6 +33,10 @@ class Judge:
     told_by_hand: dict[str, int]
     reason_to_move: dict[str, int]
     executed_open_fence: int
+    moved_by: str
+    has_lied: bool
+    remote_close: bool
+    policy: SitePolicy
     done: set[str]
 
     def _judge(self, effect, before: Group) -> None:
@@ -52,16 +58,40 @@ class Judge:
     def _judge_issue(self, effect: fx.CommandChanged) -> None:
         if effect.fence in {one.fence for one in self.issued.values()} and len(self.issued) > 0:
             raise Violation(f"fence {effect.fence} is used for a second command")
-        if effect.target == "closed":
-            if self.standing:
+        if effect.target == "closed" and not self.remote_close:
+            raise Violation("closes from afar what may be closed on site alone")
+        if effect.target in ("closed", "armed"):
+            if self.standing - ({"warning"} if effect.target == "armed" else set()):
                 raise Violation(f"closes under {sorted(self.standing)}")
-            if self.told_by_hand.get("opened_locally") == self.reason_to_move["closed"]:
+            fought = self.told_by_hand.get("opened_locally") == self.reason_to_move["closed"]
+            if fought and self.standing != {"warning"}:  # which arms: whoever is there decides
                 raise Violation("fights somebody on site who has opened it")
         if effect.target == "open":
             if not self.standing:
                 raise Violation("opens without a lock")
+            if self._kept_on(effect.ts) or (self._for_money() and self._kept_on(effect.exp - 1)):
+                raise Violation("cuts off at a time in which nothing is cut off")
             if self.told_by_hand.get("closed_locally_under_lock") == self.reason_to_move["open"]:
                 raise Violation("fights somebody on site who has closed it")
+
+    def _for_money(self) -> bool:
+        """Whether the credit rule alone wants the breaker open; a warning knows no hours here."""
+        locks = self.group.breakers[BREAKER].locks
+        return locks.keys() == {"credit"} and locks["credit"].who == "rule"
+
+    def _kept_on(self, ts: int) -> bool:
+        rule = self.policy.bound("tenant", "arrears-cutoff").rule
+        return self._for_money() and not rule.active.is_open(ts, self.policy.zone)
+
+    def _judge_reading(self, sample: Telemetry) -> None:
+        """Power through a breaker that is reported open is an alarm from the first live reading that shows it."""
+        breaker, meter = self.group.breakers[BREAKER], self.group.meters[METER]
+        is_newest = meter.at == sample.ts and meter.received_at == self.now and meter.device_ts is None
+        settled = breaker.relay_since is not None and sample.ts >= breaker.relay_since + 2_000
+        if breaker.relay == "open" and is_newest and settled:
+            told = "open_but_power_flows" in breaker.incidents
+            if told != (sample.d["power_w"] >= 5):
+                raise Violation(f"{sample.d['power_w']} W through an open breaker, and the alarm is {told}")
 
     def _judge_lock(self, effect: fx.LockChanged, before: Group) -> None:
         self.reason_to_move["open" if effect.active else "closed"] += 1
@@ -107,7 +137,7 @@ class Judge:
             if command.fence < self.executed_open_fence:
                 raise Violation("a late closing undid a later opening")
             for kind, lock in self.group.breakers[BREAKER].locks.items():
-                if lock.since < command.issued:
+                if lock.since < command.issued and (kind, command.target) != ("warning", "armed"):
                     raise Violation(f"the device closed under {kind}")
 
     def judge_peace(self) -> None:
@@ -116,7 +146,15 @@ class Judge:
         self._judge_policy(breaker)
         position = self.contactor.position
         by_hand = breaker.incidents.keys() & {"closed_locally_under_lock", "opened_locally"}
-        if breaker.locks and position == "closed" and "closed_locally_under_lock" not in by_hand:
+        # A device that claims to have closed, and tells only later that it is open, looks like one opened by hand.
+        claimed = self.has_lied and by_hand == {"opened_locally"}
+        if by_hand and self.moved_by != "hand" and not claimed:
+            raise Violation(f"{sorted(by_hand)} is told, but {self.moved_by} moved the contacts last")
+        for alarm in breaker.incidents.keys() & {"open_but_power_flows", "command_unverified", "command_failing"}:
+            if not by_hand:
+                raise Violation(f"{alarm} still stands: {breaker.incidents[alarm]}")
+        kept_on = self._kept_on(self.now)
+        if breaker.locks and position == "closed" and "closed_locally_under_lock" not in by_hand and not kept_on:
             raise Violation(f"still closed under {sorted(breaker.locks)}: {breaker.command}")
         if not breaker.locks and position != "closed" and "opened_locally" not in by_hand:
             raise Violation(f"still {position} and nothing locks it: {breaker.command}, wish {breaker.close}")
@@ -133,6 +171,7 @@ class Judge:
         kept = (
             (until is not None and until > self.now) or contract.mode != "prepaid" or "prepaid_since" in tenant.params
         )
+        kept = kept or not self.policy.bound("tenant", "arrears-cutoff").rule.active.is_open(self.now, self.policy.zone)
         balance = self.proved_balance()
         rule_locked = "credit" in breaker.locks and breaker.locks["credit"].who == "rule"
         if balance < -60_000_000 and not kept and "credit" not in breaker.locks:

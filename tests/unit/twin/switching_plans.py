@@ -6,12 +6,13 @@ from random import Random
 
 from tests.unit.twin.scene import MINUTE
 from tests.unit.twin.switching_judge import Violation
-from tests.unit.twin.switching_world import HEALED_WITHIN_MS, SECOND, START, World
+from tests.unit.twin.switching_world import HEALED_WITHIN_MS, SECOND, World
 
 HAPPENINGS = {
     "top_up": 10, "lock": 6, "unlock": 9, "flip": 5, "key": 4, "lever": 5, "draw": 5, "overload": 4, "net": 8,
     "calm": 4, "reboot": 3, "unlink": 6, "link": 7, "darken": 3, "stuck": 2, "weld": 2, "repair": 4, "stop": 3,
     "start": 5, "crash": 5, "stall": 3, "unstall": 4, "lose_store": 3, "guarantee": 2, "mode": 2, "resubscribe": 2,
+    "lie": 2, "clock": 3, "clock_right": 2,
 }  # fmt: skip
 LONGEST_MS = 45 * MINUTE
 
@@ -30,7 +31,7 @@ def play(seed: int, happenings: list[tuple[int, str, int]]) -> None:
     world = World(seed)
     world.top_up(300_000_000)
     for at, name, number in happenings:
-        world.run_until(START + at)
+        world.run_until(world.start + at)
         _happen(world, name, Random(number))
     world.heal()
     world.run_until(world.now + HEALED_WITHIN_MS)
@@ -98,11 +99,12 @@ def _happen_to_things(world: World, name: str, rng: Random) -> None:  # noqa: C9
     contactor = world.contactor
     simple = {
         "unlink": world.unlink, "darken": world.darken, "stop": world.stop_ingest, "lose_store": world.lose_store,
+        "lie": world.lie,
     }  # fmt: skip
     if name in simple:
         simple[name]()
     elif name == "key" and world.device.powered:
-        world.say(world.device.press_key(world.now))
+        world.press_key()
     elif name == "lever":
         world.move_by_hand(rng.choice(("open", "closed")))
     elif name == "draw":
@@ -118,6 +120,10 @@ def _happen_to_things(world: World, name: str, rng: Random) -> None:  # noqa: C9
         contactor.stuck = True
     elif name == "weld":
         contactor.weld(world.now)
+    elif name == "clock":
+        world.device.skew_ms = rng.choice((-1_200, -180, -5, 5, 180, 1_200)) * SECOND
+    elif name == "clock_right":
+        world.device.skew_ms = 0
     elif name == "repair":
         contactor.repair(world.now)
     elif name == "start":
@@ -129,4 +135,4 @@ def _happen_to_things(world: World, name: str, rng: Random) -> None:  # noqa: C9
         world.dispatching = name == "unstall" or rng.random() < 0.5
     elif name == "resubscribe":
         for verb, body in list(world.retained.values()):
-            world.at(world.now + world.latency(), world._arrive_up, verb, body)
+            world.at(world.now + world.latency(), world._arrive_retained, verb, body)

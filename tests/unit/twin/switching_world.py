@@ -10,11 +10,13 @@ from random import Random
 import msgspec
 import orjson
 
+from rules.ruleset import compile_ruleset
 from simulators.devices.contactor import Contactor
 from simulators.devices.electricity_meter import ElectricityMeter
 from simulators.profiles import Load, LoadProfile
 from simulators.wire import RETAINED
-from tests.unit.twin.scene import HOUR, MIDNIGHT, MINUTE, make_policy
+from tests.unit.twin.rule_scenes import document
+from tests.unit.twin.scene import HOUR, MIDNIGHT, MINUTE, contract_ruleset, make_policy
 from tests.unit.twin.switching_books import BREAKER, METER, TENANT, Books
 from tests.unit.twin.switching_judge import Judge
 from twin.core import decide as core
@@ -25,9 +27,11 @@ from twin.core.messages import (
     CreditsPosted,
     LockPlaced,
     LockReleased,
+    Telemetry,
     Tick,
 )
 from twin.core.model import BreakerContract, Contract, Group, MeterContract
+from twin.core.view import TWIN_MODEL
 from twin.flows import translate
 
 START = MIDNIGHT + 3 * 24 * HOUR + 9 * HOUR
@@ -37,16 +41,33 @@ KEEPALIVE_MS = 20 * SECOND
 HEALED_WITHIN_MS = 50 * MINUTE
 """From the end of all faults: the longest back-off, a command's life of 15 minutes, and readings for the proof."""
 LIMIT_W = 6_000
-POLICY = make_policy(params={"grace": "3m", "limit_w": LIMIT_W, "low1": "0.20", "low2": "0.10"}, interval_ms=MINUTE)
+WARNED_OFF = {
+    "id": "warning-cut",
+    "scope": {"twin": "tenant"},
+    "on": ["account.balance"],
+    "when": 'account.balance < money("0.10")',
+    "clear": {"when": 'account.balance >= money("0.15")'},
+    "then": [{"breaker.lock": {"lock": "warning", "lasts": "3m"}}],
+}
+_PARAMS = {"grace": "3m", "limit_w": LIMIT_W, "low1": "0.20", "low2": "0.10"}
+_WARNS = compile_ruleset(document(WARNED_OFF), TWIN_MODEL)
+POLICY = make_policy(params=_PARAMS, interval_ms=MINUTE)
+WARNING_POLICY = make_policy(rulesets=[contract_ruleset(), _WARNS], params=_PARAMS, interval_ms=MINUTE)
+TOWARDS_EVENING_MS = 6 * HOUR + 20 * MINUTE
+"""So much later a world begins in which the time of no cutoffs, from 16:00, comes before the end of the faults."""
 CONSTANT = LoadProfile("constant", [100_000], [0])
 
 
 class World(Judge):
-    """One installation; every random draw comes from `seed`."""
+    """One installation; every random draw comes from `seed`, and so does what is agreed and installed: each fourth may
+    be closed on site alone, each third warns by a cut, each fifth is explored towards the evening."""
 
     def __init__(self, seed: int) -> None:
         self.rng = Random(seed)
-        self.now = START
+        self.remote_close = seed % 4 != 3
+        self.policy = WARNING_POLICY if seed % 3 == 2 else POLICY
+        self.start = START + (TOWARDS_EVENING_MS if seed % 5 == 4 else 0)
+        self.now = self.start
         self.queue: list = []
         self.count = 0
         self.contactor = Contactor(travel_ms=300)
@@ -55,7 +76,7 @@ class World(Judge):
             METER,
             Random(seed),
             self.load,
-            start_ms=START,
+            start_ms=self.start,
             opening_wh=1_000,
             contactor=self.contactor,
             interval_ms=MINUTE,
@@ -65,7 +86,7 @@ class World(Judge):
         self.loss = self.twice = self.slow = 0.0
         self.retained: dict[str, tuple] = {}
         self.ingesting, self.waiting_up = True, []
-        self.books = Books(START, 1_000)
+        self.books = Books(self.start, 1_000)
         self.ledger_runs = True
         self.stream: list = []
         self.posted = self.dispatched = 0
@@ -75,22 +96,25 @@ class World(Judge):
         self.executed_open_fence = 0
         self.done: set[str] = set()
         self.told_by_hand: dict[str, int] = {}
-        self.reason_to_move: dict[str, int] = {"open": START, "closed": START}
+        self.reason_to_move: dict[str, int] = {"open": self.start, "closed": self.start}
         self.standing: set[str] = set()
+        self.moved_by = "nobody"
+        self.has_lied = False
         contract = Contract(TENANT, mode="prepaid", account=TENANT)
         meter = MeterContract(
-            METER, tariff="flat", breaker=BREAKER, interval_ms=MINUTE, max_rate=13_800, supply_from=START
+            METER, tariff="flat", breaker=BREAKER, interval_ms=MINUTE, max_rate=13_800, supply_from=self.start
         )
         self.contracts = {
             "contract": contract,
             "meters": (meter,),
-            "breakers": (BreakerContract(BREAKER, meters=(METER,)),),
+            "breakers": (BreakerContract(BREAKER, remote_close=self.remote_close, meters=(METER,)),),
         }
-        self.act(ContractsChanged, START, contract, (meter,), self.contracts["breakers"], None, {METER: 1_000}, late=0)
-        self.run_until(START)
-        self.say(self.device.boot(START))
-        self.at(START + MINUTE, self._report)
-        self.at(START + SECOND, self._look_at_stream)
+        opened = {METER: 1_000}
+        self.act(ContractsChanged, self.start, contract, (meter,), self.contracts["breakers"], None, opened, late=0)
+        self.run_until(self.start)
+        self.say(self.device.boot(self.start))
+        self.at(self.start + MINUTE, self._report)
+        self.at(self.start + SECOND, self._look_at_stream)
 
     # --- time
 
@@ -134,9 +158,16 @@ class World(Judge):
     def _settle(self) -> None:
         due = self.device.due_ms()
         if due is not None and due <= self.now:
+            before = self.contactor.position
             messages = self.device.settle(self.now)
+            self._note_mover(before, "command")
             self._judge_execution(messages)
             self.say(messages)
+
+    def _note_mover(self, before: str, who: str) -> None:
+        """Who moved the contacts last: a command, or a hand."""
+        if self.contactor.position != before:
+            self.moved_by = who
 
     def _report(self) -> None:
         self.say(self.device.report(self.now))
@@ -153,6 +184,11 @@ class World(Judge):
         if message is not None:
             self.decide(message)
 
+    def _arrive_retained(self, verb: str, body) -> None:
+        """The broker's copy comes to a new subscription: never after what the device said later on the same topic."""
+        if self.retained.get(verb) == (verb, body):
+            self._arrive_up(verb, body)
+
     def _send_down(self, effect: fx.CommandChanged) -> None:
         if self.rng.random() < self.loss:
             return
@@ -163,7 +199,9 @@ class World(Judge):
         if not self.linked:
             self.waiting_down.append(payload)
             return
+        before = self.contactor.position
         messages = self.device.receive(orjson.loads(payload), self.now)
+        self._note_mover(before, "command")
         self._judge_execution(messages)
         self.say(messages)
 
@@ -208,16 +246,30 @@ class World(Judge):
         if self.contactor.position == position:
             return
         self.contactor.set_position(position, self.now)
+        self.moved_by = "hand"
         self.say([*self.device.state(self.now, "lever"), *self.device.report(self.now)])
+
+    def lie(self) -> None:
+        """From now on the contacts do not move, and the device claims that they did."""
+        self.contactor.stuck = self.contactor.lying = self.has_lied = True
+
+    def press_key(self) -> None:
+        """Somebody presses the key on the device."""
+        before = self.contactor.position
+        messages = self.device.press_key(self.now)
+        self._note_mover(before, "hand")
+        self.say(messages)
 
     # --- platform
 
     def decide(self, message) -> None:
-        decision = core.decide(self.group, message, self.now, POLICY)
+        decision = core.decide(self.group, message, self.now, self.policy)
         before, self.group = self.group, decision.group
         for effect in decision.effects:
             self._judge(effect, before)
             self.stream.append(effect)
+        if isinstance(message, Telemetry):
+            self._judge_reading(message)
 
     def act(self, kind, *args, late: int | None = None) -> None:
         """A person's act: in SQL now, in the twin a little later, in order."""
@@ -269,7 +321,7 @@ class World(Judge):
         self.group.wake = self.now
         self.standing = set(self.group.breakers[BREAKER].locks)
         for verb, body in list(self.retained.values()):
-            self.at(self.now + self.latency(), self._arrive_up, verb, body)
+            self.at(self.now + self.latency(), self._arrive_retained, verb, body)
         self.told_by_hand.clear()
 
     def stop_ingest(self) -> None:
@@ -310,7 +362,12 @@ class World(Judge):
     # --- the end
 
     def heal(self) -> None:
-        """All faults end: links, services, the device's defects (whoever repairs it switches it off and on)."""
+        """All faults end: links, services, the device's defects and its clock (whoever repairs it switches it off and
+        on). Whoever is there presses the key where that is asked for."""
+        self.at(self.now + HEALED_WITHIN_MS - 5 * MINUTE, self._confirm)
+        if self.device.skew_ms:
+            self.device.skew_ms = 0
+            self.say(self.device.boot(self.now))
         self.loss = self.twice = self.slow = 0.0
         self.ledger_runs = self.dispatching = True
         self.start_ingest(resubscribe=True)
@@ -321,3 +378,8 @@ class World(Judge):
         if not self.device.powered or not self.linked:
             self.link(restart=True)
         self.draw(1_000)
+
+    def _confirm(self) -> None:
+        """The consumer restores the supply where the breaker waits for that, and nothing locks it."""
+        if self.contactor.position == "armed" and not self.group.breakers[BREAKER].locks:
+            self.press_key()
