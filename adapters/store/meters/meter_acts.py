@@ -19,11 +19,13 @@ from adapters.store.journals.outbox import append_act, next_seq
 from adapters.store.sites.contracts import ratio_of
 from adapters.store.sites.group_contracts import group_contracts
 from adapters.store.sites.late_readings import between, digits_of, keep, place
+from adapters.store.sites.owed_registers import owed_epochs
 from adapters.store.sites.ratio_changes import next_event
-from adapters.store.sites.register_points import Epoch, epoch_at, epochs_of, neighbours, points_around
+from adapters.store.sites.register_points import Epoch, epoch_at, neighbours, points_around
 from adapters.store.sites.rerate_marks import mark_all
 from adapters.store.sites.site_import import amend
 from adapters.store.sites.site_state import METERS, load_state
+from billing.points import Point
 from twin.core.effects import LateReading
 from twin.core.messages import DoubtSettled, ReadingEntered, RegisterReplaced
 from twin.ports import MoneyRefusedError, Outcome, PendingAct
@@ -181,7 +183,7 @@ async def stand(tx: Transaction, site: str, meter: str) -> Standing:
     if under_way:
         detail = f"meter {meter} is being handed over ({under_way[0][0]}); try again in a moment"
         raise MoneyRefusedError("handing_over", detail)
-    return Standing(device, await epochs_of(tx, site, meter))
+    return Standing(device, await owed_epochs(tx, site, meter, ratio_of(device), digits_of(device)))
 
 
 async def bring(
@@ -239,6 +241,8 @@ def _unwrapped(newest: Epoch, shown: int, standing: Standing, *, rolled: bool) -
 async def _must_fit(tx: Transaction, site: str, meter: str, epoch: Epoch, digits: int, shown: int, ts: int) -> None:
     points = await points_around(tx, site, meter, epoch.epoch, ts, ts)
     before, after = neighbours(points, ts)
+    if after is None and epoch.final_qty is not None and epoch.ends_ts is not None:
+        after = Point(epoch.ends_ts, epoch.final_qty)
     if between(shown * epoch.ratio, digits * epoch.ratio, epoch.opening, before, after) is None:
         low = before.qty // epoch.ratio if before else epoch.opening // epoch.ratio
         high = after.qty // epoch.ratio if after else None
@@ -255,8 +259,9 @@ async def _other_register(
     newest = standing.epochs[-1] if standing.epochs else None
     if newest is None:
         raise MoneyRefusedError("replacement", f"meter {meter} was never read: there is no register to leave")
-    if newest.head_ts is not None and ts < newest.head_ts:
-        detail = f"readings up to {newest.head_ts} (Unix ms) are charged; it must have been then or later"
+    known = newest.head_ts if newest.head_ts is not None else newest.opened_ts
+    if known is not None and ts < known:
+        detail = f"the register is known up to {known} (Unix ms); it must have been then or later"
         raise MoneyRefusedError("replacement", detail)
     if ts > acted_ts(by):
         raise MoneyRefusedError("replacement", "it cannot have been in the future")

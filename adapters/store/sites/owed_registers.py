@@ -13,14 +13,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
+from adapters.store.sites.register_points import Epoch, epochs_of
 from twin.core.model import Successor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from adapters.store.engine.database import Row
-    from twin.core.model import MeterContract
+    from adapters.store.engine.database import Row, Transaction
 
 RATIO = "ratio"
 """Kind of an event by which a meter gets another ratio."""
@@ -28,6 +29,7 @@ REPLACED = (
     "SELECT meter, kind, ts, body FROM meter_event WHERE site = ? AND meter {names}"
     " AND kind IN ('replacement', 'reset', 'ratio') ORDER BY id"
 )
+_POSTED = "SELECT COALESCE(max(event), 0) FROM register_epoch WHERE site = ? AND meter = ?"
 
 
 def events_by_meter(rows: Iterable[Row]) -> dict[str, list[tuple[str, int, dict[str, Any]]]]:
@@ -39,11 +41,10 @@ def events_by_meter(rows: Iterable[Row]) -> dict[str, list[tuple[str, int, dict[
 
 
 def owed_registers(
-    contract: MeterContract, events: Sequence[tuple[str, int, dict[str, Any]]], posted: int, chain_ratio: int
+    ratio: int, digits: int, events: Sequence[tuple[str, int, dict[str, Any]]], posted: int, chain_ratio: int
 ) -> tuple[Successor, ...]:
     """The registers and ratios of a meter whose act has a number above `posted`, the greatest of its epochs, oldest
-    first. `chain_ratio` is that of its last epoch."""
-    ratio, digits = contract.ratio, contract.modulus // contract.ratio
+    first. `ratio` and `digits` are those it has now, `chain_ratio` that of its last epoch."""
     owed: list[Successor] = []
     for kind, ts, body in reversed(events):
         number = body.get("event", 0)
@@ -64,3 +65,32 @@ def newest_events(chains: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     for row in chains:
         posted[row["meter"]] = max(posted[row["meter"]], row["event"])
     return posted
+
+
+async def owed_epochs(tx: Transaction, site: str, meter: str, ratio: int, digits: int) -> list[Epoch]:
+    """The epochs of a meter in their order as people have told them: those of the chain, and those that the twin has
+    still to open, by which a person's word of the time since then is judged. These have no `head_ts`."""
+    epochs = await epochs_of(tx, site, meter)
+    rows = await tx.fetch(REPLACED.format(names="= ?"), site, meter)
+    if not rows or not epochs:
+        return epochs
+    posted = (await tx.fetch(_POSTED, site, meter))[0][0]
+    owed = owed_registers(ratio, digits, events_by_meter(rows)[meter], posted, epochs[-1].ratio)
+    ratios = [*(one.ratio for one in owed[1:]), ratio]
+    for one, after in zip(owed, ratios, strict=True):
+        last = epochs[-1]
+        begins = max(one.ts, last.opened_ts or one.ts, last.head_ts or one.ts)
+        opening = one.opening
+        if opening is None:
+            opening = last.head_qty % one.modulus // one.ratio * after
+        epochs[-1] = replace(last, ends_ts=begins, final_qty=_final(last, one))
+        epochs.append(Epoch(last.epoch + 1, opening, begins, opening, None, after))
+    return epochs
+
+
+def _final(last: Epoch, one: Successor) -> int | None:
+    """The final reading of a register that is left, unwrapped from the end of its chain; None where nobody took it."""
+    if one.final is None:
+        return None
+    quantity = last.head_qty - last.head_qty % one.modulus + one.final * one.ratio
+    return quantity if quantity >= last.head_qty else quantity + one.modulus

@@ -272,7 +272,9 @@ class _Facts:
         if name in self.chains:
             row = self.chains[name]
             events, posted = self.replaced.get(name, ()), self.posted_events.get(name, 0)
-            meter.owed = owed_registers(contract, events, posted, row["ratio"])
+            meter.owed = owed_registers(
+                contract.ratio, contract.modulus // contract.ratio, events, posted, row["ratio"]
+            )
             modulus = meter.owed[0].modulus if meter.owed else contract.modulus
             head, head_ts = row["head_qty"], row["head_ts"]
             register = Register(epoch=row["epoch"], opening=row["opening"], seen=head, head=head, posted=head)

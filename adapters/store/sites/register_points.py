@@ -30,7 +30,8 @@ _AFTER = (
 
 
 class Epoch(msgspec.Struct, frozen=True):
-    """One life of a register in the ledger; `ends_ts` is when the next one began."""
+    """One life of a register in the ledger; `ends_ts` is when the next one began, `final_qty` what a person read last
+    where no row has it yet."""
 
     epoch: int
     opening: int
@@ -39,6 +40,7 @@ class Epoch(msgspec.Struct, frozen=True):
     head_ts: int | None
     ratio: int
     ends_ts: int | None = None
+    final_qty: int | None = None
 
 
 async def epochs_of(tx: Transaction | Database, site: str, meter: str) -> list[Epoch]:
