@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 PACKAGES := api adapters twin rules billing schemas simulators
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.dev-ready
-WORKERS ?= 2
+# One more than there are cores, up to eight: tests wait for clocks and servers, too.
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$(( cores < 8 ? cores + 1 : 8 )))
+# A file of tests stays on one worker; they are handed out in the order of tests/conftest.py, long ones first.
+SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 SEEDS ?= 2000
 NODE_RED := tests/bench/nodered/node_modules/.package-lock.json
 
@@ -25,10 +28,10 @@ demo: $(READY)
 	@$(BIN)/twinmeter demo $(DEMO_ARGS)
 
 test: setup-dev system lint
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not bench and not soak"
+	$(BIN)/python -m pytest -q $(SPREAD) -m "not bench and not soak"
 
 check: setup-dev lint
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/arch tests/unit
+	$(BIN)/python -m pytest -q $(SPREAD) tests/arch tests/unit
 
 .PHONY: lint
 lint: setup-dev
@@ -43,7 +46,7 @@ fmt: setup-dev
 	$(BIN)/ruff format .
 
 unit: setup-dev
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile tests/unit
+	$(BIN)/python -m pytest -q $(SPREAD) tests/unit
 
 integration: setup-dev system
 	$(BIN)/python -m pytest -q tests/integration tests/conformance

@@ -1,6 +1,48 @@
-"""Servers and database templates that all tests of a worker share: one of each, started when first asked for."""
+"""Servers and database templates that all tests of a worker share: one of each, started when first asked for.
+
+Two more things hold for every test. Files of tests lie in memory where there is room: the product synchronises every
+commit, and thousands of tests would wait for the disk most of their time. (Tests that take away the power mount disks
+of their own.) And long files of tests come first, so that no worker is left alone with one at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
 
 from tests.integration.servers import broker, mosquitto, postgres_server, redis_server
 from tests.unit.adapters.store.engines import postgres_template, sqlite_template
 
 __all__ = ["broker", "mosquitto", "postgres_server", "postgres_template", "redis_server", "sqlite_template"]
+
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 4 * 1024**3
+LONG_FIRST = ("faults", "e2e", "simulation", "integration", "conformance")
+"""Folders in the order of how long a file of theirs takes; the others come after them."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose where temporary folders of tests are made, unless somebody has."""
+    if not hasattr(config, "workerinput") and has_room(MEMORY):
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def has_room(folder: Path) -> bool:
+    """Whether a folder in memory can hold what tests write, and run what they put there."""
+    if not os.access(folder, os.W_OK):
+        return False
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize >= ROOM_BYTES and not found.f_flag & os.ST_NOEXEC
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, each whole and its tests in their order."""
+    items.sort(key=lambda item: _rank(item.path))
+
+
+def _rank(path: Path) -> int:
+    here = Path(__file__).parent
+    room = path.relative_to(here).parts[0] if path.is_relative_to(here) else ""
+    return LONG_FIRST.index(room) if room in LONG_FIRST else len(LONG_FIRST)

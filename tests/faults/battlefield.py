@@ -130,7 +130,7 @@ class Battlefield(Stage):
 
     def new_postgres(self) -> PostgresServer:
         """On a disk that can be filled."""
-        return CrowdedPostgres()
+        return CrowdedPostgres(durable=False)
 
     def __enter__(self) -> Battlefield:
         super().__enter__()

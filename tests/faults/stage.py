@@ -138,7 +138,7 @@ class Stage:
 
     def new_postgres(self) -> PostgresServer:
         """The PostgreSQL of the stage, not started yet."""
-        return PostgresServer()
+        return PostgresServer(durable=False)
 
     def now_ms(self) -> int:
         """What everybody takes the time to be."""

@@ -13,16 +13,17 @@ from tests.integration.park import SITE
 
 METERS = shops(3, watt=5_000)
 IN_WINDOW, GUARANTEED, OVERLOADED = (one.device for one in METERS)
-WINDOW_ENDS = "2026-01-12T10:35:00"
+BEGINS, WINDOW_ENDS = "2026-01-12T09:40:00", "2026-01-12T10:35:00"
+"""Half a minute for a slow machine to start everything, and some of the window left then."""
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    document = park(METERS)
+    document = park(METERS, BEGINS)
     for ruleset in document.rulesets.values():
         ruleset["calendars"]["friendly"] = [{"times": ["09:00-10:35"]}]
     document.site["tenants"][1]["protected_until"] = "2026-01-13T00:00:00"
-    with Stage(tmp_path, document, rate=90) as found:
+    with Stage(tmp_path, document, start=BEGINS, rate=90) as found:
         yield found
 
 

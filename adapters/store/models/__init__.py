@@ -1,5 +1,8 @@
 """Tables of the store, as Tortoise models, by subject. Rows never leave `adapters.store`."""
 
+from adapters.store.models import uncommented  # noqa: F401 -- before the first model is made
+
+# isort: split
 from adapters.store.models.accounts import (
     AccountState,
     Anchor,
