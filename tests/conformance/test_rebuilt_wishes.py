@@ -10,7 +10,15 @@ from adapters.store.posting.ledger import SqlLedger
 from adapters.store.sites.registry import SqlRegistry
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
 from tests.unit.adapters.store.park import NOW, SITE, entry
-from twin.core.effects import CommandChanged, IncidentOpened, LockChanged, ParamChanged, RelayReported
+from twin.core.effects import (
+    CommandChanged,
+    ConfigTaken,
+    ConfigWanted,
+    IncidentOpened,
+    LockChanged,
+    ParamChanged,
+    RelayReported,
+)
 
 
 @pytest.mark.parametrize(
@@ -95,3 +103,23 @@ async def test_parameters_that_rules_have_set_come_back(
     assert groups["@gw-01"].gateway is not None
     assert groups["@gw-01"].gateway.params == {"quiet": False}
     assert groups["t-001"].meters["em-001"].params == {}, "and nobody else's"
+
+
+async def test_the_newest_configuration_of_a_device_comes_back_to_be_told_anew(
+    park: Database, ledger: SqlLedger, registry: SqlRegistry
+) -> None:
+    tight, wide = {"limit_w": 200}, {"limit_w": 2_000}
+    told = ConfigWanted("br-001", 7, tight, NOW, NOW)
+    taken = ConfigTaken("br-001", 7, tight, NOW, NOW + 5)
+    await ledger.post(
+        SITE, [entry(1, told), entry(2, taken), entry(3, ConfigWanted("br-001", 9, wide, NOW + 8, NOW + 8))]
+    )
+    await ledger.post(SITE, [entry(4, ConfigWanted("br-001", 7, tight, NOW, NOW + 9, 2))])
+    rows = await park.fetch("SELECT ver, settings, taken_ts FROM device_config ORDER BY ver")
+    assert [tuple(row) for row in rows] == [(7, '{"limit_w":200}', NOW + 5), (9, '{"limit_w":2000}', None)]
+    groups = {group.id: group async for group in registry.rebuilt_groups(SITE)}
+    breaker = groups["t-002"].breakers["br-001"]
+    assert breaker.cfg is not None
+    assert (breaker.cfg.ver, breaker.cfg.settings, breaker.cfg.issued) == (9, wide, 0)
+    assert (breaker.limit_set, breaker.plan_at) == (2_000, 0), "its first wake follows what holds now"
+    assert groups["t-001"].breakers["em-001"].cfg is None

@@ -7,9 +7,11 @@ import msgspec
 import orjson
 import pytest
 
+from schemas.registry import problems
 from tests.unit.twin.scene import MINUTE, Scene
-from twin.core.effects import CommandChanged
-from twin.core.messages import CommandSent
+from tests.unit.twin.test_plans import change, scene
+from twin.core.effects import CommandChanged, ConfigWanted
+from twin.core.messages import CommandSent, ConfigSent
 from twin.flows.dispatch_commands import CommandDispatcher
 from twin.ports import Entry
 
@@ -49,7 +51,7 @@ def locked() -> tuple[Scene, object, CommandChanged]:
     return scene, before, scene.caused(CommandChanged)[-1]
 
 
-async def dispatch(world: World, effect: CommandChanged) -> None:
+async def dispatch(world: World, effect: CommandChanged | ConfigWanted) -> None:
     dispatcher = CommandDispatcher(None, world, world, world, world)
     await dispatcher.consume("park-1", [Entry("1-0", "t-001", (effect,))])
 
@@ -96,3 +98,51 @@ async def test_an_expired_command_is_not_sent():
     world = World(scene.group, effect.exp)
     await dispatch(world, effect)
     assert world.published == []
+
+
+def limited() -> tuple[Scene, ConfigWanted]:
+    made = scene(None, limit={"name": "room", "limit_w": 2_000})
+    return made, made.caused(ConfigWanted)[-1]
+
+
+async def test_a_configuration_is_published_retained_and_marked_sent():
+    made, effect = limited()
+    world = World(made.group, made.now)
+    await dispatch(world, effect)
+    [(topic, body, properties)] = world.published
+    assert topic == "twinmeter/v1/park-1/em-001/cfg"
+    assert problems("cfg", body) == []
+    assert (body["ver"], body["set"]) == (effect.ver, {"limit_w": 2_000, "limit_for_ms": 60_000})
+    assert properties == {"retain": True}
+    assert world.applied == [ConfigSent("em-001", effect.ver, made.now)]
+
+
+async def test_a_configuration_that_comes_again_is_the_same_message():
+    made, effect = limited()
+    world = World(made.group, made.now)
+    await dispatch(world, effect)
+    await dispatch(world, effect)  # killed before the entry was acknowledged
+    assert world.published[0] == world.published[1]
+
+
+async def test_an_older_configuration_never_takes_the_place_of_a_newer_one():
+    made, old = limited()
+    change(made, load_limit={"name": "room", "limit_w": 900})
+    world = World(made.group, made.now)
+    await dispatch(world, old)
+    assert world.published == []
+    await dispatch(world, made.caused(ConfigWanted)[-1])
+    assert [body["set"]["limit_w"] for _, body, _ in world.published] == [900]
+
+
+async def test_what_the_broker_did_not_take_is_not_marked_sent_and_comes_again():
+    made, effect = limited()
+    world = World(made.group, made.now)
+
+    async def refuse(*_args, **_more):
+        raise ConnectionError("the broker is away")
+
+    world.publish = refuse
+    with pytest.raises(ConnectionError):
+        await dispatch(world, effect)
+    assert world.applied == []
