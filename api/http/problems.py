@@ -100,6 +100,8 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "not_shelved": Kind(409, "告警未被搁置", "The alarm is not shelved"),
     "not_switchable": Kind(409, "设备没有可控开关", "The device has nothing to switch"),
     "not_offered": Kind(409, "目前没有可用的应急额度", "No emergency credit is offered now"),
+    "supply_guaranteed": Kind(409, "正处于保电期内", "The supply is guaranteed"),
+    "water_kept": Kind(409, "欠费不停水", "Water is not cut off for arrears"),
     "opened_on_site": Kind(409, "已在现场断开，须现场合闸", "Opened on site; it must be closed there"),
     "plan_changed": Kind(409, "预览之后资料已变化", "It has changed since the preview"),
     "name_taken": Kind(409, "名称已被使用", "The name is in use"),

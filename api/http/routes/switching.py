@@ -6,6 +6,7 @@ is the twin's decision: it closes nothing while another lock stands, on a stale 
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Annotated
 
 from litestar import Response, delete, post
@@ -23,6 +24,9 @@ from api.http.repeats import Call, once
 from api.http.requests import CommandRequest, LockKind, LockRequest
 from api.http.specs import IDEMPOTENCY_HIT, refusals
 from api.http.twin_views import command_towards, wanted_view
+from rules.literals import print_timestamp
+from twin.core.arrears import may_lock_for_money
+from twin.core.lock_kinds import ARREARS, outranked
 from twin.core.model import BreakerTwin, Group, Relay
 from twin.core.valves import relay_of_valve
 from twin.ports import PendingAct
@@ -118,7 +122,8 @@ async def place_lock(
     call = Call(site, person, key, ("place", device, data.kind, data.reason, data.until))
 
     async def act() -> Wanted:
-        await _switch(backend, site, device)
+        group, _ = await _switch(backend, site, device)
+        _refuse_for_money(group, device, data.kind, backend.clock.now())
         if data.until is not None and data.until <= backend.clock.now():
             raise invalid("until", "has passed already")
         said = (person.name, data.reason, key)
@@ -158,6 +163,17 @@ async def release_lock(
         return await _standing(backend, site, device)
 
     return await once(backend, call, act)
+
+
+def _refuse_for_money(group: Group, device: str, kind: str, now: int) -> None:
+    """A guaranteed supply stands above arrears and schedules, and water is not cut off for money, whoever asks."""
+    if outranked(kind, group.contract, now):
+        assert group.contract is not None
+        until = print_timestamp(group.contract.protected_until or 0, UTC)
+        detail = f"the supply of {group.id} is guaranteed until {until}: nothing locks it for {kind} before"
+        raise Problem("supply_guaranteed", detail)
+    if kind in ARREARS and not may_lock_for_money(group.breaker_contracts[device]):
+        raise Problem("water_kept", f"the valve {device} can only close, and nobody loses water for money")
 
 
 def _require_for(person: Person, operation: str, kind: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from httpx import AsyncClient, Response
 
 from tests.unit.api.parks import SITE
 from tests.unit.api.stage import ADMIN, Stage, bearer
-from twin.core.messages import CommandAnswered, CommandSent, StateReported
+from twin.core.messages import CommandAnswered, CommandSent, ContractsChanged, StateReported
 
 DEVICES = f"/api/v1/sites/{SITE}/devices"
 OPEN = {"target": "open", "reason": "work on the line"}
@@ -159,6 +160,30 @@ async def test_nothing_to_switch(client: AsyncClient, powered: Stage) -> None:
     await powered.play("t-001", StateReported("em-001", "open", powered.clock.now() + 1, "s1", "trip"))
     answer = await command(client, CLOSE, "k-2")
     assert (answer.status_code, answer.json()["code"]) == (409, "opened_on_site")
+
+
+async def test_nobody_locks_for_money_what_is_guaranteed(client: AsyncClient, powered: Stage) -> None:
+    group = (await powered.store.load(SITE, ["t-001"]))["t-001"]
+    now = powered.clock.now()
+    promised = msgspec.structs.replace(group.contract, protected_until=now + 3_600_000)
+    parts = (tuple(group.meter_contracts.values()), tuple(group.breaker_contracts.values()))
+    await powered.play("t-001", ContractsChanged(group.acts_seq + 1, now, promised, *parts, None, {}))
+    for kind in ("credit", "schedule"):
+        lock = {"kind": kind, "reason": "the board wants it"}
+        refused = await client.post(f"{DEVICES}/em-001/locks", json=lock, headers={**ADMIN, "Idempotency-Key": kind})
+        assert (refused.status_code, refused.json()["code"]) == (409, "supply_guaranteed")
+    powered.clock.at += 3_600_000
+    lock = {"kind": "credit", "reason": "the guarantee is over"}
+    placed = await client.post(f"{DEVICES}/em-001/locks", json=lock, headers={**ADMIN, "Idempotency-Key": "later"})
+    assert placed.status_code == 202
+
+
+async def test_nobody_loses_water_for_money(client: AsyncClient, powered: Stage) -> None:
+    for kind, status in (("credit", 409), ("maintenance", 202)):
+        lock = {"kind": kind, "reason": "arrears"}
+        answer = await client.post(f"{DEVICES}/wm-001/locks", json=lock, headers={**ADMIN, "Idempotency-Key": kind})
+        assert answer.status_code == status
+        assert status == 202 or answer.json()["code"] == "water_kept"
 
 
 async def test_a_credit_lock_is_for_heads_only(client: AsyncClient, powered: Stage) -> None:
