@@ -60,7 +60,7 @@ def outcome(change: GroupChange) -> Group:
 def newborn(group: Group, *, generation: int, wake: int) -> Group:
     """A group as it is first stored under a generation. What it owes is carried out before anything else happens to it,
     whatever the clock says by then."""
-    if any(meter.owed for meter in group.meters.values()):
+    if group.owed or any(meter.owed for meter in group.meters.values()):
         wake = min(wake, 0)
     return msgspec.structs.replace(group, revision=generation * REVISIONS_PER_GENERATION, wake=wake)
 
@@ -71,6 +71,7 @@ def _same(before: Group, after: Group) -> bool:
         and after.tenant is before.tenant
         and after.contract is before.contract
         and after.gateway is before.gateway
+        and after.owed is before.owed
         and _same_twins(before.meters, after.meters)
         and _same_twins(before.breakers, after.breakers)
         and _same_twins(before.meter_contracts, after.meter_contracts)

@@ -23,6 +23,7 @@ from twin.core.model import (
     Group,
     MeterContract,
     MeterTwin,
+    OwedAct,
     TenantTwin,
 )
 from twin.ports import DeadLetter
@@ -43,6 +44,7 @@ _SINGLES: Final = (
     ("contract", "T", msgspec.msgpack.Decoder(Contract)),
     ("tenant", "t", msgspec.msgpack.Decoder(TenantTwin)),
     ("gateway", "g", msgspec.msgpack.Decoder(GatewayTwin)),
+    ("owed", "o", msgspec.msgpack.Decoder(tuple[OwedAct, ...])),
 )
 _MANY: Final = (
     ("meter_contracts", "M:", msgspec.msgpack.Decoder(MeterContract)),

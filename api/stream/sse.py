@@ -9,12 +9,16 @@ import msgspec
 
 from billing.money import format_nano
 from twin.core.breaker_why import nameless, told_tenants
-from twin.core.effects import AnyEffect, Caused
+from twin.core.effects import ActCarriedOut, AnyEffect, Caused
 
 if TYPE_CHECKING:
     from twin.ports import Entry
 
-TYPES: Final = frozenset(str(effect.__struct_config__.tag) for effect in get_args(AnyEffect) if effect is not Caused)
+_BETWEEN_US: Final = (Caused, ActCarriedOut)
+"""What the platform says to itself."""
+TYPES: Final = frozenset(
+    str(effect.__struct_config__.tag) for effect in get_args(AnyEffect) if effect not in _BETWEEN_US
+)
 """Names of all types of events."""
 OF_STAFF: Final = frozenset({"care"})
 """Types that no tenant gets to see."""

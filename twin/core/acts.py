@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from twin.core import accrual, arrears, configuration, meter_life, plans
 from twin.core.act_order import ActOutOfOrderError, is_new
 from twin.core.commands import cancel, reconcile
-from twin.core.effects import AlarmCareChanged, AlarmChanged, IncidentResolved, ParamChanged
+from twin.core.effects import ActCarriedOut, AlarmCareChanged, AlarmChanged, IncidentResolved, ParamChanged
 from twin.core.incidents import resolve_incident
 from twin.core.locks import give_way, in_weight, insist, place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Lock, MeterTwin, Register, TenantTwin, duplicate
@@ -62,7 +62,12 @@ def on_emergency(draft: Draft, act: EmergencyTaken, now: int) -> None:
     if not is_new(draft.group, act):
         return
     draft.group.acts_seq = act.seq
-    if arrears.take_emergency(draft, act.who, now):
+    _take_emergency(draft, act.seq, act.who, now)
+
+
+def _take_emergency(draft: Draft, seq: int, who: str, now: int) -> None:
+    draft.emit(ActCarriedOut(seq))
+    if arrears.take_emergency(draft, who, now):
         react_to_credit(draft, 0, now)
     elif draft.group.tenant is not None and EMERGENCY_TAKEN not in draft.group.tenant.params:
         draft.emit(ParamChanged("tenant", draft.group.tenant.id, EMERGENCY_TAKEN, now, None, who="not offered"))
@@ -152,7 +157,22 @@ def on_firing_approved(draft: Draft, act: FiringApproved, now: int) -> None:
     if not is_new(draft.group, act):
         return
     draft.group.acts_seq = act.seq
+    draft.emit(ActCarriedOut(act.seq))
     approve_rule(draft, act.scope, act.twin, act.rule, act.until, now)
+
+
+def carry_out_owed(draft: Draft, now: int) -> None:
+    """A group that was made from SQL before SQL had what came of these acts carries them out now, once."""
+    owed, draft.group.owed = draft.group.owed or (), None
+    for act in owed:
+        if act.kind == "emergency":
+            _take_emergency(draft, act.seq, act.who, now)
+        elif act.kind == "approval":
+            draft.emit(ActCarriedOut(act.seq))
+            approve_rule(draft, act.scope, act.twin, act.rule, act.until, now)
+        else:
+            draft.emit(ActCarriedOut(act.seq))
+            arrears.note_mode(draft, "postpaid", "prepaid", now)
 
 
 def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
@@ -194,6 +214,8 @@ def on_contracts(draft: Draft, act: ContractsChanged, now: int) -> None:
     meter_life.take_over(draft, act, come, now)
     if before is not None and act.contract is not None:
         arrears.note_mode(draft, before.mode, act.contract.mode, now)
+    if act.prepaid_now:
+        draft.emit(ActCarriedOut(act.seq))
     for breaker_id, rule_id in give_way(draft, now):
         if rule_id:
             release_rule(draft, rule_id, breaker_id, now)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from rules.rule import Active, Rule
     from twin.core.draft import Draft
-    from twin.core.model import BreakerContract, Group
+    from twin.core.model import BreakerContract, Contract, Group
     from twin.core.model import Lock as LockInForce
     from twin.core.policy import SitePolicy
 
@@ -160,6 +160,11 @@ def tell_repayment(draft: Draft, before_nano: int, now: int) -> None:
         assert private is not None
         private.params = {name: value for name, value in tenant.params.items() if name != EMERGENCY_TAKEN}
         draft.emit(ParamChanged("tenant", tenant.id, EMERGENCY_TAKEN, now, None, before=True, who="repaid"))
+
+
+def becomes_prepaid(before: Contract | None, after: Contract | None) -> bool:
+    """Whether a tenant that paid afterwards pays beforehand from now on."""
+    return before is not None and after is not None and before.mode not in ("", after.mode) and after.mode == "prepaid"
 
 
 def note_mode(draft: Draft, before: str, after: str, now: int) -> None:

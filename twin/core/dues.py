@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core import accrual, configuration, plans
+from twin.core import accrual, acts, configuration, plans
 from twin.core.commands import next_due, on_due
 from twin.core.locks import give_way, release_ended
 from twin.core.meter_life import carry_out_owed
@@ -26,6 +26,8 @@ def run_due(draft: Draft, now: int) -> None:
     draft.wake_dirty = True
     for name in [name for name, meter in draft.group.meters.items() if meter.owed]:
         carry_out_owed(draft, name, now)
+    if draft.group.owed:
+        acts.carry_out_owed(draft, now)
     for name in list(draft.group.breakers):
         plans.follow(draft, name, now)
         release_ended(draft, name, now)

@@ -103,6 +103,12 @@ class MeterTaken(Effect, frozen=True, omit_defaults=True, tag="taken", tag_field
     ts: int
 
 
+class ActCarriedOut(Effect, frozen=True, omit_defaults=True, tag="carried", tag_field="t"):
+    """The group has carried out an act that SQL counts as owed until it has this, with all that came of it."""
+
+    seq: int
+
+
 class ReadingQuarantined(Effect, frozen=True, omit_defaults=True, tag="quarantine", tag_field="t"):
     """A register value that was not believed: kept for review, never charged, never moves the head."""
 
@@ -336,6 +342,7 @@ AnyEffect = (
     | RatingDoubted
     | MeterReleased
     | MeterTaken
+    | ActCarriedOut
     | AlarmCareChanged
     | Caused
     | ConfigWanted

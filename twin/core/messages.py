@@ -298,6 +298,8 @@ class ContractsChanged(msgspec.Struct, frozen=True, tag="contracts", tag_field="
     """Meters to let go of, with the hand-over that takes them on."""
     handed: tuple[Handed, ...] = ()
     """Meters that come from another group as they are."""
+    prepaid_now: bool = False
+    """Whether the tenant that paid afterwards pays beforehand from now on: the twin says when it has noted that."""
     events: dict[str, int] = {}
     """Numbers in SQL of the acts by which ratios change, by meter."""
     standing: dict[str, dict[str, Lock]] = {}

@@ -374,6 +374,19 @@ class TenantTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["TenantT
         return self.credits_nano - self.charges_nano
 
 
+class OwedAct(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
+    """An act that counts as taken, and of which SQL had no result when the group was made from it."""
+
+    kind: Literal["emergency", "approval", "prepaid"]
+    seq: int
+    ts: int
+    who: str = ""
+    scope: str = ""
+    twin: str = ""
+    rule: str = ""
+    until: int = 0
+
+
 class Group(msgspec.Struct, omit_defaults=True):
     """Everything that one decision may read and change, with the revision it was read at."""
 
@@ -386,6 +399,8 @@ class Group(msgspec.Struct, omit_defaults=True):
     breaker_contracts: dict[str, BreakerContract] = {}
     breakers: dict[str, BreakerTwin] = {}
     gateway: GatewayTwin | None = None
+    owed: tuple[OwedAct, ...] | None = None
+    """Acts to carry out before anything else; None for nothing."""
     acts_seq: int = 0
     """Last act born in SQL (credit, lock, contract) that this group contains; acts apply in order, once."""
     wake: int | None = None

@@ -14,7 +14,7 @@ from twin.core.messages import Act
 from twin.ports import PendingAct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from adapters.store.engine.database import Database, Row, Transaction
 
@@ -22,7 +22,8 @@ _NEXT = (
     "INSERT INTO act_head (site, group_id, seq) VALUES (?, ?, 1)"
     " ON CONFLICT (site, group_id) DO UPDATE SET seq = act_head.seq + 1 RETURNING seq"
 )
-_INSERT = "INSERT INTO act (site, group_id, seq, body, ts, delivered) VALUES (?, ?, ?, ?, ?, FALSE)"
+_INSERT = "INSERT INTO act (site, group_id, seq, body, ts, delivered, owed) VALUES (?, ?, ?, ?, ?, FALSE, ?)"
+_CARRIED_OUT = "UPDATE act SET owed = 0 WHERE site = ? AND group_id = ? AND seq = ?"
 _DELIVERED = "UPDATE act SET delivered = TRUE WHERE site = ? AND group_id = ? AND seq <= ? AND NOT delivered"
 _DECODER: msgspec.json.Decoder[Act] = msgspec.json.Decoder(Act)
 
@@ -33,9 +34,10 @@ async def next_seq(tx: Transaction, site: str, group: str) -> int:
     return int(rows[0][0])
 
 
-async def append_act(tx: Transaction, site: str, group: str, act: Act) -> PendingAct:
-    """Put an act that carries its number (from `next_seq`) into the outbox."""
-    await tx.execute(_INSERT, site, group, act.seq, encode_act(act), act.ts)
+async def append_act(tx: Transaction, site: str, group: str, act: Act, *, owed: bool = False) -> PendingAct:
+    """Put an act that carries its number (from `next_seq`) into the outbox. One that is `owed` is carried out by twins
+    made from SQL, until the ledger has what came of it."""
+    await tx.execute(_INSERT, site, group, act.seq, encode_act(act), act.ts, int(owed))
     return PendingAct(site, group, act)
 
 
@@ -52,6 +54,12 @@ async def delivered(database: Database, site: str, taken: Mapping[str, int]) -> 
         return
     async with database.write() as tx:
         await tx.execute_many(_DELIVERED, [(site, group, seq) for group, seq in sorted(taken.items())])
+
+
+async def carried_out(tx: Transaction, site: str, acts: Sequence[tuple[str, int]]) -> None:
+    """These acts (group, number) are owed no more: what came of them is posted in the same transaction."""
+    if acts:
+        await tx.execute_many(_CARRIED_OUT, [(site, group, seq) for group, seq in acts])
 
 
 async def doubt(database: Database, newest: int) -> None:

@@ -100,6 +100,8 @@ class Act(Model):
     body = fields.TextField()
     ts = fields.BigIntField()
     delivered = fields.BooleanField()
+    owed = fields.BigIntField(default=0)
+    """1 until the ledger has what the twin made of the act, for acts that twins made from SQL carry out themselves."""
 
     class Meta:
         table = "act"

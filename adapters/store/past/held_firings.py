@@ -93,7 +93,7 @@ class SqlHeldFirings:
                 group = await _group(tx, site, firing)
                 seq = await next_seq(tx, site, group)
                 act = FiringApproved(seq, firing.scope, firing.twin, firing.rule, until, who, why, now)
-                acts.append(await append_act(tx, site, group, act))
+                acts.append(await append_act(tx, site, group, act, owed=True))
             said = {"why": why, "until": until}
             entries = [
                 AuditEntry(now, who, "firing.approve", f"rule {one.rule} {one.scope} {one.twin}", None, said)

@@ -13,6 +13,7 @@ import msgspec
 
 from adapters.store.engine.bulk import BulkInsert
 from adapters.store.journals.audit import AuditEntry, record_audit
+from adapters.store.journals.outbox import carried_out
 from adapters.store.posting.standing_locks import newer_locks
 from twin.core import effects as fx
 
@@ -113,6 +114,8 @@ class OperationsPosting:
             collect = _COLLECT.get(type(item.effect))
             if collect is not None:
                 collect(self, item.effect)
+        done = [(item.group, item.effect.seq) for item in items if isinstance(item.effect, fx.ActCarriedOut)]
+        await carried_out(tx, self.site, done)
         for lock in await newer_locks(tx, self.site, items):
             self.put("standing_lock", (lock.breaker, lock.lock), *_lock_row(lock))
         for table, insert in TABLES.items():

@@ -15,6 +15,7 @@ from adapters.store.sites.contracts import without_meters
 from adapters.store.sites.handover_posting import RELEASING
 from adapters.store.sites.site_file import SiteError
 from adapters.store.sites.standing_locks import standing_locks
+from twin.core.arrears import becomes_prepaid
 from twin.core.messages import ContractsChanged
 from twin.ports import Contracts, PendingAct
 
@@ -32,7 +33,7 @@ _HANDOVER = BulkInsert(
     "handover",
     "site handover meter breaker from_group to_group at:bigint who why ts:bigint state changed_ts:bigint",
 )
-_ACTS = BulkInsert("act", "site group_id seq:bigint body ts:bigint delivered:boolean")
+_ACTS = BulkInsert("act", "site group_id seq:bigint body ts:bigint delivered:boolean owed:bigint")
 _ACT_HEADS = BulkInsert("act_head", "site group_id seq:bigint", "(site, group_id) DO UPDATE SET seq = excluded.seq")
 
 
@@ -109,12 +110,17 @@ class ContractActs:
             released = {name: self.handovers[name] for name, (source, _) in moving.items() if source == group}
             if not released and not openings and (before == after or (before is None and absent and not after.meters)):
                 continue
-            had = {breaker.id for breaker in before.breakers} if before is not None else set()
-            self._contracts(group, after, openings, released, had)
+            self._contracts(group, before, after, openings, released)
 
     def _contracts(
-        self, group: str, after: Contracts, openings: dict[str, int], released: dict[str, str], had: set[str]
+        self,
+        group: str,
+        before: Contracts | None,
+        after: Contracts,
+        openings: dict[str, int],
+        released: dict[str, str],
     ) -> None:
+        had = {breaker.id for breaker in before.breakers} if before is not None else set()
         come = [breaker.id for breaker in after.breakers if breaker.id not in had]
         act = ContractsChanged(
             seq=self.next(group),
@@ -125,6 +131,7 @@ class ContractActs:
             gateway=after.gateway,
             openings=openings,
             released=released,
+            prepaid_now=before is not None and becomes_prepaid(before.contract, after.contract),
             events={meter.id: self.ratios[meter.id] for meter in after.meters if meter.id in self.ratios},
             standing={name: self._locks[name] for name in come if name in self._locks},
         )
@@ -164,8 +171,16 @@ class ContractActs:
 
     async def write(self) -> list[PendingAct]:
         """Put the acts into the outbox, in the transaction of their cause."""
-        rows = [(self.site, item.group, item.act.seq, encode_act(item.act), item.act.ts, False) for item in self.acts]
+        rows = [
+            (self.site, item.group, item.act.seq, encode_act(item.act), item.act.ts, False, int(_is_owed(item.act)))
+            for item in self.acts
+        ]
         await _ACTS.run(self.tx, rows)
         touched = sorted({item.group for item in self.acts})
         await _ACT_HEADS.run(self.tx, [(self.site, group, self._heads[group]) for group in touched])
         return self.acts
+
+
+def _is_owed(act: Act) -> bool:
+    """Whether twins made from SQL carry the act out: its day of grace is the twin's to keep."""
+    return isinstance(act, ContractsChanged) and act.prepaid_now

@@ -76,6 +76,8 @@ async def owed_epochs(tx: Transaction, site: str, meter: str, ratio: int, digits
         return epochs
     posted = (await tx.fetch(_POSTED, site, meter))[0][0]
     owed = owed_registers(ratio, digits, events_by_meter(rows)[meter], posted, epochs[-1].ratio)
+    if not owed:
+        return epochs
     ratios = [*(one.ratio for one in owed[1:]), ratio]
     for one, after in zip(owed, ratios, strict=True):
         last = epochs[-1]

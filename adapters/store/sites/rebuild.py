@@ -15,6 +15,7 @@ import msgspec
 
 from adapters.store.journals.accounts import wallet
 from adapters.store.sites.contracts import device_contracts, tenant_contracts
+from adapters.store.sites.owed_acts import owed_acts
 from adapters.store.sites.owed_registers import REPLACED, events_by_meter, newest_events, owed_registers
 from adapters.store.sites.payers import current_payers, rented
 from adapters.store.sites.site_state import load_supplies
@@ -199,6 +200,7 @@ class _Facts:
         tenants = [item.contract.id for item in contracts if item.contract]
         self.warned = {row[0]: row[1] for row in await _named(tx, _WARNED, site, tenants)}
         self.act_heads = {row[0]: row[1] for row in await _named(tx, _ACT_HEADS, site, groups)}
+        self.owed = await owed_acts(tx, site, *in_list(tx, groups))
         self.generation = (await tx.fetch("SELECT generation FROM site WHERE id = ?", site))[0][0]
         names, values = in_list(tx, breakers)
         self.commands = {
@@ -230,6 +232,7 @@ class _Facts:
 
     def group(self, site: str, contracts: Contracts, state: tuple[str, int] | None) -> Group:
         group = Group(site, contracts.group, contracts.contract, acts_seq=self.act_heads.get(contracts.group, 0))
+        group.owed = self.owed.get(contracts.group)
         group.meter_contracts = {meter.id: meter for meter in contracts.meters}
         group.breaker_contracts = {breaker.id: breaker for breaker in contracts.breakers}
         group.meters = {meter.id: self._meter(meter) for meter in contracts.meters}

@@ -1,4 +1,5 @@
-"""What a tenant agrees to by itself, its emergency credit: recorded, numbered as an act, in force in SQL at once."""
+"""What a tenant agrees to by itself, its emergency credit: recorded and numbered as an act that is owed until it is
+posted, so that it outlives the twins and is carried out once."""
 
 from __future__ import annotations
 
@@ -11,18 +12,10 @@ from adapters.store.journals.idempotency import answered, input_hash, remember
 from adapters.store.journals.lock_acts import take_site
 from adapters.store.journals.outbox import append_act, decode_act, encode_act, next_seq
 from twin.core.messages import EmergencyTaken
-from twin.core.policy import EMERGENCY_TAKEN
 from twin.ports import PendingAct
 
 if TYPE_CHECKING:
     from adapters.store.engine.database import Database
-
-_TAKEN = (
-    "INSERT INTO rule_param (site, scope, twin, name, value, ts, rule, rule_version)"
-    " VALUES (?, 'tenant', ?, ?, 'true', ?, '', 0) ON CONFLICT (site, scope, twin, name) DO UPDATE SET"
-    " value = excluded.value, ts = excluded.ts, rule = '', rule_version = 0 WHERE excluded.ts >= rule_param.ts"
-)
-"""A rebuild finds it here, whether or not the twin has heard of it."""
 
 
 class SqlConsents:
@@ -44,8 +37,7 @@ class SqlConsents:
             if known is not None:
                 return PendingAct(site, tenant, decode_act(msgspec.json.decode(known)))
             act = EmergencyTaken(await next_seq(tx, site, tenant), who, ts)
-            pending = await append_act(tx, site, tenant, act)
-            await tx.execute(_TAKEN, site, tenant, EMERGENCY_TAKEN, ts)
+            pending = await append_act(tx, site, tenant, act, owed=True)
             await record_audit(tx, site, [AuditEntry(ts, who, "emergency.take", f"tenant {tenant}", None, None)])
             await remember(tx, site, scope, key, digest, msgspec.json.encode(encode_act(act)).decode(), ts)
             return pending

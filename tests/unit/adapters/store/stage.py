@@ -33,6 +33,8 @@ class Stage:
         self.now = NOW
         self.serial = 0
         self.keys = 0
+        self.guards: dict[str, int] = {}
+        """Cutoffs counted against guards of rules."""
 
     async def start(self) -> None:
         """Twins from SQL, as after a rebuild."""
@@ -43,7 +45,7 @@ class Stage:
 
     def play(self, group: str, message: object) -> None:
         """Decide on one message."""
-        decision = decide(self.groups[group], message, self.now, self.policy)
+        decision = decide(self.groups[group], message, self.now, self.policy, self.guards)
         self.groups[group] = decision.group
         if decision.effects:
             self.serial += 1
