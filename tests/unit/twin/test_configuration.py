@@ -14,6 +14,7 @@ from tests.unit.twin.test_plans import change, scene, until
 from twin.core import configuration
 from twin.core.configuration import FIRST_RETRY_MS, LONGEST_RETRY_MS, MOST_TRIES, MOST_VERSION, NOT_TAKEN, PATIENCE_MS
 from twin.core.effects import AlarmChanged, ConfigTaken, ConfigWanted, IncidentOpened, IncidentResolved
+from twin.core.limit_why import LoadLimit, load_limit
 from twin.core.messages import Birth, ConfigSent, ConnectionChanged, LinkChanged, StateReported, Tick
 from twin.core.model import BreakerContract, BreakerTwin, Configuration
 from twin.core.revival import revived_breaker
@@ -332,3 +333,19 @@ def test_the_readings_of_an_unlimited_device_ask_for_nothing() -> None:
     made.sample(1)
     assert made.breaker.cfg is None
     assert msgspec.to_builtins(made.breaker) == msgspec.to_builtins(before)
+
+
+def test_who_keeps_the_limit_is_told_in_every_state() -> None:
+    made = scene(None, limit={**PLAIN, "on_device": False})
+    assert load_limit(made.group, "em-001") == LoadLimit(2_000, "platform")
+    change(made, load_limit=PLAIN)
+    ver, issued = cfg(made).ver, cfg(made).issued
+    assert load_limit(made.group, "em-001") == LoadLimit(2_000, "waiting", ver, issued, None, 1)
+    takes(made)
+    assert load_limit(made.group, "em-001") == LoadLimit(2_000, "device", ver, issued, made.now)
+    change(made, load_limit=None)
+    withdrawn = load_limit(made.group, "em-001")
+    assert withdrawn is not None
+    assert (withdrawn.limit_w, withdrawn.kept_by) == (None, "waiting")
+    takes(made)
+    assert load_limit(made.group, "em-001") is None
