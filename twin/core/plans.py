@@ -88,7 +88,8 @@ def limit_at(limit: Mapping[str, Any], now: int, zone: tzinfo) -> int:
 def follow(draft: Draft, device: str, now: int, *, anew: bool = False) -> None:
     """Let a breaker follow its plan, where that is due; `anew` after contracts or people have changed something."""
     contract, breaker = draft.group.breaker_contracts[device], draft.group.breakers[device]
-    if contract.schedule is None and contract.load_limit is None and breaker.plan_at is None:
+    planned = contract.schedule is not None or contract.load_limit is not None
+    if not planned and breaker.plan_at is None and breaker.limit_set is None:
         return
     if breaker.plan_at is not None and now < breaker.plan_at and not anew:
         return

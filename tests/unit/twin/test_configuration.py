@@ -344,6 +344,7 @@ def test_who_keeps_the_limit_is_told_in_every_state() -> None:
     takes(made)
     assert load_limit(made.group, "em-001") == LoadLimit(2_000, "device", ver, issued, made.now)
     change(made, load_limit=None)
+    assert made.meter.params == {}, "also a limit without times ends"
     withdrawn = load_limit(made.group, "em-001")
     assert withdrawn is not None
     assert (withdrawn.limit_w, withdrawn.kept_by) == (None, "waiting")
