@@ -48,10 +48,11 @@ if TYPE_CHECKING:
 PAGE = 500
 
 _TENANTS = (
-    "SELECT id, tenant, settings, supply_state, supply_state_since FROM tenant WHERE site = ? AND id > ?"
-    " ORDER BY id LIMIT ?"
+    "SELECT tenant, settings, supply_state, supply_state_since FROM tenant WHERE site = ? AND tenant > ?"
+    " ORDER BY tenant LIMIT ?"
 )
-_DEVICES = "SELECT id, device, settings FROM device WHERE site = ? AND id > ? ORDER BY id LIMIT ?"
+"""A page by name: an index leads to it. By number, the whole site would be sorted for every page."""
+_DEVICES = "SELECT device, settings FROM device WHERE site = ? AND device > ? ORDER BY device LIMIT ?"
 _CHAINS = (
     "SELECT meter, epoch, opening, head_qty, head_ts, month, month_use, year_use, ratio, opened_ts, event"
     " FROM register_epoch"
@@ -143,7 +144,8 @@ def _by_tenant(supplies: Iterable[SupplyRow]) -> dict[str, list[SupplyRow]]:
 
 
 async def _pages(tx: Transaction, sql: str, values: tuple[Any, ...]) -> AsyncIterator[Sequence[Row]]:
-    after = 0
+    """Rows by their first column, a page at a time."""
+    after = ""
     while page := await tx.fetch(sql, *values, after, PAGE):
         yield page
         after = page[-1][0]
