@@ -320,6 +320,26 @@ async def test_sql_that_lacks_what_the_ledger_once_acknowledged_is_older_than_th
     assert "older than SQL" in await why_rebuild(Position("9999999999999-0"), writer.store, stream, site)
 
 
+async def test_a_ledger_that_goes_on_while_it_is_asked_is_no_reason_to_rebuild(
+    backend: Backend, site: str, writer: Writer
+) -> None:
+    stream = backend.stream()
+    await stream.join(site, "ledger")
+    await writer.write(3)
+    entries = await stream.read(site, "ledger", "w", count=3, block_ms=0)
+
+    class Posting(Position):
+        """Whoever asks hears the answer late: by then the ledger has posted and acknowledged the rest."""
+
+        async def generation(self, site: str) -> tuple[int, str]:
+            before = await super().generation(site)
+            self.position = entries[2].id
+            await stream.acknowledge(site, "ledger", ids(entries))
+            return before
+
+    assert await why_rebuild(Posting(entries[0].id), writer.store, stream, site) == ""
+
+
 class Position:
     """A registry that knows one thing: how far SQL is."""
 

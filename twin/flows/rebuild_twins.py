@@ -33,6 +33,9 @@ async def why_rebuild(registry: Registry, store: TwinStore, stream: EffectStream
     Three things must hold: the generation is the one SQL expects; the store is not older than SQL (its last effect is
     not behind SQL's position, and it knows the effect at that position); and SQL is not older than the store (nothing
     that SQL lacks was trimmed away or acknowledged).
+
+    While this is asked, a ledger may go on: the store is held against what SQL had before, and SQL, asked once more,
+    against what the store said. A rebuild for nothing would drop what waits in the stream.
     """
     generation, position = await registry.generation(site)
     known = await store.generation(site)
@@ -42,14 +45,15 @@ async def why_rebuild(registry: Registry, store: TwinStore, stream: EffectStream
         return f"the store has generation {known[0]}, SQL expects {generation}"
     if _order(known[1]) < _order(position):
         return f"the store ends at effect {known[1]}, SQL has {position}: the store is older than SQL"
-    trimmed = await stream.trimmed_to(site)
-    if _order(trimmed) > _order(position):
-        return f"effects up to {trimmed} were trimmed, SQL has only {position}: SQL is older than the store"
     if not await stream.knows(site, position):
         return f"the store does not know effect {position} that SQL has: it went back in time and was written anew"
+    trimmed = await stream.trimmed_to(site)
     acknowledged = await stream.acknowledged_to(site, LEDGER)
-    if _order(acknowledged) > _order(position):
-        return f"the ledger once had effects up to {acknowledged}, SQL has only {position}: SQL is older than the store"
+    _, posted = await registry.generation(site)
+    if _order(trimmed) > _order(posted):
+        return f"effects up to {trimmed} were trimmed, SQL has only {posted}: SQL is older than the store"
+    if _order(acknowledged) > _order(posted):
+        return f"the ledger once had effects up to {acknowledged}, SQL has only {posted}: SQL is older than the store"
     return ""
 
 
