@@ -146,7 +146,8 @@ def test_a_will_is_published_for_who_left_without_a_goodbye(
     assert hears.got(len(told)) == told
 
 
-def test_a_client_of_the_same_name_takes_the_session_over(shared: Any, room: str) -> None:
+@pytest.mark.parametrize("clean", [False, True])
+def test_a_client_of_the_same_name_takes_the_place_of_the_first(shared: Any, room: str, clean: bool) -> None:
     name = uuid.uuid4().hex
     first, second = shared.client(name), shared.client(name)
     hears = subscriber(shared, f"{room}/will")
@@ -154,13 +155,13 @@ def test_a_client_of_the_same_name_takes_the_session_over(shared: Any, room: str
     first.subscribe(f"{room}/a")
     publish(shared, f"{room}/a", "1")
     assert first.got(1) == [Got("1")]
-    assert second.connect() is True
-    assert second.got(1) == [Got("1", dup=True)]
+    assert second.connect(clean=clean) is not clean
+    assert second.got(0 if clean else 1) == ([] if clean else [Got("1", dup=True)])
     until = time.monotonic() + WITHIN_S
     while not first.closed and time.monotonic() < until:
         time.sleep(0.01)
     assert first.closed
-    assert hears.got(1) == [Got("gone")]
+    assert hears.got(1 if clean else 0) == ([Got("gone")] if clean else [])
 
 
 @pytest.mark.parametrize(

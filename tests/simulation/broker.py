@@ -91,6 +91,8 @@ class SimBroker:
             raise ConnectionRefusedError("the broker is down")
         known = self.sessions.get(client_id)
         if known is not None and known.connected:
+            if not clean:
+                known.will = None  # Mosquitto publishes it only where the session ends, too
             self.disconnect(client_id, graceful=False)
         if known is None or clean:
             self.sessions[client_id] = Session(client_id)
