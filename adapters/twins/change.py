@@ -48,13 +48,17 @@ def check_windows(windows: Mapping[str, int]) -> None:
             raise ValueError(f"guard of rule {rule!r}: window {window} ms, must be between 1 ms and {GUARD_SPAN_MS} ms")
 
 
-def outcome(change: GroupChange) -> Group:
-    """The group as it will be stored if nobody was faster; `before` itself when there is nothing to write."""
+def outcome(change: GroupChange, now: int) -> Group:
+    """The group as it will be stored if nobody was faster; `before` itself when there is nothing to write.
+
+    Its revision is the next one, and not below `now` (Unix ms): where the store loses its last second, and two
+    processes write on from there, a number that was given before is not given to something else.
+    """
     before, after = change.before, change.after
     wake = change.wake if change.wake is not None else None if change.drop_wake else before.wake
     if wake == before.wake and not change.effects and not change.guards and _same(before, after):
         return before
-    return msgspec.structs.replace(after, revision=before.revision + 1, wake=wake)
+    return msgspec.structs.replace(after, revision=max(before.revision + 1, now), wake=wake)
 
 
 def newborn(group: Group, *, generation: int, wake: int) -> Group:

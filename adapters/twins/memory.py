@@ -192,7 +192,7 @@ class MemoryTwinStore(MemoryLetters):
         return frozenset(change.before.id for change in refused)
 
     def _apply(self, state: MemorySite, change: GroupChange, now: int) -> None:
-        after = outcome(change)
+        after = outcome(change, now)
         state.groups[after.id] = after
         if after.wake is None:
             state.timers.pop(after.id, None)

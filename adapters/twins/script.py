@@ -61,6 +61,13 @@ local length = call('XLEN', KEYS[2])
 if length == 0 and site[3] ~= '0-0' and call('EXISTS', KEYS[2]) == 0 then
   return {'LOST', 'its effect stream is gone'}
 end
+if site[3] ~= ARGV[2] and #call('XRANGE', KEYS[2], ARGV[2], ARGV[2], 'COUNT', 1) == 0 then
+  local marks, known = call('HMGET', KEYS[1], 'trimmed', 'base'), false
+  for i = 1, 2 do known = known or (marks[i] and not older(marks[i], ARGV[2])) end
+  if not known then
+    return {'LOST', 'it went back in time and another process wrote on: it does not know effect ' .. ARGV[2]}
+  end
+end
 
 -- Everything that can refuse or fail comes first. Reading the size of a key also proves that it has the right type.
 call('ZCARD', KEYS[3])

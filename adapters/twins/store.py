@@ -6,8 +6,10 @@ them with one script call per batch. Three fences make that safe, all checked in
 - the *revision* of each group: whoever was slower is refused, reads again and decides again;
 - the *builder token* of the site: a rebuild gives all twins of a site a new random token, so nobody can go on with
   twins from before it, whatever the generation numbers are (a restored SQL database may count them a second time);
-- the *newest effect id* this process has seen: if the site's own newest is older, Redis went back in time (restored
-  from a backup, or lost its last second in a power cut) and the twins must be rebuilt from SQL.
+- the *newest effect id* this process has seen: if the site's own newest is older, or is newer and that one is unknown,
+  Redis went back in time (restored from a backup, or lost its last second in a power cut, and perhaps another process
+  wrote on) and the twins must be compared with SQL. Where what was lost had no effect, the revision tells: it follows
+  the clock, so that two histories do not give one number to two states of a group.
 
 The first is ordinary and answered with the refused ids; the other two raise StoreLostError. Reading checks the token
 too: a device that is missing from a wiped store is not an unknown device.
@@ -274,7 +276,7 @@ class RedisTwinStore(RedisLetters):
         keys, trust = site_keys(site), await self._trusted(site)
         stream_max = UNBOUNDED if beyond_bound else self._stream_max
         arguments = Arguments(keys, trust, [change.before.id for change in changes], now=now, stream_max=stream_max)
-        results = [outcome(change) for change in changes]
+        results = [outcome(change, now) for change in changes]
         for change, result in zip(changes, results, strict=True):
             arguments.add_change(change.before, result, effects=change.effects, guards=change.guards)
         if self._fence is not None:

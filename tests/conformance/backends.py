@@ -105,6 +105,7 @@ class SimulatedBackend:
 
     def __init__(self) -> None:
         self.server = SimRedisServer(lambda: time.time_ns() // 1_000_000)
+        self.raw = SimRedis(self.server)
 
     def store(self, **options: Any) -> RedisTwinStore:
         """What one process has."""

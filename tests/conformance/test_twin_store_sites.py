@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from adapters.twins.codec import REVISION
+from adapters.twins.keys import site_keys
 from tests.conformance.backends import Backend
 from tests.conformance.store_questions import NOW, built, charges, one
 from tests.conformance.twin_values import a_gateway, a_group, charge, notice, plain, stream_of
@@ -144,6 +146,41 @@ async def test_replace_site_starts_anew(backend: Backend, site: str) -> None:
     await store.commit(site, [charge(await one(store, site, "t-3"), effects=(notice(2),))], now=NOW)
     (new,) = await stream.read(site, "ledger", "w", count=9, block_ms=0)
     assert _order(new.id) > _order(position)
+
+
+async def test_effects_that_are_lost_are_missed_also_where_another_process_wrote_on(
+    backend: Backend, site: str
+) -> None:
+    if not hasattr(backend, "raw"):
+        pytest.skip("memory does not go back in time")
+    ours = await built(backend, site, a_group(site, "t-1"), a_group(site, "t-2"))
+    await ours.commit(site, [charge(await one(ours, site, "t-1"), effects=(notice(1),))], now=NOW)
+    before = await backend.store().generation(site)
+    await ours.commit(site, [charge(await one(ours, site, "t-1"), effects=(notice(2),))], now=NOW)
+    lost = await ours.generation(site)
+    assert before is not None
+    assert lost is not None
+    keys = site_keys(site)
+    await backend.raw.xdel(keys.effects, lost[1])
+    await backend.raw.hset(keys.generation, "last", before[1])
+    theirs = backend.store()
+    await theirs.commit(site, [charge(await one(theirs, site, "t-2"), effects=(notice(3),))], now=NOW)
+    with pytest.raises(StoreLostError, match="wrote on"):
+        await ours.commit(site, [charge(await one(ours, site, "t-2"))], now=NOW)
+
+
+async def test_a_change_that_is_lost_is_missed_also_where_another_one_took_its_place(
+    backend: Backend, site: str
+) -> None:
+    if not hasattr(backend, "raw"):
+        pytest.skip("memory does not go back in time")
+    ours = await built(backend, site, a_group(site))
+    born = await one(ours, site)
+    await ours.commit(site, [charge(born)], now=NOW)
+    await backend.raw.hset(site_keys(site).group(born.id), REVISION, born.revision)
+    theirs = backend.store()
+    assert await theirs.commit(site, [charge(await one(theirs, site))], now=NOW + 700) == frozenset()
+    assert await ours.commit(site, [charge(await one(ours, site))], now=NOW + 800) == {born.id}
 
 
 @pytest.mark.parametrize("newcomer", [False, True])

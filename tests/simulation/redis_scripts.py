@@ -37,6 +37,8 @@ def _commit(data: RedisData, keys: list[str], argv: list[Any]) -> list[Any]:
     length = data.xlen(keys[1])
     if length == 0 and last != b"0-0" and not data.exists(keys[1]):
         return [b"LOST", b"its effect stream is gone"]
+    if not _knows(data, keys, last, text(argv[1])):
+        return [b"LOST", b"it went back in time and another process wrote on"]
     changes, rest = _changes(keys, argv)
     fits = [(data.hget(change["key"], "rev") or b"") == raw(change["revision"]) for change in changes]
     refused = [place for place, fit in enumerate(fits, 1) if not fit]
@@ -53,6 +55,14 @@ def _commit(data: RedisData, keys: list[str], argv: list[Any]) -> list[Any]:
     if asks:
         data.hset(keys[0], mapping={"last": newest, "count": number})
     return [b"OK", newest, *refused]
+
+
+def _knows(data: RedisData, keys: list[str], last: bytes, seen: str) -> bool:
+    """Whether the effect that the process has seen last is in the stream, or was dropped from it in order."""
+    if last == raw(seen) or data.xrange(keys[1], seen, seen, 1):
+        return True
+    marks = data.hmget(keys[0], "trimmed", "base")
+    return any(mark is not None and read_id(mark.decode()) >= read_id(seen) for mark in marks)
 
 
 def _write(

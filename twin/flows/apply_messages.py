@@ -193,7 +193,7 @@ class Applier:
         for change in changes:
             cause = change.effects[-1] if change.effects else None
             if isinstance(cause, Caused) and change.after.id not in refused:
-                facts = {"group": change.after.id, "revision": change.before.revision + 1}
+                facts = {"group": change.after.id, "follows_revision": change.before.revision}
                 self._journeys.step("committed", cause.ids, began_ns=began_ns, ended_ns=ended_ns, **facts)
 
 
