@@ -95,6 +95,7 @@ CATALOGUE: Final[dict[str, Kind]] = {
     "replacement": Kind(409, "无法换表", "The register cannot be replaced then"),
     "ratio": Kind(409, "变比未变化", "The meter has this ratio already"),
     "reading": Kind(422, "读数有误", "The reading is not possible"),
+    "locked_by_another": Kind(409, "他人的检修锁仍在", "Somebody else holds this lock"),
     "locked": Kind(409, "仍有其他锁定", "Other locks stand"),
     "incident_over": Kind(409, "事件已结束", "The incident is over"),
     "not_shelved": Kind(409, "告警未被搁置", "The alarm is not shelved"),

@@ -10,7 +10,7 @@ from adapters.store.journals.audit import AuditEntry, record_audit
 from adapters.store.journals.idempotency import answered, input_hash, remember
 from adapters.store.journals.outbox import append_act, decode_act, encode_act, next_seq
 from twin.core.messages import LockPlaced, LockReleased
-from twin.ports import PendingAct
+from twin.ports import MoneyRefusedError, PendingAct
 
 if TYPE_CHECKING:
     from adapters.store.engine.database import Database, Transaction
@@ -34,6 +34,12 @@ _GROUP = (
 )
 """Who pays for a device now, as `payers.current_payers` has it: the earliest tenant that has not left, unless it has
 yet to come and another one has left before."""
+WORK = "maintenance"
+"""The lock of whoever works on the line."""
+_HOLDER = (
+    "SELECT who, why FROM standing_lock WHERE site = ? AND breaker = ? AND lock = ? AND active"
+    " AND (until IS NULL OR until > ?)"
+)
 _NEWEST = "UPDATE standing_lock SET group_id = ?, act_seq = ? WHERE site = ? AND breaker = ? AND lock = ?"
 """Also where the wish changes nothing: what the twin decides before it hears of it must not undo what people want."""
 
@@ -55,7 +61,7 @@ async def change_lock(database: Database, site: str, wish: LockWish) -> PendingA
     """Record the wish and give the act for the twin; the same (who, key) again gives the same act and changes nothing.
 
     Raises LookupError for an unknown breaker, and MoneyRefusedError `idempotency_conflict` for a key that came with
-    another content.
+    another content, `locked_by_another` for a lock of somebody else who works on the line.
     """
     digest = input_hash(wish.place, wish.breaker, wish.lock, wish.why, wish.until)
     scope = f"lock:{wish.who}"
@@ -65,11 +71,26 @@ async def change_lock(database: Database, site: str, wish: LockWish) -> PendingA
         if known is not None:
             answer = msgspec.json.decode(known, type=dict[str, str])
             return PendingAct(site, answer["group"], decode_act(answer["act"]))
+        await _refuse_a_shared_lock(tx, site, wish)
         pending = await write_lock(tx, site, wish)
         group, act = pending.group, pending.act
         answer_text = msgspec.json.encode({"group": group, "act": encode_act(act)}).decode()
         await remember(tx, site, scope, wish.key, digest, answer_text, wish.ts)
         return pending
+
+
+async def _refuse_a_shared_lock(tx: Transaction, site: str, wish: LockWish) -> None:
+    """One lock has one holder: who relied on the lock of somebody else would stand at a live line when that one is done
+    and releases it."""
+    if not wish.place or wish.lock != WORK:
+        return
+    rows = await tx.fetch(_HOLDER, site, wish.breaker, wish.lock, wish.ts)
+    if rows and rows[0][0] != wish.who:
+        holder, why = rows[0]
+        detail = (
+            f"{wish.breaker} is locked by {holder} ({why}), who may release it any time; take the lock `manual` too"
+        )
+        raise MoneyRefusedError("locked_by_another", detail)
 
 
 async def write_lock(tx: Transaction, site: str, wish: LockWish) -> PendingAct:

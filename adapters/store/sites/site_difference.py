@@ -8,16 +8,17 @@ name. Such wishes are refused line by line; everything else of the file is appli
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from adapters.store.sites.contracts import ratio_of
 from adapters.store.sites.site_file import SiteError
-from adapters.store.sites.site_state import SiteState, SupplyRow
+from adapters.store.sites.site_state import SiteState, SupplyKey, SupplyRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from adapters.store.sites.price_changes import PriceChange
 
@@ -261,9 +262,13 @@ def _compare_supplies(changes: SiteChanges, now: SiteState, wanted: SiteState, h
         else:
             changes.lines.append(line)
             changes.supplies_gone.append(row)
+    of_meter: defaultdict[str, list[SupplyKey]] = defaultdict(list)
+    for key, row in wanted.supplies.items():
+        of_meter[row.meter].append(key)
     for key, row in list(wanted.supplies.items()):
         known = now.supplies.get(key)
-        why = _why_not_supply(row, known, wanted, history) if row != known else ""
+        others = (wanted.supplies[one] for one in of_meter[row.meter] if one != key and one in wanted.supplies)
+        why = _why_not_supply(row, known, others, history) if row != known else ""
         if why:
             changes.refused.append(f"{'+' if known is None else '~'} supply {row.meter} of {row.tenant}: {why}")
             if known is None:
@@ -295,10 +300,10 @@ def _was_read(chain: ChainState | None) -> bool:
     return chain is not None and (chain.charged or chain.reason != "import")
 
 
-def _why_not_supply(row: SupplyRow, known: SupplyRow | None, wanted: SiteState, history: History) -> str:
-    """Why a supply cannot be as the file wants it; an empty text when it can."""
-    for other in wanted.supplies.values():
-        if other.key == row.key or other.meter != row.meter or not _overlap(row, other):
+def _why_not_supply(row: SupplyRow, known: SupplyRow | None, others: Iterable[SupplyRow], history: History) -> str:
+    """Why a supply cannot be as the file wants it, beside the others of its meter; an empty text when it can."""
+    for other in others:
+        if not _overlap(row, other):
             continue
         if row.from_ts is None and known is None and _was_read(history.chains.get(row.meter)):
             return f"tenant {other.tenant} was charged for it; say from when on it is another's (`from`)"

@@ -201,3 +201,20 @@ async def test_a_credit_lock_is_for_heads_only(client: AsyncClient, powered: Sta
     ended = {"kind": "manual", "reason": "too late", "until": powered.clock.now()}
     answer = await client.post(f"{DEVICES}/em-001/locks", json=ended, headers={**ADMIN, "Idempotency-Key": "l-3"})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "until")
+
+
+async def test_who_works_on_the_line_has_a_lock_of_his_own(client: AsyncClient, powered: Stage) -> None:
+    lock = {"kind": "maintenance", "reason": "a new fuse"}
+    wang = bearer(await powered.token("manager", name="Wang"), **{"Idempotency-Key": "k-1"})
+    assert (await client.post(f"{DEVICES}/em-001/locks", json=lock, headers=wang)).status_code == 202
+    refused = await client.post(f"{DEVICES}/em-001/locks", json=lock, headers={**ADMIN, "Idempotency-Key": "k-1"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "locked_by_another")
+    assert "Wang" in refused.json()["detail"]
+    own = {"kind": "manual", "reason": "the terminals"}
+    assert (
+        await client.post(f"{DEVICES}/em-001/locks", json=own, headers={**ADMIN, "Idempotency-Key": "k-2"})
+    ).status_code == 202
+    done = await client.delete(
+        f"{DEVICES}/em-001/locks/maintenance", params={"reason": "done"}, headers={**wang, "Idempotency-Key": "k-2"}
+    )
+    assert list(done.json()["locks"]) == ["manual"]
