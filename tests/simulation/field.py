@@ -132,7 +132,7 @@ class House:
     def unheard(self) -> bool:
         """Another register was put in and the clerk refused: a wrong clock put charged readings ahead."""
         wish = self.replace_wish
-        return wish is not None and wish.state == "refused" and "are charged; it must have been then" in wish.why
+        return wish is not None and wish.state == "refused" and "it must have been then" in wish.why
 
     @property
     def broken(self) -> bool:
