@@ -214,6 +214,39 @@ async def test_acts_that_redis_lost_without_a_trace_are_delivered_again(tmp_path
     await database.close()
 
 
+async def test_acts_that_redis_lost_are_missed_also_where_it_went_back_to_a_mark_of_ours(
+    tmp_path: Path,
+) -> None:
+    """Seed 646: one process noted a mark, another delivered an act and noted the next, Redis went back to the first
+    mark, and the first process took it for its own and noted SQL's newest act over it."""
+    url = f"sqlite:///{tmp_path / 'acts.sqlite3'}"
+    await migrate(url)
+    database = await open_database(url)
+    await SqlRegistry(database).apply(document(), who="test", now=NOW)
+    ledger, marks = SqlLedger(database), SqlActMarks(database)
+    known = await ledger.undelivered(SITE, limit=100)
+    heads = {pending.group: pending.act.seq for pending in known}
+    store = MemoryTwinStore(MemoryRedis())
+    await store.replace_site(SITE, 1, _all_at(heads), wake=0)
+    await ledger.delivered(SITE, heads)
+    delivery = ActDelivery(store, ledger, Applier(store, _NoRules(), _Clock()), marks)  # type: ignore[arg-type]
+    one, other = "t-001", "t-002"
+    first = await ledger.top_up(SITE, TopUp(one, 5_000_000_000, "cash", "", "k-1", "bob", NOW))
+    await delivery.deliver([PendingAct(SITE, one, CreditsPosted(first.seq, 5_000_000_000, 5_000_000_000, NOW))])
+    lost = await ledger.top_up(SITE, TopUp(one, 7_000_000_000, "cash", "", "k-2", "bob", NOW))
+    await ledger.delivered(SITE, {one: lost.seq})  # by another process; then Redis forgets that, and its mark
+    third = await ledger.top_up(SITE, TopUp(other, 1_000_000_000, "cash", "", "k-3", "bob", NOW))
+    await delivery.deliver([PendingAct(SITE, other, CreditsPosted(third.seq, 1_000_000_000, 1_000_000_000, NOW))])
+    waiting = {(pending.group, pending.act.seq) for pending in await ledger.undelivered(SITE, limit=100)}
+    assert waiting == {(one, lost.seq)}
+    await database.close()
+
+
+async def _all_at(heads: dict[str, int]) -> AsyncIterator[Group]:
+    for name, seq in heads.items():
+        yield Group(SITE, name, acts_seq=seq)
+
+
 async def test_acts_that_sql_loses_on_their_way_to_the_twins_are_noticed(tmp_path: Path) -> None:
     """A hand-over, then a replica that lacked the last second: the acts had been read from SQL and were delivered when
     it did not have them any more, and a mark of the older history was noted over the one that would have told."""

@@ -120,9 +120,13 @@ class ActDelivery:
         return lost
 
     async def _doubt_where_store_went_back(self, site: str) -> None:
-        """Before a delivery moves the mark: acts behind an older mark would never be looked for again."""
+        """Before a delivery moves the mark: acts behind an older mark would never be looked for again.
+
+        Also where the mark is the one that we have noted: another process may have noted a newer one, and the store
+        gone back to ours. Doubting what another process has just delivered does no harm, it is delivered twice.
+        """
         mark = await self._store.act_mark(site)
-        if mark and mark != self._noted.get(site):
+        if mark:
             await self._marks.doubt_after(site, mark)
         self._noted[site] = mark
 
