@@ -267,7 +267,8 @@ class Checker:
             for _, start, end, tenant, price, tariff in pieces:
                 account = f"tenant:{tenant}:wallet" if tenant else "landlord:vacancy"
                 paid[account] = paid.get(account, 0) + (end - start) * price
-                demand(price in PRICES[tariff], "I3 money", f"{house.id}: {price} is no price of {tariff}")
+                priced = price in PRICES.get(tariff, ()) or (price == 0 and self._before_all(tenant, tariff))
+                demand(priced, "I3 money", f"{house.id}: {price} is no price of {tariff!r}")
             self._cut_right(house, pieces)
         kinds = ("charge", "adjustment")
         for account in {*paid, *(name for kind, name in self.model.by_kind if kind in kinds)}:
@@ -278,6 +279,10 @@ class Checker:
                 booked == paid.get(account, 0), "I3 money",
                 f"{account}: {booked} was charged, its Wh at their prices are {paid.get(account, 0)}",
             )  # fmt: skip
+
+    def _before_all(self, tenant: str, tariff: str) -> bool:
+        """Of what a server's clock two hours back put before the first supply nobody is the payer, and at no price."""
+        return not tenant and not tariff and self.nemesis.clock_was_wrong
 
     def _cut_right(self, house: House, pieces: list[tuple[int, int, int, str, int, str]]) -> None:
         """Before a hand-over the giver pays, after it the taker, to the Wh of the reading."""
@@ -291,7 +296,8 @@ class Checker:
                 inside = start - at < wh < end - at
                 demand(not inside, "I7 isolation", f"{house.id}: [{start}, {end}) crosses the hand-over at {at + wh}")
                 owner = taker if start - at >= wh else owner
-            demand(tenant == owner, "I7 isolation", f"{house.id} [{start}, {end}): {tenant} pays what {owner} used")
+            paid = tenant == owner or self._before_all(tenant, tariff)
+            demand(paid, "I7 isolation", f"{house.id} [{start}, {end}): {tenant} pays what {owner} used")
             if tariff == "flat" and not self.nemesis.price_changed:
                 demand(price == FLAT_MICRO[0], "I3 money", f"{house.id}: {price} before the price has changed")
 
