@@ -87,14 +87,14 @@ def _no_revision_check(mutant: Mutant) -> list[Patch]:
     store = adapters.twins.store.RedisTwinStore
     commit = store.commit
 
-    async def forced(self: Any, site: str, changes: Any, *, now: int) -> Any:
+    async def forced(self: Any, site: str, changes: Any, **more: Any) -> Any:
         mutant.ran()
         unchecked = []
         for change in changes:
             stored = await self._client.hget(site_keys(site).group(change.before.id), "rev")
             before = msgspec.structs.replace(change.before, revision=int(stored or 0))
             unchecked.append(msgspec.structs.replace(change, before=before))
-        return await commit(self, site, unchecked, now=now)
+        return await commit(self, site, unchecked, **more)
 
     return [(store, "commit", forced)]
 
