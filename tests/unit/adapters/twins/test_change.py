@@ -32,15 +32,15 @@ def at(group: Group, wake: int | None, revision: int = 4) -> Group:
 )
 def test_the_change_decides_the_wake(more: dict[str, Any], wake: int | None) -> None:
     before = at(a_group("park"), 9)
-    result = outcome(charge(before, **more))
+    result = outcome(charge(before, **more), 0)
     assert (result.wake, result.revision) == (wake, 5)
 
 
 def test_nothing_to_write_is_the_same_group() -> None:
     before = at(a_group("park", meters=2), 9)
     copy = msgspec.structs.replace(before, meters=dict(before.meters))
-    assert outcome(GroupChange(before=before, after=before)) is before
-    assert outcome(GroupChange(before=before, after=copy, wake=9)) is before
+    assert outcome(GroupChange(before=before, after=before), 9) is before
+    assert outcome(GroupChange(before=before, after=copy, wake=9), 9) is before
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,13 @@ def test_nothing_to_write_is_the_same_group() -> None:
 )
 def test_anything_to_write_is_a_new_revision(more: dict[str, Any]) -> None:
     before = at(a_group("park"), 9)
-    assert outcome(GroupChange(before=before, after=before, **more)).revision == 5
+    assert outcome(GroupChange(before=before, after=before, **more), 0).revision == 5
+
+
+@pytest.mark.parametrize(("now", "revision"), [(3, 5), (5, 5), (700, 700)])
+def test_revisions_follow_the_clock_and_never_fall(now: int, revision: int) -> None:
+    before = at(a_group("park"), 9)
+    assert outcome(charge(before), now).revision == revision
 
 
 @pytest.mark.parametrize("part", ["meters", "breakers", "meter_contracts", "breaker_contracts"])
@@ -56,7 +62,7 @@ def test_a_missing_twin_is_a_change(part: str) -> None:
     before = at(a_group("park", meters=2), 9)
     kept = dict(list(getattr(before, part).items())[:1])
     after = msgspec.structs.replace(before, **{part: kept})
-    assert outcome(GroupChange(before=before, after=after)).revision == 5
+    assert outcome(GroupChange(before=before, after=after), 0).revision == 5
     assert moves_devices(before, after)
 
 

@@ -17,7 +17,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from adapters.twins import connection
+from adapters.twins import swift
 from adapters.twins.connection import Reaching, StoreUnavailableError, address, connect
 from adapters.twins.entry_id import following, newest, order
 from adapters.twins.keys import site_keys
@@ -81,10 +81,10 @@ def test_other_errors_pass() -> None:
         raise KeyError
 
 
-@pytest.mark.parametrize("packer", [connection._pack, None], ids=["hiredis", "python"])
+@pytest.mark.parametrize("packer", [swift._pack, None], ids=["hiredis", "python"])
 @pytest.mark.parametrize("url", ["redis://localhost", "rediss://localhost", "unix:///run/redis.sock"])
 def test_commands_are_packed_as_redis_py_does(packer: Any, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_pack", packer)
+    monkeypatch.setattr(swift, "_pack", packer)
     kind = connect(url).connection_pool.connection_class
     ours, theirs = kind(), kind.__mro__[2]()
     for command in (
