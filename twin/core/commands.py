@@ -137,6 +137,7 @@ def _reconcile_close(draft: Draft, breaker: BreakerTwin, now: int) -> None:
         end(draft, breaker, "superseded", now, "the last lock was released")
         if command.state == "queued" and breaker.relay == "closed":
             breaker.close = None  # it never left the house: there is nothing to undo
+            forget_failures(draft, breaker, now)
             return
         breaker.close = breaker.close or CloseIntent({"reason": "the last lock was released"}, now)
     elif command is not None and command.target == "armed" and remote and breaker.close is not None:
@@ -148,6 +149,8 @@ def _reconcile_close(draft: Draft, breaker: BreakerTwin, now: int) -> None:
         breaker.close = None
         forget_failures(draft, breaker, now)
         return
+    if breaker.close is None and breaker.relay == "closed" and not in_doubt(breaker):
+        forget_failures(draft, breaker, now)  # nothing is asked of it any more
     if breaker.close is None or not may_close(draft, breaker, now):
         return
     if breaker.retry_at is not None and now < breaker.retry_at:
@@ -397,6 +400,9 @@ def _give_up_on_evidence(draft: Draft, breaker: BreakerTwin, command: Command, n
         _reconcile_open(draft, breaker, now)
     elif breaker.close is not None:  # the wish still stands, and each reading would send it again at once
         _back_off(draft, breaker, now)
+    elif breaker.locks:  # people are told; seldom it is tried again, for somebody may have repaired it
+        breaker.retry_at = now + LONGEST_RETRY_MS
+        draft.wake_dirty = True
 
 
 def take_back_proof(draft: Draft, breaker: BreakerTwin, command: Command, now: int) -> None:

@@ -35,6 +35,7 @@ class Judge:
     executed_open_fence: int
     moved_by: str
     has_lied: bool
+    has_lost: bool
     remote_close: bool
     policy: SitePolicy
     done: set[str]
@@ -147,16 +148,19 @@ class Judge:
         position = self.contactor.position
         by_hand = breaker.incidents.keys() & {"closed_locally_under_lock", "opened_locally"}
         # A device that claims to have closed, and tells only later that it is open, looks like one opened by hand.
-        claimed = self.has_lied and by_hand == {"opened_locally"}
+        # So does one that is found open without a lock by twins made anew: nobody knows any more who moved it.
+        claimed = (self.has_lied or self.has_lost) and by_hand == {"opened_locally"}
         if by_hand and self.moved_by != "hand" and not claimed:
             raise Violation(f"{sorted(by_hand)} is told, but {self.moved_by} moved the contacts last")
-        for alarm in breaker.incidents.keys() & {"open_but_power_flows", "command_unverified", "command_failing"}:
-            if not by_hand:
-                raise Violation(f"{alarm} still stands: {breaker.incidents[alarm]}")
         kept_on = self._kept_on(self.now)
+        for alarm in breaker.incidents.keys() & {"open_but_power_flows", "command_unverified", "command_failing"}:
+            waits = kept_on and breaker.locks  # it is tried again when the hours of its rule begin
+            if not by_hand and not waits:
+                raise Violation(f"{alarm} still stands: {breaker.incidents[alarm]}")
         if breaker.locks and position == "closed" and "closed_locally_under_lock" not in by_hand and not kept_on:
             raise Violation(f"still closed under {sorted(breaker.locks)}: {breaker.command}")
-        if not breaker.locks and position != "closed" and "opened_locally" not in by_hand:
+        ready = position == "closed" or (position == "armed" and not self.remote_close)  # the key is the consumer's
+        if not breaker.locks and not ready and "opened_locally" not in by_hand:
             raise Violation(f"still {position} and nothing locks it: {breaker.command}, wish {breaker.close}")
         if breaker.relay != position:
             raise Violation(f"the twin says {breaker.relay}, the contacts are {position}")

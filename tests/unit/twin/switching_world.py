@@ -99,7 +99,7 @@ class World(Judge):
         self.reason_to_move: dict[str, int] = {"open": self.start, "closed": self.start}
         self.standing: set[str] = set()
         self.moved_by = "nobody"
-        self.has_lied = False
+        self.has_lied = self.has_lost = False
         contract = Contract(TENANT, mode="prepaid", account=TENANT)
         meter = MeterContract(
             METER, tariff="flat", breaker=BREAKER, interval_ms=MINUTE, max_rate=13_800, supply_from=self.start
@@ -316,6 +316,7 @@ class World(Judge):
     def lose_store(self) -> None:
         """Redis is gone with what SQL has not: the twins are made anew, and the broker tells what it retained."""
         del self.stream[self.posted :]
+        self.has_lost = True
         self.dispatched = min(self.dispatched, self.posted)
         self.group = self.books.rebuilt(self.contracts)
         self.group.wake = self.now

@@ -182,3 +182,24 @@ def test_a_key_that_ends_a_warning_cut_while_it_is_being_armed_causes_no_command
     after = [(one.target, one.state) for one in scene.caused(CommandChanged)[before:]]
     assert after == [("armed", "executed"), ("armed", "verified")]
     assert (scene.breaker.locks, scene.breaker.close) == ({}, None)
+
+
+def test_an_opening_that_stays_unproved_under_a_lock_is_tried_again_when_it_may_have_been_repaired():
+    scene = running()
+    scene.lock()
+    for _ in range(2):
+        command = scene.breaker.command
+        sent(scene)
+        scene.play(CommandAnswered("em-001", command.id, "executed", scene.now, "open"))
+        told(scene, "closed", scene.now + 1, "command")
+        scene.wait(MINUTE // 3)
+        scene.sample(1)
+    assert len(created(scene, "open")) == 2
+    assert "command_unverified" in scene.breaker.incidents
+    scene.wait(31 * MINUTE - MINUTE // 3)
+    assert len(created(scene, "open")) == 3, "half an hour later, once more"
+    scene.sample(1)
+    scene.obey()
+    scene.sample()
+    assert scene.breaker.relay == "open"
+    assert "command_unverified" not in scene.breaker.incidents
