@@ -149,6 +149,7 @@ class Judge:
         by_hand = breaker.incidents.keys() & {"closed_locally_under_lock", "opened_locally"}
         # A device that claims to have closed, and tells only later that it is open, looks like one opened by hand.
         # So does one that is found open without a lock by twins made anew: nobody knows any more who moved it.
+        # So may one whose birth of a session before the last is told again, when the broker has lost our session.
         claimed = (self.has_lied or self.has_lost) and by_hand == {"opened_locally"}
         if by_hand and self.moved_by != "hand" and not claimed:
             raise Violation(f"{sorted(by_hand)} is told, but {self.moved_by} moved the contacts last")

@@ -142,8 +142,8 @@ class World(Judge):
     def say(self, messages) -> None:
         """The device's messages set out for the broker; without a link they are lost."""
         for message in messages:
-            if not self.linked or self.rng.random() < self.loss:
-                continue
+            if not self.linked or (self.rng.random() < self.loss and message.verb != "birth"):
+                continue  # a birth is said until the broker has it: no other word of the session comes before it
             if message.verb in RETAINED:
                 self.retained[message.verb] = (message.verb, message.body)
             for _ in range(2 if self.rng.random() < self.twice else 1):
@@ -332,6 +332,7 @@ class World(Judge):
         """The broker has kept what came meanwhile; a new subscription gets the retained messages besides."""
         if self.ingesting:
             return
+        self.has_lost |= resubscribe
         self.ingesting = True
         waiting, self.waiting_up = self.waiting_up, []
         for verb, body in ([*self.retained.values()] if resubscribe else []) + waiting:
