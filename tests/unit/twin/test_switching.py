@@ -155,7 +155,7 @@ def test_executed_but_the_relay_does_not_move_ends_unverified_with_one_reissue_a
     scene.play(StateReported("em-001", "closed", scene.now + 1))
     scene.wait(MINUTE)
     assert [state for state in states(scene) if state[1] == "unverified"] == [("open", "unverified")] * 2
-    scene.wait(HOUR)
+    scene.wait(25 * MINUTE)
     assert scene.breaker.command.attempt == 2, "after one re-issue a person is needed"
     alarms = [alarm for alarm in scene.caused(AlarmChanged) if alarm.rule == "@command_unverified"]
     assert [(alarm.severity, alarm.active) for alarm in alarms] == [("critical", True)]
