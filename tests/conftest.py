@@ -1,16 +1,19 @@
 """Servers and database templates that all tests of a worker share: one of each, started when first asked for.
 
-Two more things hold for every test. Files of tests lie in memory where there is room: the product synchronises every
+Three more things hold for every test. Files of tests lie in memory where there is room: the product synchronises every
 commit, and thousands of tests would wait for the disk most of their time. (Tests that take away the power mount disks
-of their own.) And long files of tests come first, so that no worker is left alone with one at the end.
+of their own.) Long files of tests come first, so that no worker is left alone with one at the end. And each test finds
+logging as nobody has set it up, though a command line ran in the same process before.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 from tests.integration.servers import broker, mosquitto, postgres_server, redis_server
 from tests.unit.adapters.store.engines import postgres_template, sqlite_template
@@ -23,8 +26,12 @@ LONG_FIRST = ("faults", "e2e", "simulation", "integration", "conformance")
 """Folders in the order of how long a file of theirs takes; the others come after them."""
 
 
+_configure_logs = structlog.configure
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose where temporary folders of tests are made, unless somebody has."""
+    """Choose where temporary folders of tests are made, unless somebody has; and let no logger remember its set-up."""
+    structlog.configure = _configure_without_memory
     if not hasattr(config, "workerinput") and has_room(MEMORY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
@@ -35,6 +42,16 @@ def has_room(folder: Path) -> bool:
         return False
     found = os.statvfs(folder)
     return found.f_bavail * found.f_frsize >= ROOM_BYTES and not found.f_flag & os.ST_NOEXEC
+
+
+def pytest_runtest_setup() -> None:
+    """Forget how an earlier test of this process set up logging: its level would hide what the next one captures."""
+    structlog.reset_defaults()
+
+
+def _configure_without_memory(**settings: Any) -> None:
+    """A logger that remembers how it was set up at its first line cannot be captured by any later test."""
+    _configure_logs(**{**settings, "cache_logger_on_first_use": False})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -307,13 +307,18 @@ async def test_what_a_group_has_acknowledged_is_known_once_nothing_is_pending(
     assert await stream.acknowledged_to(site, "ledger") == entries[2].id
 
 
-async def test_sql_that_lacks_what_the_ledger_once_acknowledged_is_older_than_the_store(
-    backend: Backend, site: str, writer: Writer
-) -> None:
+async def three_read(backend: Backend, site: str, writer: Writer) -> tuple[Any, list[Entry]]:
+    """A stream of which the ledger has read three entries, and these."""
     stream = backend.stream()
     await stream.join(site, "ledger")
     await writer.write(3)
-    entries = await stream.read(site, "ledger", "w", count=3, block_ms=0)
+    return stream, list(await stream.read(site, "ledger", "w", count=3, block_ms=0))
+
+
+async def test_sql_that_lacks_what_the_ledger_once_acknowledged_is_older_than_the_store(
+    backend: Backend, site: str, writer: Writer
+) -> None:
+    stream, entries = await three_read(backend, site, writer)
     await stream.acknowledge(site, "ledger", ids(entries))
     assert await why_rebuild(Position(entries[2].id), writer.store, stream, site) == ""
     assert "SQL is older" in await why_rebuild(Position(entries[1].id), writer.store, stream, site)
@@ -323,10 +328,7 @@ async def test_sql_that_lacks_what_the_ledger_once_acknowledged_is_older_than_th
 async def test_a_ledger_that_goes_on_while_it_is_asked_is_no_reason_to_rebuild(
     backend: Backend, site: str, writer: Writer
 ) -> None:
-    stream = backend.stream()
-    await stream.join(site, "ledger")
-    await writer.write(3)
-    entries = await stream.read(site, "ledger", "w", count=3, block_ms=0)
+    stream, entries = await three_read(backend, site, writer)
 
     class Posting(Position):
         """Whoever asks hears the answer late: by then the ledger has posted and acknowledged the rest."""

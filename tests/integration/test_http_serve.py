@@ -15,11 +15,9 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from adapters.embedded.ports import free_port
-from api.http import serve as serve_module
 from api.http.routes import events
 from api.http.serve import serve_http
 from api.stream.feed import QUEUE_MAX
@@ -206,10 +204,7 @@ async def metric(client: httpx.AsyncClient, name: str) -> float:
     return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
 
 
-async def test_a_taken_port_is_told_and_another_used(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Whoever has set up logging in this process before has had loggers remember it: they would not be captured.
-    structlog.reset_defaults()
-    monkeypatch.setattr(serve_module, "log", structlog.get_logger("serve"))
+async def test_a_taken_port_is_told_and_another_used(stage: Stage) -> None:
     port = free_port()
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

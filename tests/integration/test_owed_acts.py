@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from adapters.store.engine.database import Database
@@ -12,29 +10,12 @@ from adapters.store.wallets.consents import SqlConsents
 from adapters.twins.change import newborn
 from adapters.twins.codec import decode_group, encode_group
 from tests.unit.adapters.store.engines import *  # noqa: F403 -- fixtures
-from tests.unit.adapters.store.park import NOW, SITE, document
+from tests.unit.adapters.store.park import GUARDED, NOW, SITE, document
 from tests.unit.adapters.store.stage import HOUR, MINUTE, Stage
 from twin.core.arrears import PREPAID_SINCE
 from twin.core.messages import DeviceEvent, Tick
 from twin.core.policy import EMERGENCY_TAKEN
 from twin.ports import TopUp
-
-GUARDED: dict[str, Any] = {
-    "apiVersion": "twinmeter.rules/v1",
-    "ruleset": "guarded",
-    "version": 1,
-    "rules": [
-        {
-            "id": "trip",
-            "scope": {"twin": "meter"},
-            "on": ["event"],
-            "when": "has(meter.id)",
-            "guard": {"max": 1, "per": "10m"},
-            "clear": {"when": "!has(meter.id)"},
-            "then": [{"breaker.lock": {"lock": "overload"}}],
-        }
-    ],
-}
 
 
 async def rebuilt(stage: Stage) -> None:

@@ -62,11 +62,11 @@ def on_emergency(draft: Draft, act: EmergencyTaken, now: int) -> None:
     if not is_new(draft.group, act):
         return
     draft.group.acts_seq = act.seq
-    _take_emergency(draft, act.seq, act.who, now)
+    draft.emit(ActCarriedOut(act.seq))
+    _take_emergency(draft, act.who, now)
 
 
-def _take_emergency(draft: Draft, seq: int, who: str, now: int) -> None:
-    draft.emit(ActCarriedOut(seq))
+def _take_emergency(draft: Draft, who: str, now: int) -> None:
     if arrears.take_emergency(draft, who, now):
         react_to_credit(draft, 0, now)
     elif draft.group.tenant is not None and EMERGENCY_TAKEN not in draft.group.tenant.params:
@@ -165,13 +165,12 @@ def carry_out_owed(draft: Draft, now: int) -> None:
     """A group that was made from SQL before SQL had what came of these acts carries them out now, once."""
     owed, draft.group.owed = draft.group.owed or (), None
     for act in owed:
+        draft.emit(ActCarriedOut(act.seq))
         if act.kind == "emergency":
-            _take_emergency(draft, act.seq, act.who, now)
+            _take_emergency(draft, act.who, now)
         elif act.kind == "approval":
-            draft.emit(ActCarriedOut(act.seq))
             approve_rule(draft, act.scope, act.twin, act.rule, act.until, now)
         else:
-            draft.emit(ActCarriedOut(act.seq))
             arrears.note_mode(draft, "postpaid", "prepaid", now)
 
 

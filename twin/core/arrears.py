@@ -30,7 +30,7 @@ from twin.core.policy import EMERGENCY_TAKEN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from rules.rule import Active, Rule
+    from rules.rule import Rule
     from twin.core.draft import Draft
     from twin.core.model import BreakerContract, Contract, Group
     from twin.core.model import Lock as LockInForce
@@ -86,7 +86,8 @@ def cutting_hours(policy: SitePolicy, locks: Mapping[str, LockInForce], now: int
     """
     found = []
     for kind, lock in locks.items():
-        active = _hours(policy, lock.rule) if kind in ARREARS and lock.rule else None
+        bound = policy.locking_rule(lock.rule) if kind in ARREARS and lock.rule else None
+        active = bound.rule.active if bound is not None else None
         if active is None:
             return None
         found.append((active.is_open(now, policy.zone), active.next_change(now, policy.zone)))
@@ -95,12 +96,6 @@ def cutting_hours(policy: SitePolicy, locks: Mapping[str, LockInForce], now: int
     some_open = any(is_open for is_open, _ in found)
     ends = [change for is_open, change in found if is_open or not some_open]
     return some_open, max(ends) if some_open else min(ends)
-
-
-def _hours(policy: SitePolicy, rule_id: str) -> Active | None:
-    bounds = (policy.bound(scope, rule_id) for scope in ("tenant", "meter", "breaker"))
-    bound = next((one for one in bounds if one is not None), None)
-    return bound.rule.active if bound is not None else None
 
 
 class Emergency(msgspec.Struct, frozen=True):

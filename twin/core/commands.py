@@ -145,12 +145,10 @@ def _reconcile_close(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     elif command is not None:
         _send_if_queued(draft, breaker, command, now)
         return
-    elif breaker.close is not None and breaker.relay == "closed" and not in_doubt(breaker):
+    elif breaker.relay == "closed" and not in_doubt(breaker):
         breaker.close = None
-        forget_failures(draft, breaker, now)
-        return
-    if breaker.close is None and breaker.relay == "closed" and not in_doubt(breaker):
         forget_failures(draft, breaker, now)  # nothing is asked of it any more
+        return
     if breaker.close is None or not may_close(draft, breaker, now):
         return
     if breaker.retry_at is not None and now < breaker.retry_at:
@@ -400,9 +398,8 @@ def _give_up_on_evidence(draft: Draft, breaker: BreakerTwin, command: Command, n
         _reconcile_open(draft, breaker, now)
     elif breaker.close is not None:  # the wish still stands, and each reading would send it again at once
         _back_off(draft, breaker, now)
-    elif breaker.locks:  # people are told; seldom it is tried again, for somebody may have repaired it
-        breaker.retry_at = now + LONGEST_RETRY_MS
-        draft.wake_dirty = True
+    elif breaker.locks:  # people are told, and somebody may repair it
+        _try_seldom(draft, breaker, now)
 
 
 def take_back_proof(draft: Draft, breaker: BreakerTwin, command: Command, now: int) -> None:
@@ -410,8 +407,12 @@ def take_back_proof(draft: Draft, breaker: BreakerTwin, command: Command, now: i
     on like that for ever."""
     detail = f"{command.target} was proved, and then the relay said {breaker.relay}"
     if not _reissued(draft, breaker, command, now, detail):
-        breaker.retry_at = now + LONGEST_RETRY_MS
-        draft.wake_dirty = True
+        _try_seldom(draft, breaker, now)
+
+
+def _try_seldom(draft: Draft, breaker: BreakerTwin, now: int) -> None:
+    breaker.retry_at = now + LONGEST_RETRY_MS
+    draft.wake_dirty = True
 
 
 def _reissued(draft: Draft, breaker: BreakerTwin, command: Command, now: int, detail: str) -> bool:

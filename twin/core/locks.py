@@ -19,7 +19,18 @@ if TYPE_CHECKING:
 
     from twin.core.draft import Draft
 
-__all__ = ["KINDS", "SAFETY", "give_way", "in_weight", "insist", "outlasts", "place", "release", "release_ended"]
+__all__ = [
+    "KINDS",
+    "SAFETY",
+    "give_way",
+    "in_weight",
+    "insist",
+    "outlasts",
+    "pass_on",
+    "place",
+    "release",
+    "release_ended",
+]
 
 
 def place(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> bool:
@@ -33,10 +44,7 @@ def place(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> bool:
         return False
     breaker = draft.breaker(device)
     resolve_incident(draft, breaker, "closed_locally_under_lock", now)
-    breaker.locks = in_weight({**breaker.locks, kind: lock})
-    seen = draft.group.acts_seq
-    draft.emit(LockChanged(device, kind, True, lock.who, lock.why, now, lock.until, lock.rule, lock.rule_version, seen))
-    draft.wake_dirty = draft.supply_dirty = True
+    _set(draft, device, kind, lock, now)
     breaker.retry_at = None
     reconcile(draft, device)
     return True
@@ -47,11 +55,16 @@ def in_weight(locks: Mapping[str, Lock]) -> dict[str, Lock]:
     return {name: locks[name] for name in sorted(locks, key=weight)}
 
 
-def hand_over(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> None:
+def pass_on(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> None:
     """A lock that stands is another rule's from now on; the breaker stays as it is."""
-    breaker = draft.breaker(device)
-    breaker.locks = {**breaker.locks, kind: lock}
-    draft.emit(LockChanged(device, kind, True, lock.who, lock.why, now, lock.until, lock.rule, lock.rule_version))
+    _set(draft, device, kind, lock, now)
+
+
+def _set(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> None:
+    breaker, heard = draft.breaker(device), draft.group.acts_seq
+    breaker.locks = in_weight({**breaker.locks, kind: lock})
+    said = (lock.who, lock.why, now, lock.until, lock.rule, lock.rule_version, heard)
+    draft.emit(LockChanged(device, kind, True, *said))
     draft.wake_dirty = draft.supply_dirty = True
 
 

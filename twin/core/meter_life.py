@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 ARREARS = "credit"
 CONTRADICTS = "reading_contradicts"
-RATIO_UNREAD = "ratio_unread"
 """Incident: a person's reading lies below what the register had shown before."""
+RATIO_UNREAD = "ratio_unread"
+"""Incident: nobody read the meter when its ratio changed, and there was no twin that had."""
 
 
 def on_reading_entered(draft: Draft, act: ReadingEntered, now: int) -> None:

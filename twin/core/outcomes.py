@@ -149,7 +149,7 @@ def _unlock(draft: Draft, breaker: str, kind: str, rule: Rule, view: View, timin
         return
     heir = _heir(draft, breaker, kind, rule) if places and kind not in ARREARS else None
     if heir is not None:
-        locks.hand_over(draft, breaker, kind, _lock_of(heir.rule, _places(heir.rule, kind)[0], None, now), now)
+        locks.pass_on(draft, breaker, kind, _lock_of(heir.rule, _places(heir.rule, kind)[0], None, now), now)
         return
     why = {"rule": rule.id, "ver": rule.version, "inputs": explain(rule, view, None, now).inputs}
     locks.release(draft, breaker, kind, "rule", rule.id, now, why, timing)
@@ -230,7 +230,7 @@ def lock_targets(draft: Draft, view: View, bound: BoundRule, action: actions.Loc
             continue
         if standing is not None and locks.outlasts(standing, until):
             if until is None and _releases_itself(draft, standing, action.lock, rule):
-                locks.hand_over(draft, breaker, action.lock, lock, now)
+                locks.pass_on(draft, breaker, action.lock, lock, now)
             continue
         if outranked(action.lock, contract, draft.now):
             look_again(draft)  # the guarantee ends some day, whether or not the balance moves then
@@ -245,8 +245,7 @@ def _releases_itself(draft: Draft, standing: Lock, kind: str, rule: Rule) -> boo
     """Whether a lock is another rule's that takes it off by itself, where this rule leaves that to a person."""
     if rule.retry is not None or kind in BY_ANY_RULE or standing.rule in ("", rule.id):
         return False
-    bounds = (draft.policy.bound(scope, standing.rule) for scope in ("meter", "tenant", "breaker"))
-    other = next((bound for bound in bounds if bound is not None), None)
+    other = draft.policy.locking_rule(standing.rule)
     return other is not None and other.rule.retry is not None
 
 

@@ -106,6 +106,11 @@ class SitePolicy:
         """The rule of this scope and id, if it is loaded."""
         return self._by_id.get((scope, rule_id))
 
+    def locking_rule(self, rule_id: str) -> BoundRule | None:
+        """The rule that a lock names; locks tell no scope."""
+        bounds = (self.bound(scope, rule_id) for scope in ("tenant", "meter", "breaker"))
+        return next((bound for bound in bounds if bound is not None), None)
+
     @property
     def _by_id(self) -> dict[tuple[str, str], BoundRule]:
         return self.by_trigger.by_id

@@ -10,7 +10,7 @@ from adapters.store.engine.schema_operations import AddColumn
 class Migration(BaseMigration):
     """Columns of `standing_lock`. Locks from before them go by their instants until a person acts on them again."""
 
-    dependencies = [("store", "0021_epoch_event")]
+    dependencies = [("store", "0022_device_config")]
     operations = [
         AddColumn("StandingLock", "standing_lock", "group_id", fields.CharField(max_length=72, default="")),
         AddColumn("StandingLock", "standing_lock", "act_seq", fields.BigIntField(default=0)),

@@ -10,7 +10,7 @@ from adapters.store.engine.schema_operations import AddColumn, RunStatements
 class Migration(BaseMigration):
     """A column of `act`. Acts from before it are owed to nobody."""
 
-    dependencies = [("store", "0006_guards")]
+    dependencies = [("store", "0023_lock_acts")]
     operations = [
         AddColumn("Act", "act", "owed", fields.BigIntField(default=0)),
         RunStatements(both=["CREATE INDEX IF NOT EXISTS ix_act_owed ON act (site, group_id) WHERE owed = 1"]),

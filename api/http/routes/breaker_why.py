@@ -90,8 +90,9 @@ class PastCommandBody(msgspec.Struct, frozen=True):
 
 class BreakerWhyBody(msgspec.Struct, frozen=True):
     """Why a breaker or valve stands where it stands. `verdict`: supplied, locked, opening, kept_on (locked in a time in
-    which nothing is cut off), closing, armed, opened_on_site, closed_on_site or unknown. Positions are in the words of
-    the device. `needs` is what closing waits for once the last lock is gone. Newest first. `text` by language."""
+    which nothing is cut off, which ends at `opens_at`), closing, armed, opened_on_site, closed_on_site or unknown.
+    Positions are in the words of the device. `needs` is what closing waits for once the last lock is gone. Newest
+    first. `text` by language."""
 
     device: str
     utility: str
@@ -109,6 +110,7 @@ class BreakerWhyBody(msgspec.Struct, frozen=True):
     lock_changes: list[PastLock]
     reports: list[PastReport]
     load_limit: LoadLimit | None
+    opens_at: int | None
     text: dict[str, str]
 
 
@@ -161,6 +163,7 @@ def breaker_body(why: BreakerWhy) -> BreakerWhyBody:
         lock_changes=list(why.history.locks),
         reports=list(why.history.reports),
         load_limit=why.load_limit,
+        opens_at=why.opens_at,
         text=why.text,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from httpx import AsyncClient
 
+from tests.unit.adapters.store.park import GUARDED
 from tests.unit.api import parks
 from tests.unit.api.parks import SITE
 from tests.unit.api.stage import ADMIN, Stage, bearer
@@ -13,22 +14,6 @@ from twin.flows.import_site import import_site
 
 HELD = f"/api/v1/sites/{SITE}/held-firings"
 HOUR = 3_600_000
-GUARDED = {
-    "apiVersion": "twinmeter.rules/v1",
-    "ruleset": "guarded",
-    "version": 1,
-    "rules": [
-        {
-            "id": "trip",
-            "scope": {"twin": "meter"},
-            "on": ["event"],
-            "when": "has(meter.id)",
-            "guard": {"max": 1, "per": "10m"},
-            "clear": {"when": "!has(meter.id)"},
-            "then": [{"breaker.lock": {"lock": "overload"}}],
-        }
-    ],
-}
 
 
 async def two_trips(stage: Stage) -> tuple[str, str]:

@@ -55,6 +55,7 @@ def test_a_lost_phase_keeps_off_what_an_over_voltage_would_release():
     assert closings(scene) == []
     last = scene.caused(LockChanged)[-1]
     assert (last.lock, last.active, last.rule) == ("voltage", True, "safety-phase-loss"), "SQL is told whose it is"
+    assert last.acts_seq == scene.group.acts_seq > 0, "or SQL would keep what a person's act on it left there"
     while "voltage" in scene.breaker.locks:
         volts(230_000, 230_000, 220_000)
     assert scene.breaker.command.target == "closed", "the rule that holds it releases it in its own time"

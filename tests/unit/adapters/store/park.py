@@ -12,6 +12,23 @@ NOW = 1_767_225_600_000
 """2026-01-01T00:00:00Z, Unix ms."""
 INTERVAL_MS = 900_000
 PRICE_MICRO = 850_000
+GUARDED: dict[str, Any] = {
+    "apiVersion": "twinmeter.rules/v1",
+    "ruleset": "guarded",
+    "version": 1,
+    "rules": [
+        {
+            "id": "trip",
+            "scope": {"twin": "meter"},
+            "on": ["event"],
+            "when": "has(meter.id)",
+            "guard": {"max": 1, "per": "10m"},
+            "clear": {"when": "!has(meter.id)"},
+            "then": [{"breaker.lock": {"lock": "overload"}}],
+        }
+    ],
+}
+"""A ruleset whose guard lets one of its firings through and holds the others."""
 
 
 def tariff(name: str = "shop-flat", price: str = "0.85", utility: str = "electricity") -> dict[str, Any]:
