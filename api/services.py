@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -15,7 +15,7 @@ from twin.leases import LeaseLostError
 from twin.ports import StoreFullError, StoreLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from api.bootstrap import Platform
     from twin.flows.consume_effects import ConsumerLoop
@@ -30,6 +30,8 @@ LOOK_EVERY_S = 0.5
 RESTART_PAUSE_S = 1.0
 SERVERS_WITHIN_S = 30.0
 """So long a starting process waits for servers that do not serve it; then it ends, for its supervisor to see."""
+ENDS_WITHIN_S = 10.0
+"""So long services may go on after the stop with what they have in hand. A supervisor waits longer before it kills."""
 
 
 class Services:
@@ -93,12 +95,34 @@ class Services:
         self.ready.set()
         try:
             async with asyncio.TaskGroup() as group:
-                for task in tasks:
-                    group.create_task(task)
+                running = [group.create_task(task) for task in tasks]
+                group.create_task(self._end_in_time(running))
         finally:
             await platform.close()
 
+    async def _end_in_time(self, running: Sequence[asyncio.Task[None]]) -> None:
+        """After the stop, cancel what does not end by itself: the fees of a large site, a rebuild. Every step of these
+        may be killed at any instant, so whatever is broken off goes on at the next start."""
+        await self.stop.wait()
+        _, late = await asyncio.wait(running, timeout=ENDS_WITHIN_S)
+        if late:
+            log.warning(
+                "broken off in the middle of work, which goes on at the next start", services=sorted(self.under_way)
+            )
+        await _cancel(late)
+
     async def _recover(self) -> None:
+        """Recover, unless told to stop meanwhile: on a large site that takes minutes."""
+        recovering = asyncio.create_task(self._recover_from_trouble())
+        stopping = asyncio.create_task(self.stop.wait())
+        try:
+            await asyncio.wait((recovering, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if recovering.done():
+                recovering.result()
+        finally:
+            await _cancel({one for one in (recovering, stopping) if not one.done()})
+
+    async def _recover_from_trouble(self) -> None:
         """Bring twins and SQL in line before anything else. A server that is away or full for the moment is waited for:
         whoever restarts a process does so just when something else is in trouble, too. Raises what is the matter after
         `SERVERS_WITHIN_S`, and where it is not of that kind."""
@@ -111,9 +135,7 @@ class Services:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
                 log.warning("not started yet: a server is in trouble, trying again", reason=str(error)[:300])
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stop.wait(), RESTART_PAUSE_S)
-                return
+            await asyncio.sleep(RESTART_PAUSE_S)
 
     def _records(self) -> list[Coroutine[None, None, None]]:
         """The one session that hears everything: it records, and finds what no shard hears."""
@@ -218,3 +240,11 @@ class Services:
                 self.platform.service_failures[name] += 1
                 log.exception("service failed, starting it again", service=name)
             await asyncio.sleep(RESTART_PAUSE_S)
+
+
+async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel until all have ended: a cancellation that a library swallowed is said again."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=RESTART_PAUSE_S)

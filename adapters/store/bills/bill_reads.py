@@ -10,6 +10,7 @@ import msgspec
 from adapters.store.bills.bill_facts import statement_number
 from adapters.store.bills.bill_issue import stored_bill
 from adapters.store.engine.keyed_rows import in_list
+from adapters.store.engine.paging import site_of_pages
 from adapters.store.journals.read_models import CursorError, Page
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ class SqlBills:
         """The bills of a month that hold (drafts and issued ones), in the order of their making, streamed."""
         after = 0
         only, values = (" AND holder = ?", [holder]) if holder else ("", [])
-        sql = f"SELECT * FROM bill WHERE site = ? AND month = ? AND state <> 'corrected'{only} AND id > ?"
+        own = site_of_pages(self._database.engine)
+        sql = f"SELECT * FROM bill WHERE {own} = ? AND month = ? AND state <> 'corrected'{only} AND id > ?"
         while rows := await self._database.fetch(f"{sql} ORDER BY id LIMIT 50", site, month, *values, after):
             for row in rows:
                 yield stored_bill(row)

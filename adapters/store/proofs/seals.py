@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from adapters.store import models
+from adapters.store.engine.paging import site_of_pages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,7 +76,8 @@ async def seal(tx: Transaction, site: str, table: str, columns: str, before: Sea
     if table not in MOVING or not set(names) <= set(_columns(table)):
         raise ValueError(f"{table} has no columns {columns!r} that can be sealed")
     digest, rows, after = (before.digest if before else EMPTY), 0, (before.to_id if before else 0)
-    sql = f"SELECT id, {', '.join(names)} FROM {table} WHERE site = ? AND id > ? AND id <= ? ORDER BY id LIMIT {PAGE}"  # noqa: S608
+    of_site = f"{site_of_pages(tx.engine)} = ?"
+    sql = f"SELECT id, {', '.join(names)} FROM {table} WHERE {of_site} AND id > ? AND id <= ? ORDER BY id LIMIT {PAGE}"  # noqa: S608
     while page := await tx.fetch(sql, site, after, to_id):
         digest, rows, after = _fold(digest, page), rows + len(page), page[-1][0]
     return Seal(table, columns, to_id, rows, digest)

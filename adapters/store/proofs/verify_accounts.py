@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from adapters.store.engine.paging import site_of_pages
 from adapters.store.journals.idempotency import input_hash
 from adapters.store.proofs.verify_finding import PAGE, Finding, Seen, error
 
@@ -19,7 +20,7 @@ _PAYMENTS = (
     " FROM payment p"
     " LEFT JOIN journal j ON j.site = p.site AND j.seq = p.journal_seq"
     " LEFT JOIN act a ON a.site = p.site AND a.group_id = p.tenant AND a.seq = p.act_seq"
-    " WHERE p.site = ? AND p.id > ? ORDER BY p.id LIMIT ?"
+    " WHERE {site} = ? AND p.id > ? ORDER BY p.id LIMIT ?"
 )
 _ON = "(SELECT l.amount_nano FROM leg l WHERE l.site = {t}.site AND l.seq = {seq} AND l.account = {account})"
 _OF_TENANT = "'tenant:' || {t}.tenant || ':wallet'"
@@ -111,7 +112,8 @@ _OWN_APPROVAL = (
 async def check_payment_facts(tx: Transaction, site: str, seen: Seen) -> AsyncIterator[Finding]:
     """Every column of a payment follows from its journal and its act: an edited one is found."""
     after, done = 0, 0
-    while rows := await tx.fetch(_PAYMENTS, site, after, PAGE):
+    sql = _PAYMENTS.format(site=site_of_pages(tx.engine, "p.site"))
+    while rows := await tx.fetch(sql, site, after, PAGE):
         for row in rows:
             wrong = _wrong_fact(row)
             if wrong:

@@ -14,6 +14,7 @@ import msgspec
 from adapters.store.bills.bill_drafts import digest_of
 from adapters.store.bills.fee_posting import fee_memo
 from adapters.store.engine.keyed_rows import key_table
+from adapters.store.engine.paging import site_of_pages
 from adapters.store.proofs.verify_finding import PAGE, Finding, Seen, error
 from billing.bill import check_bill, decode_bill
 
@@ -26,7 +27,7 @@ _BILLS = (
     "SELECT b.id, b.bill, b.state, b.document, b.digest, b.closing_nano, b.charges_nano, b.number, b.series,"
     " (SELECT COALESCE(sum(l.amount_nano), 0) FROM bill_line l WHERE l.site = b.site AND l.bill = b.bill) AS lines,"
     " (SELECT COALESCE(sum(w.closing_nano), 0) FROM bill_wallet w WHERE w.site = b.site AND w.bill = b.bill) AS closing"
-    " FROM bill b WHERE b.site = ? AND b.id > ? ORDER BY b.id LIMIT 50"
+    " FROM bill b WHERE {site} = ? AND b.id > ? ORDER BY b.id LIMIT 50"
 )
 _GAPS = (
     "SELECT series, count(*), max(number), min(number) FROM bill WHERE site = ? AND number IS NOT NULL GROUP BY series"
@@ -104,7 +105,8 @@ def _fee_findings(journal: Row, lines: list[Row], leg: tuple[str, int] | None) -
 async def check_bills(tx: Transaction, site: str, seen: Seen) -> AsyncIterator[Finding]:
     """Bills are what was issued, add up, follow each other, and close at what the ledger says."""
     after, done = 0, 0
-    while rows := await tx.fetch(_BILLS, site, after):
+    sql = _BILLS.format(site=site_of_pages(tx.engine, "b.site"))
+    while rows := await tx.fetch(sql, site, after):
         for row in rows:
             for finding in _bill_findings(row):
                 yield finding

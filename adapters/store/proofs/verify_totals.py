@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adapters.store.engine.paging import site_of_pages
 from adapters.store.journals.outbox import decode_act
 from adapters.store.proofs.verify_finding import PAGE, Finding, Seen, error
 from twin.core.messages import CreditsPosted
@@ -33,7 +34,7 @@ _LOST_ACCOUNTS = (
 _PAYMENTS = (
     "SELECT p.payment, p.tenant, p.amount_nano, j.kind, (SELECT sum(l.amount_nano) FROM leg l WHERE l.site = p.site"
     " AND l.seq = p.journal_seq AND l.account = 'tenant:' || p.tenant || ':wallet') AS booked, p.id FROM payment p"
-    " LEFT JOIN journal j ON j.site = p.site AND j.seq = p.journal_seq WHERE p.site = ? AND p.id > ?"
+    " LEFT JOIN journal j ON j.site = p.site AND j.seq = p.journal_seq WHERE {site} = ? AND p.id > ?"
     " ORDER BY p.id LIMIT ?"
 )
 _UNPAID_TOPUPS = (
@@ -51,7 +52,9 @@ _LOST_ACTS = (
     "SELECT DISTINCT a.group_id FROM act a WHERE a.site = ? AND NOT EXISTS"
     " (SELECT 1 FROM act_head h WHERE h.site = a.site AND h.group_id = a.group_id) ORDER BY a.group_id"
 )
-_REFUSED = "SELECT id, entry, place, group_id, reason FROM refused_effect WHERE site = ? AND id > ? ORDER BY id LIMIT ?"
+_REFUSED = (
+    "SELECT id, entry, place, group_id, reason FROM refused_effect WHERE {site} = ? AND id > ? ORDER BY id LIMIT ?"
+)
 
 
 async def check_projections(tx: Transaction, site: str, seen: Seen) -> AsyncIterator[Finding]:
@@ -83,7 +86,8 @@ async def check_projections(tx: Transaction, site: str, seen: Seen) -> AsyncIter
 async def check_payments(tx: Transaction, site: str, seen: Seen) -> AsyncIterator[Finding]:
     """Each payment is booked once and whole; no top-up is booked without a payment."""
     after, done = 0, 0
-    while rows := await tx.fetch(_PAYMENTS, site, after, PAGE):
+    sql = _PAYMENTS.format(site=site_of_pages(tx.engine, "p.site"))
+    while rows := await tx.fetch(sql, site, after, PAGE):
         for payment, tenant, amount_nano, kind, booked, _ in rows:
             if kind != "topup" or booked is None or int(booked) != amount_nano:
                 detail = (
@@ -118,7 +122,8 @@ async def check_outbox(tx: Transaction, site: str, seen: Seen) -> AsyncIterator[
 async def check_refused(tx: Transaction, site: str, seen: Seen) -> AsyncIterator[Finding]:
     """Effects that were not posted, for a person to look at."""
     after, done = 0, 0
-    while rows := await tx.fetch(_REFUSED, site, after, PAGE):
+    sql = _REFUSED.format(site=site_of_pages(tx.engine))
+    while rows := await tx.fetch(sql, site, after, PAGE):
         for _, entry, place, group, reason in rows:
             yield Finding("warning", "refused_effect", f"entry {entry} effect {place} of group {group}", reason)
         after = rows[-1][0]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from adapters.store.engine.paging import site_of_pages
 from adapters.store.journals.accounts import VACANCY
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ async def _portion(database: Database, site: str) -> bool:
 
 async def _last(reader: Database | Transaction, site: str, table: str, cut: int) -> int:
     """The last row of a site in a table after the cut; 0 where there is none."""
-    sql = f"SELECT id FROM {table} WHERE id > ? AND site || '' = ? ORDER BY id DESC LIMIT 1"
+    sql = f"SELECT id FROM {table} WHERE id > ? AND {site_of_pages(reader.engine)} = ? ORDER BY id DESC LIMIT 1"
     rows = await reader.fetch(sql, cut, site)
     return int(rows[0][0]) if rows else 0
 

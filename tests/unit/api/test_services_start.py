@@ -1,4 +1,5 @@
-"""A process that starts while a server is in trouble waits for it a while, and ends with the reason after that."""
+"""A process that starts while a server is in trouble waits for it a while, and ends with the reason after that; and
+one that is told to stop ends, whatever it has in hand."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 import api.services
 from api.services import Services
@@ -30,6 +32,33 @@ class Troubled:
         self.asked += 1
         if self.errors:
             raise self.errors.pop(0)
+
+    def consumers(self) -> dict[str, Any]:
+        return {}
+
+
+class Rebuilding(Troubled):
+    """A platform that rebuilds a large site at the start."""
+
+    async def recover(self) -> None:
+        self.asked += 1
+        await asyncio.sleep(3_600)
+
+
+class LongWork:
+    """Policies that take an hour to read, by way of a library that swallows a cancellation."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.swallowed = 0
+
+    async def refresh_all(self) -> None:
+        self.begun.set()
+        try:
+            await asyncio.sleep(3_600)
+        except asyncio.CancelledError:
+            self.swallowed += 1
+        await asyncio.sleep(3_600)
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +95,28 @@ async def test_a_stop_is_not_waited_out(monkeypatch: pytest.MonkeyPatch) -> None
     asyncio.get_running_loop().call_later(0.05, waiting.stop.set)
     await asyncio.wait_for(waiting.run(), 5)
     assert waiting.platform.closed  # type: ignore[attr-defined]
+
+
+async def test_a_stop_breaks_off_what_is_recovered_at_the_start() -> None:
+    starting = services(Rebuilding())
+    asyncio.get_running_loop().call_later(0.05, starting.stop.set)
+    await asyncio.wait_for(starting.run(), 5)
+    assert starting.platform.asked == 1  # type: ignore[attr-defined]
+    assert starting.platform.closed  # type: ignore[attr-defined]
+
+
+async def test_what_does_not_end_after_the_stop_is_broken_off_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.services, "ENDS_WITHIN_S", 0.05)
+    platform = Troubled()
+    work = platform.policies = LongWork()  # type: ignore[attr-defined]
+    running = services(platform)
+    ending = asyncio.create_task(running.run())
+    with capture_logs() as lines:
+        await asyncio.wait_for(work.begun.wait(), 5)
+        await asyncio.sleep(0.1)
+        assert not ending.done()
+        running.stop.set()
+        await asyncio.wait_for(ending, 5)
+    assert work.swallowed == 1
+    assert platform.closed
+    assert [line["services"] for line in lines] == [["policies"]]
