@@ -36,7 +36,8 @@ MOVING: Final[dict[str, tuple[str, ...]]] = {
     "audit": (),
 }
 """Sealed tables, and those of their columns that may change. Journals and legs have their own hash chain."""
-PAGE: Final = 5_000
+PAGE: Final = 1_000
+"""Rows that are digested at one go; commands of the same process wait meanwhile."""
 EMPTY: Final = hashlib.sha256(b"twinmeter.seal/v1").digest()
 _ENCODER = msgspec.json.Encoder()
 
@@ -63,9 +64,9 @@ def sealed_tables() -> dict[str, str]:
 
 async def newest_ids(tx: Transaction, site: str) -> dict[str, int]:
     """The newest id of each sealed table; the caller holds the site, so nothing older can still come."""
-    newest = {}
+    newest, of_site = {}, f"{site_of_pages(tx.engine)} = ?"
     for table in sealed_tables():
-        rows = await tx.fetch(f"SELECT id FROM {table} WHERE site = ? ORDER BY id DESC LIMIT 1", site)  # noqa: S608
+        rows = await tx.fetch(f"SELECT id FROM {table} WHERE {of_site} ORDER BY id DESC LIMIT 1", site)  # noqa: S608
         newest[table] = rows[0][0] if rows else 0
     return newest
 
