@@ -20,7 +20,7 @@ from twin.flows.apply_messages import Applier
 from twin.flows.call_webhooks import WebhookCalls
 from twin.flows.carry_tenancies import TenancyKeeper
 from twin.flows.clear_guards import GuardKeeper
-from twin.flows.consume_effects import ConsumerLoop, LedgerWriter
+from twin.flows.consume_effects import GATHER_S, ConsumerLoop, LedgerWriter
 from twin.flows.deliver_acts import ActDelivery
 from twin.flows.dispatch_commands import CommandDispatcher
 from twin.flows.group_notices import AlarmGroups
@@ -138,9 +138,9 @@ class Flows(Stores):
         book = ProvingBook(SqlNoticeBook(self.database, self.clock.now), self.applier, self.clock)
         notices = NoticeSender(self.stream, self.notifier, book, AlarmGroups(fresh, self.policies), self.contacts)
         return {
-            "ledger": ConsumerLoop(self.stream, ledger, worker),
+            "ledger": ConsumerLoop(self.stream, ledger, worker, gather_s=GATHER_S),
             "commands": ConsumerLoop(self.stream, commands, worker),
-            "notices": ConsumerLoop(self.stream, notices, worker),
+            "notices": ConsumerLoop(self.stream, notices, worker, gather_s=GATHER_S),
         }
 
 

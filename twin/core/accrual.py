@@ -155,7 +155,7 @@ def _post_row(draft: Draft, meter: MeterTwin, register: Register, row: Slice) ->
             from_ts=row.from_ts,
             to_ts=row.to_ts,
             tenant=contract.id if contract else "",
-            account=contract.account if contract else VACANCY_ACCOUNT,
+            account=contract.charged_account if contract else VACANCY_ACCOUNT,
             utility="electricity" if supplied.kind == "electricity" else "water",
             tariff=register.row_tariff,
             version=row.version,

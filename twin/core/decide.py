@@ -68,6 +68,8 @@ class Decision(msgspec.Struct, frozen=True):
     wake_moved: bool = False
     """`group.wake` is another than before: the timer index must follow."""
     guards_spent: Mapping[str, int] = NO_GUARDS
+    guards_asked: bool = False
+    """Whether the decision depends on how far guards were used up; hardly any does."""
     traces: Sequence[Traced] = ()
     """Every evaluation of a rule, where the policy asks for a trace."""
 
@@ -107,7 +109,8 @@ def decide_all(
         if policy.by_trigger.follows and len(draft.effects) > seen:
             follow_up(draft, seen, now)
     moved = draft.wake_dirty and _move_wake(draft, messages[-1][1])
-    return Decision(draft.group, tuple(draft.effects), moved, draft.guards_spent, draft.traces or ())
+    traces = draft.traces or ()
+    return Decision(draft.group, tuple(draft.effects), moved, draft.guards_spent, draft.guards_asked, traces)
 
 
 def _move_wake(draft: Draft, now: int) -> bool:

@@ -29,6 +29,7 @@ class Draft:
         "effects",
         "group",
         "guards",
+        "guards_asked",
         "guards_spent",
         "now",
         "policy",
@@ -44,6 +45,8 @@ class Draft:
         """Our own clock (Unix ms). Rules look at a sample at the instant of the sample, which may be minutes off."""
         self.effects: list[AnyEffect] = []
         self.guards = guards
+        self.guards_asked = False
+        """Whether some rule wanted to know how far its guard is used up: what was decided depends on `guards`."""
         self.traces: list[Traced] | None = [] if policy.trace else None
         self.guards_spent: dict[str, int] = {}
         self.wake_dirty = False
@@ -107,4 +110,5 @@ class Draft:
 
     def guard_used(self, rule: str) -> int:
         """Cutoffs already counted against a rule's guard: committed ones and those of this decision."""
+        self.guards_asked = True
         return self.guards.get(rule, 0) + self.guards_spent.get(rule, 0)

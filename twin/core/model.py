@@ -12,7 +12,7 @@ copies what it touches.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
@@ -48,12 +48,18 @@ class Contract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SHORT_NAM
     name: dict[str, str] = {}
     mode: Literal["prepaid", "postpaid", "vacant"] = "prepaid"
     account: str = ""
+    """Who is charged, where it is not the tenant's own wallet."""
     emergency_credit_nano: int = 0
     params: dict[str, str | int | bool] = {}
     protected_until: int | None = None
     """Supply guarantee (保电): until this instant (Unix ms) no arrears cutoff."""
     group: str = ""
     """Kind of tenant as the site names it, such as a building or a trade; rules may read it."""
+
+    @property
+    def charged_account(self) -> str:
+        """The account in the ledger that is charged for this tenant's use."""
+        return self.account or f"tenant:{self.id}:wallet"
 
 
 class MeterContract(msgspec.Struct, omit_defaults=True, frozen=True, rename=SHORT_NAMES["MeterContract"]):
@@ -174,12 +180,16 @@ class Incident(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
     detail: str = ""
 
 
-class Connection(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
+class Connection(msgspec.Struct, array_like=True, omit_defaults=True, frozen=True, gc=False):
     """Connection state as the broker's conn topic tells it; offline counts only for the current session id."""
 
     state: Literal["unknown", "online", "offline"] = "unknown"
     sid: str = ""
     since: int = 0
+
+
+UNHEARD: Final = Connection()
+"""Nobody has said anything of a device yet. It is always this one, so that storing a twin can leave it out."""
 
 
 class Sequence(msgspec.Struct, array_like=True, omit_defaults=True, gc=False):
@@ -205,7 +215,7 @@ class MeterTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["MeterTwi
     id: str
     register: Register = msgspec.field(default_factory=Register)
     sequence: Sequence = msgspec.field(default_factory=Sequence)
-    conn: Connection = msgspec.field(default_factory=Connection)
+    conn: Connection = UNHEARD
     link: Connection | None = None
     """Connection of the gateway in front of it."""
     at: int | None = None
@@ -306,7 +316,7 @@ class BreakerTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Breake
     """Session in which the relay was last spoken of."""
     relay_said: int | None = None
     """What the device's clock said then, where it was not believed."""
-    conn: Connection = msgspec.field(default_factory=Connection)
+    conn: Connection = UNHEARD
     link: Connection | None = None
     incidents: dict[str, Incident] = {}
     rules: dict[str, RuleState] = {}
@@ -331,7 +341,7 @@ class GatewayTwin(msgspec.Struct, omit_defaults=True, rename=SHORT_NAMES["Gatewa
     """State of one gateway: it has a connection and an identity, and meters behind it."""
 
     id: str
-    conn: Connection = msgspec.field(default_factory=Connection)
+    conn: Connection = UNHEARD
     versions: dict[str, str] = {}
     incidents: dict[str, Incident] = {}
     rules: dict[str, RuleState] = {}

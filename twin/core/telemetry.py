@@ -8,7 +8,7 @@ receipt counts, and an incident says so.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twin.core import accrual, evidence, step_watch
 from twin.core.commands import FRESH_INTERVALS
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from twin.core.messages import Telemetry
     from twin.core.model import MeterContract, MeterTwin
 
+GOOD: Final = "good"
+"""The default quality itself, not a word that equals it: storing a twin leaves out what is its default."""
 HOPELESSLY_BEHIND_MS = 366 * 24 * 3_600_000
 REGISTER = {"electricity": "import_wh", "water": "volume_l"}
 
@@ -84,7 +86,7 @@ def _show(draft: Draft, meter: MeterTwin, sample: Telemetry, at: int, now: int) 
     meter.at = at
     meter.device_ts = sample.ts if sample.ts != at else None
     meter.received_at = sample.received_at
-    meter.quality = sample.q
+    meter.quality = GOOD if sample.q == GOOD else sample.q
     meter.values = {**meter.values, **sample.d}
     if _said_to_be_away(meter, at):
         heard(draft, meter.id, sample.sid, at, now)

@@ -274,7 +274,7 @@ TWIN_MODEL: dict[str, PathSpec] = {
     "account.charges": PathSpec(MONEY, None, _charges, PAYING),
     "tenant.id": PathSpec(STRING, None, _tenant_field(lambda contract: contract.id), PAYING),
     "tenant.mode": PathSpec(STRING, None, _tenant_field(lambda contract: contract.mode), PAYING),
-    "tenant.account": PathSpec(STRING, None, _tenant_field(lambda contract: contract.account), PAYING),
+    "tenant.account": PathSpec(STRING, None, _tenant_field(lambda contract: contract.charged_account), PAYING),
     "tenant.group": PathSpec(STRING, None, _tenant_field(lambda contract: contract.group), PAYING),
     "tenant.protected": PathSpec(BOOL, None, _protected, PAYING),
     "tenant.state": PathSpec(STRING, None, _supply_state, PAYING),

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from twin.core.acts import ActOutOfOrderError
-from twin.core.decide import Decision, UnknownDeviceError, decide_all
+from twin.core.decide import NO_GUARDS, Decision, UnknownDeviceError, decide_all
 from twin.core.effects import Caused
 from twin.core.model import Group
 from twin.journeys import wanted_ids
@@ -143,9 +143,7 @@ class Applier:
         """One round of load, decide and commit; returns what has to be decided again."""
         groups = await self._store.load(site, list(messages))
         now = max((timed[-1][1] for timed in messages.values() if timed), default=0)
-        guards: Mapping[str, int] = {}
-        if policy.guard_windows:
-            guards = await self._store.guards_used(site, policy.guard_windows, now=now)
+        guards: Mapping[str, int] | None = None
         changes: list[GroupChange] = []
         decided: set[str] = set()
         for name, timed in messages.items():
@@ -154,7 +152,7 @@ class Applier:
                 outcome.failures.extend(Failure(name, message, LookupError(f"no group {name}")) for message, _ in timed)
                 continue
             began_ns = time.time_ns() if self._journeys is not None else 0
-            decision = _decide_isolated(group, timed, policy, guards, outcome)
+            decision, guards = await self._decide(site, policy, group, timed, guards, now, outcome)
             if decision is None:
                 # Perhaps only because what this process remembers is old: the commit asks whether the revision holds.
                 changes.append(GroupChange(group, group))
@@ -175,6 +173,26 @@ class Applier:
         if refused:  # these are decided again, and fail again if they must
             outcome.failures[:] = [failure for failure in outcome.failures if failure.group not in refused]
         return {name: messages[name] for name in refused}
+
+    async def _decide(
+        self,
+        site: str,
+        policy: SitePolicy,
+        group: Group,
+        timed: Sequence[Timed],
+        guards: Mapping[str, int] | None,
+        now: int,
+        outcome: Outcome,
+    ) -> tuple[Decision | None, Mapping[str, int] | None]:
+        """The decision, and how far the guards of the site's rules are used up, where that is known. It is asked for
+        when a decision depends on it, which is then made anew: hardly any does, and asking costs a round trip."""
+        told = len(outcome.failures)
+        decision = _decide_isolated(group, timed, policy, NO_GUARDS if guards is None else guards, outcome)
+        if guards is None and decision is not None and decision.guards_asked:
+            guards = await self._store.guards_used(site, policy.guard_windows, now=now)
+            del outcome.failures[told:]
+            decision = _decide_isolated(group, timed, policy, guards, outcome)
+        return decision, guards
 
     def _with_cause(self, site: str, change: GroupChange, timed: Sequence[Timed], began_ns: int) -> GroupChange:
         """The change with the messages that led to it, where they led to anything and somebody follows them."""
@@ -240,8 +258,8 @@ def _change(before: Group, decision: Decision) -> GroupChange:
     )
 
 
-def _spend(guards: Mapping[str, int], decision: Decision) -> Mapping[str, int]:
-    if not decision.guards_spent:
+def _spend(guards: Mapping[str, int] | None, decision: Decision) -> Mapping[str, int] | None:
+    if guards is None or not decision.guards_spent:
         return guards
     spent = dict(guards)
     for rule, count in decision.guards_spent.items():

@@ -7,12 +7,12 @@ tenant's is a group of its own with id `@<device>`.
 from __future__ import annotations
 
 from datetime import datetime
+from sys import intern
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from adapters.store.journals.accounts import wallet
 from adapters.store.sites.payers import current_payers, rented
 from adapters.store.sites.site_state import GATEWAY, METERS
 from billing.money import parse_money
@@ -53,11 +53,11 @@ def local_instant(text: str, timezone: str) -> int:
 def tenant_contract(entry: Entry, timezone: str) -> Contract:
     """The contract of one tenant."""
     protected = entry.get("protected_until")
+    mode: Any = intern(entry["mode"])  # the model's own word: storing a twin leaves out what is its default
     return Contract(
         id=entry["id"],
         name=in_languages(entry.get("name") or entry["id"]),
-        mode=entry["mode"],
-        account=wallet(entry["id"]),
+        mode=mode,
         emergency_credit_nano=parse_money(entry.get("emergency_credit", "0")),
         params=entry.get("params", {}),
         protected_until=local_instant(protected, timezone) if protected else None,

@@ -9,6 +9,7 @@ here. Groups are read in pages from one instant of the database, so memory does 
 from __future__ import annotations
 
 from collections import defaultdict
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -295,7 +296,8 @@ class _Facts:
         return meter
 
     def _tenant(self, name: str, state: tuple[str, int]) -> TenantTwin:
-        twin = TenantTwin(name, state=state[0], state_since=state[1], rules=self._rules("tenant", name))
+        # The word of the model itself, where it is one: storing a twin leaves out what is its default.
+        twin = TenantTwin(name, state=intern(state[0]), state_since=state[1], rules=self._rules("tenant", name))
         twin.params = self.params.get(("tenant", name), {})
         twin.warned_at = self.warned.get(name) if state[0] != "NORMAL" else None
         if wallet(name) in self.accounts:
