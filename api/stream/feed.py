@@ -185,7 +185,8 @@ class LiveFeed:
         latest = order(after)
         while latest < end:
             try:
-                entry = await asyncio.wait_for(anext(entries), CATCH_UP_S)
+                async with asyncio.timeout(CATCH_UP_S):
+                    entry = await anext(entries)
             except TimeoutError:
                 return  # a rebuild has replaced the stream: there is nothing to catch up with
             latest = order(entry.id)

@@ -183,7 +183,8 @@ async def _events(
                         yield shown
             while await token.is_good(asyncio.get_running_loop().time()):
                 try:
-                    live = await asyncio.wait_for(subscription.take(), HEARTBEAT_S)
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        live = await subscription.take()
                 except TimeoutError:
                     yield HEARTBEAT
                     continue
