@@ -111,7 +111,8 @@ def _time() -> list[str]:
         "## How soon the breaker is where it should be",
         "",
         "A command that fails is tried again with back-off, from "
-        f"{first} s to {longest} minutes; one that was executed without proof once, then a person is asked.",
+        f"{first} s to {longest} minutes; one that was executed without proof is repeated once and people are told (`command_unverified`). After that",
+        f"an opening is tried again every {longest} minutes while a lock stands, for somebody may have repaired the breaker, and a closing with that back-off.",
         "Once links, services and devices work again, the breaker stands as its locks want it",
         "",
         "- at the next reading, where the device has restarted or come back: everything is decided anew at once;",

@@ -117,7 +117,7 @@ def _settings() -> str:
     for field in msgspec.structs.fields(Settings):
         variable = f"`{ENVIRONMENT[field.name]}`" if field.name in ENVIRONMENT else ""
         name = "*(secret)*" if field.name in SECRETS else f"`{field.name}`"
-        default = f"`{field.default}`" if field.default not in ("",) else ""
+        default = f"`{field.default}`" if field.default not in ("", msgspec.NODEFAULT) else ""
         lines.append(f"| {name} | {variable} | {default} | {SETTINGS[field.name]} |")
     return "\n".join([*lines, ""])
 
