@@ -31,7 +31,7 @@ def test_a_pending_rule_says_how_long_it_has_held():
         ("account.balance <= -p.emergency_credit", True),
     ]
     assert record.inputs["account.balance"] == "-1.00"
-    assert record.active.open is False or record.active.until_ms > record.at
+    assert (record.active.open, record.active.until_ms - record.at) == (False, 17 * 3_600_000)  # opens at nine tomorrow
     assert (record.guard.used, record.guard.max) == (0, 50)
     assert "its condition has held for 2h of 1d" in render(record, "en")
     assert "条件已持续 2h，需要 1d" in render(record, "zh")
