@@ -27,6 +27,7 @@ from twin.core.commands import (
 )
 from twin.core.effects import RelayReported
 from twin.core.incidents import open_incident, resolve_incident
+from twin.core.lock_kinds import SAFETY
 from twin.core.locks import release
 from twin.core.model import SHUT, CloseIntent, duplicate
 
@@ -38,6 +39,9 @@ STILL_W = 5
 """Below this many watts nothing flows: the meter's own consumption and noise."""
 BY_HAND = frozenset({"key", "button", "lever", "manual", "local"})
 """Causes by which a device says that somebody on site moved it."""
+NEVER_OURS = BY_HAND | {"trip", "protection", "overcurrent", "short_circuit", *SAFETY}
+"""Causes of a hand on site, or of the device's own protection: no command did that, however soon after one it came, and
+nothing is closed again for it."""
 SETTLE_MS = 2_000
 """A contactor travels and a load decays; power measured sooner after the report proves nothing."""
 
@@ -139,8 +143,9 @@ def _hold_against_command(
             _await_reading(draft, breaker)
         return
     _contradicted(draft, breaker)
-    if moved and command is not None and command.state == "executed" and cause in BY_HAND:
-        end(draft, breaker, "superseded", now, f"executed, and then moved to {relay} on site")
+    over = command is not None and (command.state == "executed" or command.target not in SHUT)
+    if moved and over and cause in NEVER_OURS:
+        end(draft, breaker, "superseded", now, f"moved to {relay} on site ({cause})")
         command = None
     if moved and command is None and ours:
         _moved_late(draft, breaker, relay, now)
@@ -164,7 +169,7 @@ def _healed(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int) -> None:
 
 def _is_ours(breaker: BreakerTwin, ts: int, cause: str) -> bool:
     """Whether a movement is the work of a command of ours: the device says so, or nobody else can have done it."""
-    if cause in BY_HAND:
+    if cause in NEVER_OURS:
         return False
     last = breaker.command
     just_now = last is not None and last.executed_at is not None and ts < last.executed_at + SETTLE_MS
@@ -195,7 +200,7 @@ def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, c
     if relay == "closed" and breaker.locks and breaker.locks.keys() != {"warning"}:
         detail = f"closed on site ({cause or 'cause not told'}) under {', '.join(breaker.locks)}"
         open_incident(draft, breaker, "closed_locally_under_lock", now, detail)
-    elif relay == "open" and not breaker.locks and (breaker.close is None or cause in BY_HAND):
+    elif relay == "open" and not breaker.locks and (breaker.close is None or cause in NEVER_OURS):
         breaker.close = None  # whoever opened it on site is not fought with an older wish
         open_incident(draft, breaker, "opened_locally", now, cause or "cause not told")
     elif relay == "closed":

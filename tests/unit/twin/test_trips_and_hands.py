@@ -1,0 +1,54 @@
+"""What a device protects itself from, and what a hand on site did, is never undone from afar, and told to its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.twin.scene import HOUR, MINUTE
+from tests.unit.twin.test_switching import running, states
+from twin.core.messages import CommandAnswered, CommandSent, StateReported
+
+
+def closed_from_afar():
+    """Opened, released, and closed again by a command that is proved."""
+    scene = running()
+    scene.lock()
+    scene.obey()
+    scene.now += MINUTE
+    scene.sample(power_w=0)
+    scene.unlock()
+    scene.obey(settle=False)
+    assert (scene.breaker.command.state, scene.breaker.relay) == ("verified", "closed")
+    return scene
+
+
+@pytest.mark.parametrize("cause", ["trip", "leakage", "overload", "key"])
+@pytest.mark.parametrize("after_ms", [300, 5_000])
+def test_a_breaker_that_trips_as_it_is_closed_is_not_closed_onto_the_fault(cause: str, after_ms: int):
+    scene = closed_from_afar()
+    count = len(states(scene))
+    scene.now += after_ms
+    scene.play(StateReported("em-001", "open", scene.now, scene.sid, cause))
+    assert list(scene.breaker.incidents) == ["opened_locally"]
+    for _ in range(40):
+        scene.wait(MINUTE)
+        scene.sample(power_w=0)
+    assert len(states(scene)) == count, "nothing was sent"
+
+
+@pytest.mark.parametrize("cause", ["trip", "lever"])
+def test_a_trip_while_a_closing_is_under_way_ends_the_wish(cause: str):
+    scene = running()
+    scene.lock()
+    command = scene.breaker.command
+    scene.play(CommandSent("em-001", command.id, scene.now))
+    scene.play(CommandAnswered("em-001", command.id, "failed", scene.now))
+    scene.unlock()
+    assert (scene.breaker.command.target, scene.breaker.relay) == ("closed", "closed"), "the opening is in doubt"
+    scene.now += 5_000
+    scene.play(StateReported("em-001", "open", scene.now, scene.sid, cause))
+    assert (scene.breaker.command.state, scene.breaker.close) == ("superseded", None)
+    scene.wait(HOUR)
+    scene.sample(power_w=0)
+    assert states(scene)[-1] == ("closed", "superseded")
+    assert "opened_locally" in scene.breaker.incidents
