@@ -104,6 +104,7 @@ def release(
     draft.wake_dirty = draft.supply_dirty = True
     breaker.retry_at = None
     if not breaker.locks:
+        resolve_incident(draft, breaker, "closed_locally_under_lock", now)  # nothing says any more that it must be open
         timing = {name: value for name, value in (timing or {}).items() if value}
         breaker.close = CloseIntent({"who": who, "reason": why, **details}, now, **timing)
     reconcile(draft, device)

@@ -6,6 +6,8 @@ import pytest
 
 from tests.unit.twin.scene import HOUR, MINUTE
 from tests.unit.twin.test_switching import running, states
+from tests.unit.twin.test_switching_traps import closed_by_hand_under_a_lock
+from twin.core.effects import AlarmChanged
 from twin.core.messages import CommandAnswered, CommandSent, StateReported
 
 
@@ -52,3 +54,16 @@ def test_a_trip_while_a_closing_is_under_way_ends_the_wish(cause: str):
     scene.sample(power_w=0)
     assert states(scene)[-1] == ("closed", "superseded")
     assert "opened_locally" in scene.breaker.incidents
+
+
+def test_the_alarm_of_a_hand_under_a_lock_ends_with_the_last_lock():
+    scene = closed_by_hand_under_a_lock()
+    scene.lock("leakage", until=scene.now + HOUR)
+    scene.obey()
+    scene.play(StateReported("em-001", "closed", scene.now + MINUTE, scene.sid, "key"), now=scene.now + MINUTE)
+    scene.unlock("leakage")
+    assert list(scene.breaker.incidents) == ["closed_locally_under_lock"], "the other lock stands"
+    scene.unlock()
+    assert scene.breaker.incidents == {}
+    assert [one.active for one in scene.caused(AlarmChanged)] == [True, False] * 2
+    assert states(scene)[-1] == ("open", "verified"), "it is closed, and nobody wants it open"
