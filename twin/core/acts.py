@@ -13,6 +13,7 @@ from twin.core import accrual, arrears, configuration, meter_life, plans
 from twin.core.act_order import ActOutOfOrderError, is_new
 from twin.core.commands import cancel, reconcile
 from twin.core.effects import ActCarriedOut, AlarmCareChanged, AlarmChanged, IncidentResolved, ParamChanged
+from twin.core.evidence import tell_again
 from twin.core.incidents import resolve_incident
 from twin.core.locks import give_way, in_weight, insist, place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Lock, MeterTwin, Register, TenantTwin, duplicate
@@ -148,6 +149,8 @@ def on_incident_closed(draft: Draft, act: IncidentClosed, now: int) -> None:
         known = twin.incidents.get(act.kind)
         if known is not None and known.since == act.since:
             resolve_incident(draft, twin, act.kind, now)
+            if isinstance(twin, BreakerTwin) and act.kind == "closed_locally_under_lock":
+                tell_again(draft, twin, now)
             return
     draft.emit(IncidentResolved(act.device, act.kind, act.since, act.ts))
 

@@ -208,6 +208,14 @@ def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, c
         breaker.close = None
 
 
+def tell_again(draft: Draft, breaker: BreakerTwin, now: int) -> None:
+    """Somebody called it over that this breaker was closed on site. Where it still is, and still locked, a new incident
+    says so: nothing is sent against a hand, and no report would tell of it again."""
+    if breaker.relay == "closed" and breaker.locks.keys() - {"warning"}:
+        detail = f"still closed under {', '.join(breaker.locks)}"
+        open_incident(draft, breaker, "closed_locally_under_lock", now, detail)
+
+
 def on_power(
     draft: Draft,
     device: str,

@@ -8,7 +8,7 @@ from tests.unit.twin.scene import HOUR, MINUTE
 from tests.unit.twin.test_switching import running, states
 from tests.unit.twin.test_switching_traps import closed_by_hand_under_a_lock
 from twin.core.effects import AlarmChanged
-from twin.core.messages import CommandAnswered, CommandSent, StateReported
+from twin.core.messages import CommandAnswered, CommandSent, IncidentClosed, StateReported
 
 
 def closed_from_afar():
@@ -67,3 +67,16 @@ def test_the_alarm_of_a_hand_under_a_lock_ends_with_the_last_lock():
     assert scene.breaker.incidents == {}
     assert [one.active for one in scene.caused(AlarmChanged)] == [True, False] * 2
     assert states(scene)[-1] == ("open", "verified"), "it is closed, and nobody wants it open"
+
+
+def test_to_close_the_incident_of_a_hand_does_not_hide_that_the_breaker_is_closed_under_a_lock():
+    scene = closed_by_hand_under_a_lock()
+    known = scene.breaker.incidents["closed_locally_under_lock"]
+    scene.now += MINUTE
+    scene.play(IncidentClosed(scene.next_act(), "em-001", known.kind, known.since, "lin", "seen", scene.now))
+    assert scene.breaker.incidents["closed_locally_under_lock"].since == scene.now, "its cause is still there"
+    for _ in range(20):
+        scene.wait(MINUTE)
+        scene.sample(10, power_w=600)
+    assert [one.active for one in scene.caused(AlarmChanged)] == [True, False, True]
+    assert states(scene)[-1] == ("open", "verified"), "and the hand is not fought because a clerk closed a case"
