@@ -33,6 +33,7 @@ from twin.core.model import SHUT, CloseIntent, duplicate
 
 if TYPE_CHECKING:
     from twin.core.draft import Draft
+    from twin.core.messages import Telemetry
     from twin.core.model import BreakerTwin, Register, Relay
 
 STILL_W = 5
@@ -214,6 +215,15 @@ def tell_again(draft: Draft, breaker: BreakerTwin, now: int) -> None:
     if breaker.relay == "closed" and breaker.locks.keys() - {"warning"}:
         detail = f"still closed under {', '.join(breaker.locks)}"
         open_incident(draft, breaker, "closed_locally_under_lock", now, detail)
+
+
+def believed_power(sample: Telemetry) -> object:
+    """The power (W) of a sample, as evidence. What the device itself calls bad may alarm; it proves no opening and ends
+    no alarm."""
+    power = sample.d.get("power_w")
+    if sample.q == "bad" and isinstance(power, int) and abs(power) < STILL_W:
+        return None
+    return power
 
 
 def on_power(

@@ -70,7 +70,8 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
         breaker = group.breakers[contract.breaker]
         grown = None if breaker.relay == "closed" else evidence.growth(breaker, meter.register, was_seen, was_seen_at)
         told = relay is not None and contract.breaker == meter.id
-        evidence.on_power(draft, contract.breaker, sample.d.get("power_w"), at, now, grown=grown, relay_told=told)
+        power = evidence.believed_power(sample)
+        evidence.on_power(draft, contract.breaker, power, at, now, grown=grown, relay_told=told)
 
 
 def _is_live(meter: MeterTwin, sample: Telemetry, ts: int) -> bool:
