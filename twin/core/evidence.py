@@ -235,11 +235,12 @@ def on_power(
     *,
     grown: int | None,
     relay_told: bool = False,
+    meter: str = "",
 ) -> None:
     """A live sample of a meter behind this breaker. `power` is what this very sample says (W), None where it is silent:
     what an older one said proves nothing. `grown`: by how much the register moved between two readings since the relay
     did (`growth`), which tells where no power does, as of water. `relay_told`: the same sample tells the relay, so the
-    two belong together.
+    two belong together. `meter`: whose sample it is; what another one behind the breaker shows is held against it.
 
     Called for each live sample, so it returns early in the quiet case.
     """
@@ -259,7 +260,7 @@ def on_power(
         detail = f"{seen} at {ts} through a breaker reported {known.relay} since {opened}"
         open_incident(draft, breaker, "open_but_power_flows", now, detail)
         _contradicted(draft, breaker)
-    elif not flowing and (isinstance(power, int) or grown == 0):
+    elif not flowing and (isinstance(power, int) or grown == 0) and not _flows_elsewhere(draft, known, meter):
         if "open_but_power_flows" in known.incidents:
             resolve_incident(draft, draft.breaker(device), "open_but_power_flows", now)
         if command is not None and command.target == "open" and command.state == "executed" and ts >= opened:
@@ -267,6 +268,17 @@ def on_power(
         elif known.incidents and command is None and known.locks and ts >= opened:
             forget_failures(draft, draft.breaker(device), now)
     _wake_close(draft, device)
+
+
+def _flows_elsewhere(draft: Draft, breaker: BreakerTwin, meter: str) -> bool:
+    """Whether another meter behind the breaker has shown power since it opened: then the stillness of one is no proof
+    of all of them, and ends no alarm."""
+    others = (draft.group.meters[name] for name in draft.group.breaker_contracts[breaker.id].meters if name != meter)
+    since = (breaker.relay_since or 0) + SETTLE_MS
+    return any(
+        other.at is not None and other.at >= since and abs(other.values.get("power_w") or 0) >= STILL_W
+        for other in others
+    )
 
 
 def growth(breaker: BreakerTwin, register: Register, was: int, was_at: int | None) -> int | None:

@@ -71,7 +71,7 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
         grown = None if breaker.relay == "closed" else evidence.growth(breaker, meter.register, was_seen, was_seen_at)
         told = relay is not None and contract.breaker == meter.id
         power = evidence.believed_power(sample)
-        evidence.on_power(draft, contract.breaker, power, at, now, grown=grown, relay_told=told)
+        evidence.on_power(draft, contract.breaker, power, at, now, grown=grown, relay_told=told, meter=meter.id)
 
 
 def _is_live(meter: MeterTwin, sample: Telemetry, ts: int) -> bool:
