@@ -21,7 +21,7 @@ def on_birth(draft: Draft, message: Birth, now: int) -> None:
     """A device (re)started. Standing locks are asserted again on what its relay really is; a close is decided
     afresh."""
     device = message.device
-    restarted = _connection_of(draft, device).sid != message.sid
+    restarted = _connection_of(draft, device).sid != message.sid or _is_first_word(draft, message)
     _connected(draft, device, "online", message.sid, message.ts, now, message.versions)
     if device not in draft.group.breakers:
         return
@@ -39,6 +39,15 @@ def on_birth(draft: Draft, message: Birth, now: int) -> None:
         redecide(draft, device, now)
     else:  # the broker's copy of an old birth
         reconcile(draft, device)
+
+
+def _is_first_word(draft: Draft, birth: Birth) -> bool:
+    """Whether the breaker has not spoken in the session of this birth yet, though its connection, which goes another
+    way, was told of it before."""
+    breaker = draft.group.breakers.get(birth.device)
+    if breaker is None or breaker.relay_at is None or breaker.relay_sid in ("", birth.sid):
+        return False
+    return birth.ts > breaker.relay_at
 
 
 def on_connection(draft: Draft, message: ConnectionChanged, now: int) -> None:

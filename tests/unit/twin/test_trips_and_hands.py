@@ -6,9 +6,16 @@ import pytest
 
 from tests.unit.twin.scene import HOUR, MINUTE
 from tests.unit.twin.test_switching import running, states
-from tests.unit.twin.test_switching_traps import closed_by_hand_under_a_lock
+from tests.unit.twin.test_switching_traps import closed_by_hand_under_a_lock, opened_commands
 from twin.core.effects import AlarmChanged
-from twin.core.messages import CommandAnswered, CommandSent, IncidentClosed, StateReported
+from twin.core.messages import (
+    Birth,
+    CommandAnswered,
+    CommandSent,
+    ConnectionChanged,
+    IncidentClosed,
+    StateReported,
+)
 
 
 def closed_from_afar():
@@ -80,3 +87,20 @@ def test_to_close_the_incident_of_a_hand_does_not_hide_that_the_breaker_is_close
         scene.sample(10, power_w=600)
     assert [one.active for one in scene.caused(AlarmChanged)] == [True, False, True]
     assert states(scene)[-1] == ("open", "verified"), "and the hand is not fought because a clerk closed a case"
+
+
+def test_a_restart_is_one_also_where_the_connection_was_heard_of_before_the_birth():
+    scene = closed_by_hand_under_a_lock()
+    before = len(opened_commands(scene))
+    scene.now += MINUTE
+    scene.play(ConnectionChanged("em-001", "offline", scene.sid, scene.now))
+    scene.now += MINUTE
+    scene.play(ConnectionChanged("em-001", "online", "s2", scene.now))
+    assert len(opened_commands(scene)) == before
+    scene.play(Birth("em-001", "s2", scene.now, "closed"))
+    assert len(opened_commands(scene)) == before + 1, "brokers keep no order between topics"
+    scene.obey(settle=False)
+    scene.now += MINUTE
+    scene.play(StateReported("em-001", "closed", scene.now, "s2", "key"))
+    scene.play(Birth("em-001", "s2", scene.now - 2 * MINUTE, "closed"))
+    assert len(opened_commands(scene)) == before + 1, "the broker's copy of it tells of no other restart"
