@@ -81,14 +81,34 @@ def heard(draft: Draft, device: str, sid: str, ts: int, now: int) -> None:
     if meter.conn.state == "offline":
         _connected(draft, device, "online", sid, ts, now)
     if meter.link is not None and meter.link.state == "offline":
+        gateway = draft.group.meter_contracts[device].gateway
         meter.link = connect(meter.link, "online", meter.link.sid, ts)
         react_to_connection(draft, device, now)
+        for name, contract in draft.group.breaker_contracts.items():
+            if contract.gateway == gateway and name != device:  # it stands behind the same gateway, and says nothing
+                _switch_heard(draft, name, ts, now)
     if device in draft.group.breakers:
-        breaker = draft.breaker(device)
-        if breaker.link is not None and breaker.link.state == "offline":
-            breaker.link = connect(breaker.link, "online", breaker.link.sid, ts)
-        reconcile(draft, device)
-        configuration.on_reachable(draft, device, now)
+        _switch_heard(draft, device, ts, now)
+
+
+def heard_switch(draft: Draft, device: str, sid: str, ts: int, now: int) -> None:
+    """The same of a breaker that is no meter, by its own sample."""
+    breaker = draft.group.breakers[device]
+    link_told = breaker.link is not None and breaker.link.state == "offline" and ts > breaker.link.since
+    if breaker.conn.state == "offline" and ts > breaker.conn.since:
+        _connected(draft, device, "online", sid, ts, now)
+    elif not link_told:
+        return
+    _switch_heard(draft, device, ts, now)
+
+
+def _switch_heard(draft: Draft, device: str, ts: int, now: int) -> None:
+    """Decide anew on a breaker that can be reached again."""
+    breaker = draft.breaker(device)
+    if breaker.link is not None and breaker.link.state == "offline" and ts > breaker.link.since:
+        breaker.link = connect(breaker.link, "online", breaker.link.sid, ts)
+    reconcile(draft, device)
+    configuration.on_reachable(draft, device, now)
 
 
 def _connected(

@@ -15,7 +15,7 @@ from twin.core.commands import FRESH_INTERVALS
 from twin.core.continuity import Verdict, judge
 from twin.core.effects import LateReading, ReadingQuarantined
 from twin.core.incidents import open_incident, resolve_incident
-from twin.core.links import heard
+from twin.core.links import heard, heard_switch
 from twin.core.model import Suspects
 from twin.core.primary import primary, unwrap
 from twin.core.reactions import react_to_event, react_to_reading
@@ -42,6 +42,7 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
         if relay is not None and not sample.hist:
             ts = min(sample.ts, now)
             evidence.on_relay(draft, sample.device, relay, ts, "telemetry", now, sid=sample.sid)
+            heard_switch(draft, sample.device, sample.sid, ts, now)
         return
     window, arrival = admit(known.sequence, sample.sid, sample.seq)
     meter = draft.meter(sample.device)
