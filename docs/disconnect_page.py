@@ -121,7 +121,7 @@ def _time() -> list[str]:
         "",
         f"A close waits for a reading not older than {FRESH_INTERVALS} intervals. What a hand on site has moved is told and left:",
         "`closed_locally_under_lock` until the device restarts, a lock is placed or the last goes, `opened_locally` until closed",
-        "there or a lock is placed and released. `tests/unit/twin/test_switching_explored.py` holds all of this: 60 seeds with",
+        "there or a person places and releases a lock. `tests/unit/twin/test_switching_explored.py` holds all of this: 60 seeds with",
         "every run, 10 000 by `make soak`, each an hour and a half of lost, doubled, late and reordered messages, restarts,",
         "crashes, rebuilds, stuck and welded contacts, keys, levers and people.",
         "",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twin.core.causes import NEVER_OURS
 from twin.core.commands import (
     BEFORE_EXECUTION,
     end,
@@ -27,7 +28,6 @@ from twin.core.commands import (
 )
 from twin.core.effects import RelayReported
 from twin.core.incidents import open_incident, resolve_incident
-from twin.core.lock_kinds import SAFETY
 from twin.core.locks import release
 from twin.core.model import SHUT, CloseIntent, duplicate
 
@@ -38,11 +38,6 @@ if TYPE_CHECKING:
 
 STILL_W = 5
 """Below this many watts nothing flows: the meter's own consumption and noise."""
-BY_HAND = frozenset({"key", "button", "lever", "manual", "local"})
-"""Causes by which a device says that somebody on site moved it."""
-NEVER_OURS = BY_HAND | {"trip", "protection", "overcurrent", "short_circuit", *SAFETY}
-"""Causes of a hand on site, or of the device's own protection: no command did that, however soon after one it came, and
-nothing is closed again for it."""
 SETTLE_MS = 2_000
 """A contactor travels and a load decays; power measured sooner after the report proves nothing."""
 

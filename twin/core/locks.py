@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from twin.core.causes import BY_ITSELF, opened_there
 from twin.core.commands import reconcile
 from twin.core.effects import LockChanged
 from twin.core.incidents import resolve_incident
@@ -92,6 +93,8 @@ def release(
 ) -> bool:
     """Release one lock; with the last one gone a wish to close is recorded and carried out as soon as it is safe.
 
+    What a hand or the device's own protection had opened before the lock came stays open, unless a person releases it:
+    a schedule, a top-up or the end of a lock is no reason to close onto a fault, or onto somebody who works there.
     `timing` may give the closing command its `expires_ms` and `verify_ms`.
     """
     if kind not in draft.group.breakers[device].locks:
@@ -106,7 +109,8 @@ def release(
     if not breaker.locks:
         resolve_incident(draft, breaker, "closed_locally_under_lock", now)  # nothing says any more that it must be open
         timing = {name: value for name, value in (timing or {}).items() if value}
-        breaker.close = CloseIntent({"who": who, "reason": why, **details}, now, **timing)
+        if who not in BY_ITSELF or not opened_there(breaker):
+            breaker.close = CloseIntent({"who": who, "reason": why, **details}, now, **timing)
     reconcile(draft, device)
     return True
 

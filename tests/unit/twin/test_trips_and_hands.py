@@ -104,3 +104,42 @@ def test_a_restart_is_one_also_where_the_connection_was_heard_of_before_the_birt
     scene.play(StateReported("em-001", "closed", scene.now, "s2", "key"))
     scene.play(Birth("em-001", "s2", scene.now - 2 * MINUTE, "closed"))
     assert len(opened_commands(scene)) == before + 1, "the broker's copy of it tells of no other restart"
+
+
+def tripped():
+    scene = running()
+    scene.now += MINUTE
+    scene.play(StateReported("em-001", "open", scene.now, scene.sid, "trip"))
+    assert list(scene.breaker.incidents) == ["opened_locally"]
+    return scene
+
+
+def test_the_end_of_a_lock_does_not_close_what_had_tripped_before_it_came():
+    scene = tripped()
+    scene.lock("schedule", until=scene.now + HOUR)
+    for _ in range(90):
+        scene.wait(MINUTE)
+        scene.sample(power_w=0)
+    assert (scene.breaker.locks, states(scene)) == ({}, [])
+    assert list(scene.breaker.incidents) == ["opened_locally"], "somebody must go there"
+
+
+def test_a_person_who_locks_and_releases_closes_it():
+    scene = tripped()
+    scene.lock()
+    scene.unlock()
+    assert states(scene)[-1] == ("closed", "created")
+
+
+def test_a_top_up_does_not_close_what_somebody_on_site_has_opened():
+    scene = running(credit="0.05", params={"grace": "10m", "low1": "0.04", "low2": "0.02"})
+    scene.now += MINUTE
+    scene.sample(100)
+    scene.play(StateReported("em-001", "open", scene.now, scene.sid, "key"))
+    scene.wait(10 * MINUTE)
+    scene.sample(power_w=0)
+    assert list(scene.breaker.locks) == ["credit"]
+    scene.credit("10.00")
+    assert (scene.breaker.locks, states(scene)) == ({}, [])
+    scene.play(StateReported("em-001", "closed", scene.now + MINUTE, scene.sid, "key"), now=scene.now + MINUTE)
+    assert (scene.breaker.incidents, scene.tenant.state) == ({}, "NORMAL")
