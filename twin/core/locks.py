@@ -105,6 +105,7 @@ def release(
     rule = (details.get("rule", ""), details.get("ver", 0))
     draft.emit(LockChanged(device, kind, False, who, why, now, None, *rule, draft.group.acts_seq))
     draft.wake_dirty = draft.supply_dirty = True
+    resolve_incident(draft, breaker, "unlock_refused", now)  # told anew where it is refused again
     breaker.retry_at = None
     if not breaker.locks:
         resolve_incident(draft, breaker, "closed_locally_under_lock", now)  # nothing says any more that it must be open

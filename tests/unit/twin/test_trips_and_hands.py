@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.twin.rule_scenes import scene_of
 from tests.unit.twin.scene import HOUR, MINUTE
 from tests.unit.twin.test_switching import running, states
 from tests.unit.twin.test_switching_traps import closed_by_hand_under_a_lock, opened_commands
@@ -143,3 +144,19 @@ def test_a_top_up_does_not_close_what_somebody_on_site_has_opened():
     assert (scene.breaker.locks, states(scene)) == ({}, [])
     scene.play(StateReported("em-001", "closed", scene.now + MINUTE, scene.sid, "key"), now=scene.now + MINUTE)
     assert (scene.breaker.incidents, scene.tenant.state) == ({}, "NORMAL")
+
+
+def test_the_incident_of_a_refused_unlock_ends_with_the_lock():
+    rule = {
+        "id": "greedy",
+        "scope": {"twin": "tenant"},
+        "on": ["account.credited"],
+        "when": 'account.balance > money("0")',
+        "then": [{"breaker.unlock": {"lock": "manual"}}],
+    }
+    scene = scene_of(rule, credit="1.00")
+    scene.lock()
+    scene.credit("5.00")
+    assert list(scene.breaker.incidents) == ["unlock_refused"]
+    scene.unlock()
+    assert scene.breaker.incidents == {}
