@@ -15,7 +15,8 @@ from twin.core.commands import cancel, reconcile
 from twin.core.effects import ActCarriedOut, AlarmCareChanged, AlarmChanged, IncidentResolved, ParamChanged
 from twin.core.evidence import tell_again
 from twin.core.incidents import resolve_incident
-from twin.core.locks import give_way, in_weight, insist, place, release
+from twin.core.lock_kinds import BY_ANY_RULE
+from twin.core.locks import give_way, in_weight, insist, pass_on, place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Lock, MeterTwin, Register, TenantTwin, duplicate
 from twin.core.policy import EMERGENCY_TAKEN
 from twin.core.reactions import approve_rule, react_to_credit, release_rule, start_rules
@@ -93,8 +94,13 @@ def on_lock_placed(draft: Draft, act: LockPlaced, now: int) -> None:
     draft.group.acts_seq = act.seq
     if act.breaker not in draft.group.breakers:
         return
-    if not place(draft, act.breaker, act.lock, Lock(act.who, act.why, now, act.until), now):
-        insist(draft, act.breaker, now)
+    lock = Lock(act.who, act.why, now, act.until)
+    if place(draft, act.breaker, act.lock, lock, now):
+        return
+    standing = draft.group.breakers[act.breaker].locks[act.lock]
+    if standing.rule and act.until is None and act.lock not in BY_ANY_RULE:
+        pass_on(draft, act.breaker, act.lock, lock, now)  # or the rule would take off what a person wants as well
+    insist(draft, act.breaker, now)
 
 
 def on_lock_released(draft: Draft, act: LockReleased, now: int) -> None:
