@@ -27,7 +27,7 @@ from twin.core import configuration
 from twin.core.configuration import LIMIT
 from twin.core.effects import LockChanged, ParamChanged
 from twin.core.lock_kinds import guaranteed
-from twin.core.locks import place, release
+from twin.core.locks import outlasts, place, release
 from twin.core.model import Lock
 
 if TYPE_CHECKING:
@@ -133,9 +133,10 @@ def _is_freed(draft: Draft, device: str, calendar: Calendar, now: int) -> bool:
 
 
 def _place(draft: Draft, device: str, why: str, until: int, now: int) -> None:
-    """Place the lock, or let the one that stands say the end that holds now."""
+    """Place the lock, or let the one that stands say the end that holds now. Where somebody else's ends sooner, it is
+    the calendar's from here: the breaker would close within the time in which it is to be off."""
     lock = draft.group.breakers[device].locks.get(SCHEDULE)
-    if lock is None:
+    if lock is None or (lock.who != CALENDAR and not outlasts(lock, until)):
         place(draft, device, SCHEDULE, Lock(CALENDAR, why, now, until), now)
     elif lock.who == CALENDAR and (lock.until, lock.why) != (until, why):
         breaker = draft.breaker(device)

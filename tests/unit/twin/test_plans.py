@@ -313,3 +313,25 @@ def test_a_limit_is_kept_by_the_overload_rule_with_its_releases_of_the_day() -> 
         made.wait(10 * MINUTE)
         made.sample(0, power_w=0)
     assert locks(made) == ["overload"], "the fourth needs a person"
+
+
+def test_a_lock_of_somebody_else_that_ends_within_the_time_is_the_calendars_from_its_beginning() -> None:
+    made = scene()
+    until(made, 22 * HOUR)
+    made.lock("schedule", MIDNIGHT + 25 * HOUR)
+    until(made, 23 * HOUR)
+    assert made.breaker.locks["schedule"].who == CALENDAR
+    until(made, 29 * HOUR)
+    assert locks(made) == ["schedule"], "the circuit is to be off until six"
+    until(made, 30 * HOUR)
+    assert locks(made) == []
+
+
+def test_a_lock_of_somebody_else_that_lasts_longer_than_the_time_stays_theirs() -> None:
+    made = scene()
+    until(made, 22 * HOUR)
+    made.lock("schedule", MIDNIGHT + 32 * HOUR)
+    until(made, 31 * HOUR)
+    assert made.breaker.locks["schedule"].who == "lin"
+    until(made, 32 * HOUR)
+    assert locks(made) == []
