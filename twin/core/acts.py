@@ -16,7 +16,7 @@ from twin.core.effects import ActCarriedOut, AlarmCareChanged, AlarmChanged, Inc
 from twin.core.evidence import tell_again
 from twin.core.incidents import resolve_incident
 from twin.core.lock_kinds import BY_ANY_RULE
-from twin.core.locks import give_way, in_weight, insist, pass_on, place, release
+from twin.core.locks import give_way, in_weight, insist, note_over, pass_on, place, release
 from twin.core.model import BreakerTwin, GatewayTwin, Lock, MeterTwin, Register, TenantTwin, duplicate
 from twin.core.policy import EMERGENCY_TAKEN
 from twin.core.reactions import approve_rule, react_to_credit, release_rule, start_rules
@@ -95,6 +95,9 @@ def on_lock_placed(draft: Draft, act: LockPlaced, now: int) -> None:
     if act.breaker not in draft.group.breakers:
         return
     lock = Lock(act.who, act.why, now, act.until)
+    if act.until is not None and act.until <= now:
+        note_over(draft, act.breaker, act.lock, lock, now)
+        return
     if place(draft, act.breaker, act.lock, lock, now):
         return
     standing = draft.group.breakers[act.breaker].locks[act.lock]

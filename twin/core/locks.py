@@ -26,6 +26,7 @@ __all__ = [
     "give_way",
     "in_weight",
     "insist",
+    "note_over",
     "outlasts",
     "pass_on",
     "place",
@@ -114,6 +115,15 @@ def release(
             breaker.close = CloseIntent({"who": who, "reason": why, **details}, now, **timing)
     reconcile(draft, device)
     return True
+
+
+def note_over(draft: Draft, device: str, kind: str, lock: Lock, now: int) -> None:
+    """A lock came after its own end, as when it could not be delivered before: it is recorded and moves nothing."""
+    if kind in draft.group.breakers[device].locks:
+        return
+    heard = draft.group.acts_seq
+    draft.emit(LockChanged(device, kind, True, lock.who, lock.why, now, lock.until, acts_seq=heard))
+    draft.emit(LockChanged(device, kind, False, "platform", "the lock has ended", now, None, acts_seq=heard))
 
 
 def insist(draft: Draft, device: str, now: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from tests.unit.twin.rule_scenes import scene_of
-from tests.unit.twin.scene import MINUTE
-from tests.unit.twin.test_switching import states
+from tests.unit.twin.scene import HOUR, MINUTE
+from tests.unit.twin.test_switching import running, states
+from twin.core.effects import LockChanged
+from twin.core.messages import LockPlaced
 
 HOT = {
     "id": "hot",
@@ -46,3 +48,21 @@ def test_what_a_person_orders_over_the_lock_of_a_rule_outlives_the_release_of_th
     scene.unlock("manual")
     assert scene.breaker.locks == {}
     assert states(scene)[-1] == ("closed", "created")
+
+
+def test_a_lock_that_comes_after_its_own_end_moves_nothing():
+    scene = running()
+    ended = scene.now - MINUTE
+    scene.play(LockPlaced(scene.next_act(), "em-001", "manual", "lin", "works", ended - HOUR, ended))
+    scene.wait(MINUTE)
+    assert (states(scene), scene.breaker.locks) == ([], {}), "no blink in the supply"
+    told = [(one.lock, one.active, one.until) for one in scene.caused(LockChanged)]
+    assert told == [("manual", True, ended), ("manual", False, None)]
+
+
+def test_a_lock_that_comes_after_its_own_end_leaves_one_that_stands():
+    scene = running()
+    scene.lock("manual")
+    scene.play(LockPlaced(scene.next_act(), "em-001", "manual", "wang", "works", scene.now - HOUR, scene.now - MINUTE))
+    assert scene.breaker.locks["manual"].who == "lin"
+    assert len(scene.caused(LockChanged)) == 1
