@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from twin.core.causes import NEVER_OURS
+from twin.core.causes import BY_HAND, NEVER_OURS
 from twin.core.commands import (
     BEFORE_EXECUTION,
     end,
@@ -25,6 +25,7 @@ from twin.core.commands import (
     reconcile,
     take_back_proof,
     verify_deadline,
+    wanted_position,
 )
 from twin.core.effects import RelayReported
 from twin.core.incidents import open_incident, resolve_incident
@@ -192,11 +193,17 @@ def _moved_late(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int) -> N
         reconcile(draft, breaker.id)
 
 
+def _opened_by_itself(relay: Relay, cause: str) -> bool:
+    """Whether a supply is off that nobody here has cut: opened, or tripped and left armed for the key on site."""
+    return relay == "open" or (relay == "armed" and cause in NEVER_OURS - BY_HAND)
+
+
 def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, cause: str) -> None:
-    if relay == "closed" and breaker.locks and breaker.locks.keys() != {"warning"}:
-        detail = f"closed on site ({cause or 'cause not told'}) under {', '.join(breaker.locks)}"
+    passes = relay == "closed" or (relay == "limited" and wanted_position(draft, breaker) == "open")
+    if passes and breaker.locks and breaker.locks.keys() != {"warning"}:
+        detail = f"{relay} on site ({cause or 'cause not told'}) under {', '.join(breaker.locks)}"
         open_incident(draft, breaker, "closed_locally_under_lock", now, detail)
-    elif relay == "open" and not breaker.locks and (breaker.close is None or cause in NEVER_OURS):
+    elif not breaker.locks and _opened_by_itself(relay, cause) and (breaker.close is None or cause in NEVER_OURS):
         breaker.close = None  # whoever opened it on site is not fought with an older wish
         open_incident(draft, breaker, "opened_locally", now, cause or "cause not told")
     elif relay == "closed":

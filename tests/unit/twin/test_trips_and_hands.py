@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from tests.unit.twin.rule_scenes import scene_of
@@ -14,6 +15,7 @@ from twin.core.messages import (
     CommandAnswered,
     CommandSent,
     ConnectionChanged,
+    ContractsChanged,
     IncidentClosed,
     StateReported,
 )
@@ -160,3 +162,25 @@ def test_the_incident_of_a_refused_unlock_ends_with_the_lock():
     assert list(scene.breaker.incidents) == ["unlock_refused"]
     scene.unlock()
     assert scene.breaker.incidents == {}
+
+
+def test_a_device_that_trips_and_stands_armed_is_told_until_it_is_closed():
+    scene = running()
+    scene.now += MINUTE
+    scene.play(StateReported("em-001", "armed", scene.now, scene.sid, "trip"))
+    assert list(scene.breaker.incidents) == ["opened_locally"], "its supply is off, and nothing else here says so"
+    scene.now += MINUTE
+    scene.play(StateReported("em-001", "closed", scene.now, scene.sid, "key"))
+    assert (scene.breaker.incidents, states(scene)) == ({}, [])
+
+
+def test_a_valve_that_a_hand_leaves_trickling_under_a_lock_for_safety_is_told():
+    scene = running()
+    valve = msgspec.structs.replace(scene.group.breaker_contracts["em-001"], op="valve.set", limits=True)
+    scene.contracts["breakers"] = (valve,)
+    scene.play(ContractsChanged(scene.next_act(), scene.now, **scene.contracts))
+    scene.lock("leakage")
+    scene.obey()
+    scene.now += MINUTE
+    scene.play(StateReported("em-001", "limited", scene.now, scene.sid, "key"))
+    assert list(scene.breaker.incidents) == ["closed_locally_under_lock"]
