@@ -64,8 +64,8 @@ def on_telemetry(draft: Draft, sample: Telemetry, now: int) -> None:
         for step in step_watch.watch(draft, meter, sample, ts, was_at, now):
             react_to_event(draft, step, moment)
     if live and contract.breaker is not None:
-        at = meter.at
-        assert at is not None
+        assert meter.at is not None
+        at = min(meter.at, now)  # as every other word of the relay: one from ahead of us would void those that follow
         if relay is not None and contract.breaker == meter.id:
             evidence.on_relay(draft, meter.id, relay, sample.ts, "telemetry", now, sid=sample.sid, believed_ts=at)
         breaker = group.breakers[contract.breaker]
