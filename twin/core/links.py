@@ -28,12 +28,14 @@ def on_birth(draft: Draft, message: Birth, now: int) -> None:
     learn_fence(draft, device, message.fence, now)
     configuration.on_report(draft, device, message.cfg, message.ts, now, restarted=restarted)
     wish = draft.group.breakers[device].close
+    known_by_hand = draft.group.breakers[device].incidents.get("closed_locally_under_lock")
     old = wish is not None and draft.group.breakers[device].relay is None and message.ts < wish.since
     if message.relay is not None and not old:  # a retained birth from before a wish says nothing about it
         evidence.on_relay(draft, device, message.relay, min(message.ts, now), "birth", now, sid=message.sid)
     breaker = draft.breaker(device)
     by_hand = breaker.incidents.get("closed_locally_under_lock")
-    if by_hand is not None and restarted and message.ts > by_hand.since:
+    # Found closed by this very birth, or before it: who closed it, if anybody did, did so before the restart.
+    if by_hand is not None and restarted and (by_hand is not known_by_hand or message.ts > by_hand.since):
         resolve_incident(draft, breaker, "closed_locally_under_lock", now)
     if restarted or (breaker.command is not None and message.ts > breaker.command.issued):
         redecide(draft, device, now)

@@ -184,3 +184,15 @@ def test_a_valve_that_a_hand_leaves_trickling_under_a_lock_for_safety_is_told():
     scene.now += MINUTE
     scene.play(StateReported("em-001", "limited", scene.now, scene.sid, "key"))
     assert list(scene.breaker.incidents) == ["closed_locally_under_lock"]
+
+
+@pytest.mark.parametrize("late_ms", [0, 300, 30_000])
+def test_a_device_that_restarts_closed_under_a_lock_is_opened_again(late_ms: int):
+    scene = running()
+    scene.lock()
+    scene.obey()
+    scene.now += MINUTE
+    scene.play(Birth("em-001", "s2", scene.now, "closed"), now=scene.now + late_ms)
+    assert (scene.breaker.command.target, scene.breaker.command.state) == ("open", "created")
+    assert scene.breaker.incidents == {}
+    assert ("@closed_locally_under_lock", True) in [(one.rule, one.active) for one in scene.caused(AlarmChanged)]
