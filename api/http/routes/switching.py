@@ -26,6 +26,7 @@ from api.http.specs import IDEMPOTENCY_HIT, refusals
 from api.http.twin_views import command_towards, wanted_view
 from rules.literals import print_timestamp
 from twin.core.arrears import may_lock_for_money
+from twin.core.causes import opened_there
 from twin.core.lock_kinds import ARREARS, outranked
 from twin.core.model import BreakerTwin, Group, Relay
 from twin.core.valves import relay_of_valve
@@ -100,8 +101,10 @@ def _check_closing(breaker: BreakerTwin) -> None:
     if others:
         detail = f"{breaker.id} stays off for {', '.join(others)}; each lock has to be released for its own reason"
         raise Problem("locked", detail, locks=others)
-    if not breaker.locks and breaker.relay == "open" and breaker.close is None:
-        detail = f"{breaker.id} stands open without a lock: it tripped or was opened on site, and must be closed there"
+    off = breaker.relay == "open" or opened_there(breaker)
+    if not breaker.locks and off and breaker.close is None:
+        stands = f"{breaker.id} stands {breaker.relay} without a lock"
+        detail = f"{stands}: it tripped or was opened on site, and must be closed there"
         raise Problem("opened_on_site", detail)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from api.http.problems import Problem
+from api.http.routes.switching import _check_closing
 from tests.unit.twin.rule_scenes import scene_of
 from tests.unit.twin.scene import HOUR, MINUTE
 from tests.unit.twin.test_switching import running, states
@@ -196,3 +198,12 @@ def test_a_device_that_restarts_closed_under_a_lock_is_opened_again(late_ms: int
     assert (scene.breaker.command.target, scene.breaker.command.state) == ("open", "created")
     assert scene.breaker.incidents == {}
     assert ("@closed_locally_under_lock", True) in [(one.rule, one.active) for one in scene.caused(AlarmChanged)]
+
+
+@pytest.mark.parametrize("relay", ["open", "armed"])
+def test_an_order_to_close_what_has_tripped_is_refused_and_not_called_satisfied(relay: str):
+    scene = running()
+    scene.now += MINUTE
+    scene.play(StateReported("em-001", relay, scene.now, scene.sid, "trip"))
+    with pytest.raises(Problem, match=f"stands {relay} without a lock"):
+        _check_closing(scene.breaker)
