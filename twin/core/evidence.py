@@ -200,6 +200,8 @@ def _opened_by_itself(relay: Relay, cause: str) -> bool:
 
 def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, cause: str) -> None:
     passes = relay == "closed" or (relay == "limited" and wanted_position(draft, breaker) == "open")
+    if relay == "closed":
+        resolve_incident(draft, breaker, "opened_locally", now)
     if passes and breaker.locks and breaker.locks.keys() != {"warning"}:
         detail = f"{relay} on site ({cause or 'cause not told'}) under {', '.join(breaker.locks)}"
         open_incident(draft, breaker, "closed_locally_under_lock", now, detail)
@@ -207,7 +209,6 @@ def _moved_on_site(draft: Draft, breaker: BreakerTwin, relay: Relay, now: int, c
         breaker.close = None  # whoever opened it on site is not fought with an older wish
         open_incident(draft, breaker, "opened_locally", now, cause or "cause not told")
     elif relay == "closed":
-        resolve_incident(draft, breaker, "opened_locally", now)
         breaker.close = None
 
 

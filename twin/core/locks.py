@@ -95,7 +95,8 @@ def release(
     """Release one lock; with the last one gone a wish to close is recorded and carried out as soon as it is safe.
 
     What a hand or the device's own protection had opened before the lock came stays open, unless a person releases it:
-    a schedule, a top-up or the end of a lock is no reason to close onto a fault, or onto somebody who works there.
+    a schedule, a top-up or the end of a lock is no reason to close onto a fault, or onto somebody who works there. To
+    arm it closes nothing, and without that a device that was told to open might refuse the key.
     `timing` may give the closing command its `expires_ms` and `verify_ms`.
     """
     if kind not in draft.group.breakers[device].locks:
@@ -111,7 +112,8 @@ def release(
     if not breaker.locks:
         resolve_incident(draft, breaker, "closed_locally_under_lock", now)  # nothing says any more that it must be open
         timing = {name: value for name, value in (timing or {}).items() if value}
-        if who not in BY_ITSELF or not opened_there(breaker):
+        arms = not draft.group.breaker_contracts[device].remote_close
+        if arms or who not in BY_ITSELF or not opened_there(breaker):
             breaker.close = CloseIntent({"who": who, "reason": why, **details}, now, **timing)
     reconcile(draft, device)
     return True

@@ -129,6 +129,19 @@ def test_the_end_of_a_lock_does_not_close_what_had_tripped_before_it_came():
     assert list(scene.breaker.incidents) == ["opened_locally"], "somebody must go there"
 
 
+def test_what_was_opened_on_site_is_over_once_it_is_closed_there_also_under_a_lock():
+    scene = tripped()
+    scene.lock("schedule", until=scene.now + HOUR)
+    scene.now += MINUTE
+    scene.play(StateReported("em-001", "closed", scene.now, scene.sid, "key"))
+    assert list(scene.breaker.incidents) == ["closed_locally_under_lock"]
+    scene.play(Birth("em-001", "s2", scene.now + MINUTE, "closed"), now=scene.now + MINUTE)
+    scene.obey()
+    scene.wait(2 * HOUR)
+    scene.sample(power_w=0)
+    assert states(scene)[-1][0] == "closed", "the end of the lock closes what the lock had opened"
+
+
 def test_a_person_who_locks_and_releases_closes_it():
     scene = tripped()
     scene.lock()
@@ -148,6 +161,21 @@ def test_a_top_up_does_not_close_what_somebody_on_site_has_opened():
     assert (scene.breaker.locks, states(scene)) == ({}, [])
     scene.play(StateReported("em-001", "closed", scene.now + MINUTE, scene.sid, "key"), now=scene.now + MINUTE)
     assert (scene.breaker.incidents, scene.tenant.state) == ({}, "NORMAL")
+
+
+def test_where_somebody_confirms_on_site_a_top_up_arms_what_was_opened_there():
+    scene = running(credit="0.05", params={"grace": "10m", "low1": "0.04", "low2": "0.02"})
+    confirmed = msgspec.structs.replace(scene.group.breaker_contracts["em-001"], remote_close=False)
+    scene.contracts["breakers"] = (confirmed,)
+    scene.play(ContractsChanged(scene.next_act(), scene.now, **scene.contracts))
+    scene.now += MINUTE
+    scene.sample(100)
+    scene.play(StateReported("em-001", "open", scene.now, scene.sid, "key"))
+    scene.wait(10 * MINUTE)
+    scene.sample(power_w=0)
+    assert list(scene.breaker.locks) == ["credit"]
+    scene.credit("10.00")
+    assert (scene.breaker.command.target, scene.breaker.command.state) == ("armed", "created")
 
 
 def test_the_incident_of_a_refused_unlock_ends_with_the_lock():
