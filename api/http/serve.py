@@ -26,16 +26,25 @@ LINGER_S: Final = 5
 
 
 class QuietServer(uvicorn.Server):
-    """A uvicorn server that leaves the signals of the process alone."""
+    """A uvicorn server that leaves the signals of the process, and its life, alone."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals belong to whoever runs the process."""
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve. Raises RuntimeError where that fails, as when the database is away just then: uvicorn would
+        end the process, and with it all that has nothing to do with the API."""
+        try:
+            await super().startup(sockets=sockets)
+        except SystemExit:
+            raise RuntimeError("the HTTP server could not start; the log says why") from None
+
 
 async def serve_http(platform: Platform, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set. The address that was bound is `platform.http_url`.
+    """Serve until `stop` is set. The address that was bound is `platform.http_url`. Raises RuntimeError where it cannot
+    start, or ends by itself.
 
     Where the port of the settings is taken, the log says by what, and a free one is used.
     """

@@ -204,6 +204,14 @@ async def metric(client: httpx.AsyncClient, name: str) -> float:
     return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
 
 
+async def test_a_start_without_a_database_is_a_failure_of_the_api_and_not_the_end_of_the_process(stage: Stage) -> None:
+    """Partitions, seed 1: the link to the database broke just then, and uvicorn ended the process, ingest included."""
+    await stage.database.close()
+    with pytest.raises(RuntimeError, match="could not start"):
+        await asyncio.wait_for(serve_http(stage, asyncio.Event()), 10)
+    assert stage.http_url == ""
+
+
 async def test_a_taken_port_is_told_and_another_used(stage: Stage) -> None:
     port = free_port()
     with socket.socket() as holder:
