@@ -46,7 +46,7 @@ async def test_the_first_import_tells_every_group(registry: SqlRegistry) -> None
     meter = tenant.meters[0]
     assert (meter.max_rate, meter.supply_from, meter.gateway) == (13_800, NOW - 8 * 3_600_000, "gw-01")
     assert tenant.contract is not None
-    assert tenant.contract.account == "tenant:t-001:wallet"
+    assert tenant.contract.charged_account == "tenant:t-001:wallet"
     assert groups["t-002"].breakers[0].meters == ("em-002",)
     credit = [act.act for act in acts if isinstance(act.act, CreditsPosted)]
     assert credit == [CreditsPosted(2, 100_000_000_000, 100_000_000_000, NOW, "opening:t-001")]
