@@ -165,14 +165,16 @@ async def test_a_divided_layout_leaves_one_letter_of_who_is_unknown(town: Town, 
         await town.publish(1)
         await town.settled(platform)
 
+        async def letters() -> tuple[list[str], list[str]]:
+            ours, others = [await platform.store.dead_letters(site, limit=20) for site in (SITE, NO_SITE)]
+            return [letter.reason for letter in ours], [letter.reason for letter in others]
+
         async def told() -> bool:
-            return platform.ingest.counters.dead == 2
+            return all(await letters())
 
         await until(told)
         await asyncio.sleep(1)
-        ours = [letter.reason for letter in await platform.store.dead_letters(SITE, limit=20)]
-        others = [letter.reason for letter in await platform.store.dead_letters(NO_SITE, limit=20)]
-        assert (ours, others) == (["unknown device nobody"], ["unknown site nowhere"])
+        assert await letters() == (["unknown device nobody"], ["unknown site nowhere"])
 
 
 def reading_of(register_wh: int) -> bytes:
