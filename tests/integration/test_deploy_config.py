@@ -323,6 +323,7 @@ async def test_a_command_goes_through_four_processes_and_ends_verified(installat
         await until(lambda: states()[0] == "verified")
         await asyncio.to_thread(installation.call, "POST", path, {"target": "closed", "reason": "test"}, "four-2")
         await until(lambda: meter.relay == "closed" and states()[:2] == ["verified", "verified"])
+        assert list(dict.fromkeys(target for _, target in meter.heard)) == ["open", "closed"]
 
 
 async def test_killed_services_are_found_unhealthy_and_lose_nothing_when_they_return(installation):

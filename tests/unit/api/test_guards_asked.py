@@ -6,23 +6,16 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.unit.adapters.store.park import GUARDED
-from tests.unit.api import parks
 from tests.unit.api.parks import SITE
 from tests.unit.api.stage import Stage
+from tests.unit.api.test_held_firings import only_a_guarded_rule
 from twin.core.messages import DeviceEvent, Message
-from twin.flows.import_site import import_site
 
 
 @pytest.fixture
 async def asked(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, int]]:
     """A park with a guarded rule; the list grows by each question about guards."""
-    document = parks.document()
-    document.rulesets.clear()
-    document.rulesets["guarded"] = GUARDED
-    document.site["rulesets"] = ["guarded"]
-    await import_site(stage, document, who="test")
-    await stage.policies.refresh_all()
+    await only_a_guarded_rule(stage)
     questions: list[Mapping[str, int]] = []
     ask = stage.store.guards_used
 

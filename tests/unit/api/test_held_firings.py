@@ -16,14 +16,19 @@ HELD = f"/api/v1/sites/{SITE}/held-firings"
 HOUR = 3_600_000
 
 
-async def two_trips(stage: Stage) -> tuple[str, str]:
-    """Two meters whose rule is due at once, of which the guard lets one through; returns the one cut, the one held."""
+async def only_a_guarded_rule(stage: Stage) -> None:
+    """The park with no rule but one whose guard lets one of its firings through."""
     document = parks.document()
     document.rulesets.clear()
     document.rulesets["guarded"] = GUARDED
     document.site["rulesets"] = ["guarded"]
     await import_site(stage, document, who="test")
     await stage.policies.refresh_all()
+
+
+async def two_trips(stage: Stage) -> tuple[str, str]:
+    """Two meters whose rule is due at once, of which the guard lets one through; returns the one cut, the one held."""
+    await only_a_guarded_rule(stage)
     em_1, em_2 = "em-001", "em-002"
     for group, device in (("t-001", em_1), ("t-002", em_2)):
         await stage.play(group, DeviceEvent(device, "trip", stage.clock.now()))

@@ -149,24 +149,10 @@ def test_a_person_who_locks_and_releases_closes_it():
     assert states(scene)[-1] == ("closed", "created")
 
 
-def test_a_top_up_does_not_close_what_somebody_on_site_has_opened():
+def opened_by_key_and_then_in_arrears(*, remote_close: bool = True):
     scene = running(credit="0.05", params={"grace": "10m", "low1": "0.04", "low2": "0.02"})
-    scene.now += MINUTE
-    scene.sample(100)
-    scene.play(StateReported("em-001", "open", scene.now, scene.sid, "key"))
-    scene.wait(10 * MINUTE)
-    scene.sample(power_w=0)
-    assert list(scene.breaker.locks) == ["credit"]
-    scene.credit("10.00")
-    assert (scene.breaker.locks, states(scene)) == ({}, [])
-    scene.play(StateReported("em-001", "closed", scene.now + MINUTE, scene.sid, "key"), now=scene.now + MINUTE)
-    assert (scene.breaker.incidents, scene.tenant.state) == ({}, "NORMAL")
-
-
-def test_where_somebody_confirms_on_site_a_top_up_arms_what_was_opened_there():
-    scene = running(credit="0.05", params={"grace": "10m", "low1": "0.04", "low2": "0.02"})
-    confirmed = msgspec.structs.replace(scene.group.breaker_contracts["em-001"], remote_close=False)
-    scene.contracts["breakers"] = (confirmed,)
+    contract = msgspec.structs.replace(scene.group.breaker_contracts["em-001"], remote_close=remote_close)
+    scene.contracts["breakers"] = (contract,)
     scene.play(ContractsChanged(scene.next_act(), scene.now, **scene.contracts))
     scene.now += MINUTE
     scene.sample(100)
@@ -174,6 +160,19 @@ def test_where_somebody_confirms_on_site_a_top_up_arms_what_was_opened_there():
     scene.wait(10 * MINUTE)
     scene.sample(power_w=0)
     assert list(scene.breaker.locks) == ["credit"]
+    return scene
+
+
+def test_a_top_up_does_not_close_what_somebody_on_site_has_opened():
+    scene = opened_by_key_and_then_in_arrears()
+    scene.credit("10.00")
+    assert (scene.breaker.locks, states(scene)) == ({}, [])
+    scene.play(StateReported("em-001", "closed", scene.now + MINUTE, scene.sid, "key"), now=scene.now + MINUTE)
+    assert (scene.breaker.incidents, scene.tenant.state) == ({}, "NORMAL")
+
+
+def test_where_somebody_confirms_on_site_a_top_up_arms_what_was_opened_there():
+    scene = opened_by_key_and_then_in_arrears(remote_close=False)
     scene.credit("10.00")
     assert (scene.breaker.command.target, scene.breaker.command.state) == ("armed", "created")
 
