@@ -11,7 +11,6 @@ new one is made.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -49,6 +48,9 @@ _SUBACK_LATER = (
 BACKLOG_BYTES = 32 << 20
 """Bytes of messages that wait to be taken, beyond which the socket is not read."""
 
+GOODBYE_S = 2.0
+"""How long a broker that was told goodbye may take to end the connection before we do."""
+
 
 class MqttConnection(asyncio.Protocol):
     """Use `open_connection`; the class is the protocol below it."""
@@ -71,6 +73,7 @@ class MqttConnection(asyncio.Protocol):
         self._asked: dict[int, tuple[mqtt5.TopicFilter, ...]] = {}
         self._next_id = 1
         self._closed = self._loop.create_future()
+        self._leaving = False
         self.waiting: list[Delivery] = []
         self.arrived = asyncio.Event()
         self.failure: MqttError | None = None
@@ -82,6 +85,8 @@ class MqttConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._leaving:
+            return
         self._last_in = self._loop.time()
         self._unread_bytes += len(data)
         try:
@@ -198,16 +203,26 @@ class MqttConnection(asyncio.Protocol):
 
     async def close(self, *, session_expiry_s: int | None = None) -> None:
         """Say a normal goodbye and wait until the socket is gone. The session stays at the broker, or so long as is
-        told here."""
-        if self.failure is None and self._transport is not None:
-            self.send(mqtt5.DisconnectPacket(session_expiry_interval=session_expiry_s).write())
+        told here.
+
+        The broker ends the connection once it has read our last acknowledgements. Were we the first, our next
+        connection could overtake them and would be told those messages again.
+        """
+        transport = self._transport
+        if self.failure is None and transport is not None:
             if self._timer is not None:
                 self._timer.cancel()
-            self._transport.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._closed), self._answer_within_s)
-        if not self._closed.done() and self._transport is not None:
-            self._transport.abort()
+            self._leaving = True
+            self.resume()
+            self.send(mqtt5.DisconnectPacket(session_expiry_interval=session_expiry_s).write())
+            await self._gone(min(GOODBYE_S, self._answer_within_s))
+            transport.close()
+        await self._gone(self._answer_within_s)
+        if not self._closed.done() and transport is not None:
+            transport.abort()
+
+    async def _gone(self, within_s: float) -> None:
+        await asyncio.wait({self._closed}, timeout=within_s)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

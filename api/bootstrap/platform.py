@@ -68,6 +68,8 @@ class Platform(Flows):
         self.service_failures: Counter[str] = Counter()
         self.http_url = ""
         """Where the API listens, once it does."""
+        self.http_port = 0
+        """The port that the API has bound in this process, listening or not; 0 before it has."""
 
     async def prepare(self) -> None:
         """Bring the twins in line with SQL before anything listens; several services may ask for it at once.

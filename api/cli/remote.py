@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from http.client import HTTPException
 from typing import Annotated, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
@@ -89,7 +90,7 @@ class Remote:
                 return data
         except HTTPError as error:
             raise CommandError(_told(error)) from None
-        except (URLError, TimeoutError, ConnectionError) as error:
+        except (URLError, TimeoutError, ConnectionError, HTTPException) as error:
             raise CommandError(f"{self._base} does not answer: {getattr(error, 'reason', error)}") from None
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from api.cli.errors import CommandError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from twin.flows.read_site import SiteFiles
 
 URL_POLL_S = 0.1
+LOOK_AGAIN_S = 1.0
+"""How often the note of a running installation is compared with where its API listens."""
 
 
 def up(
@@ -116,9 +119,8 @@ async def _tell_when_ready(services: Services, settings: Settings) -> None:
     note = Running(os.getpid(), settings.redis_url, settings.mqtt_url, settings.database_url, clock_text(platform))
     note_running(settings.data_dir, note)
     url = await http_url(platform)
-    note_running(
-        settings.data_dir, Running(note.pid, note.redis_url, note.mqtt_url, note.database_url, note.clock, url)
-    )
+    note = msgspec.structs.replace(note, http_url=url)
+    note_running(settings.data_dir, note)
     for site, reason in platform.rebuilt.items():
         say(f"twins of {site} were rebuilt from SQL: {reason}")
     sites = await platform.registry.sites()
@@ -130,6 +132,12 @@ async def _tell_when_ready(services: Services, settings: Settings) -> None:
     if not settings.admin_token and not await platform.tokens.tokens():
         say("no token exists yet, so nobody can use the API: set TWINMETER_ADMIN_TOKEN and start again")
     say("ready; Ctrl-C stops")
+    while True:  # an API that failed may have found its port taken by somebody else
+        await asyncio.sleep(LOOK_AGAIN_S)
+        if platform.http_url and platform.http_url != note.http_url:
+            note = msgspec.structs.replace(note, http_url=platform.http_url)
+            note_running(settings.data_dir, note)
+            say(f"http      {note.http_url}")
 
 
 async def http_url(platform: Platform) -> str:

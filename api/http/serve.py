@@ -46,10 +46,12 @@ async def serve_http(platform: Platform, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. The address that was bound is `platform.http_url`. Raises RuntimeError where it cannot
     start, or ends by itself.
 
-    Where the port of the settings is taken, the log says by what, and a free one is used.
+    Where the port of the settings is taken, the log says by what, and a free one is used. A start after a failure asks
+    for the port that was bound before: whoever has found the API stays in touch with it.
     """
     host, port = platform.settings.http_address
-    listener = listen(host, port, platform)
+    listener = listen(host, platform.http_port or port, platform)
+    platform.http_port = listener.getsockname()[1]
     app = create_app(platform)
     config = uvicorn.Config(
         app,

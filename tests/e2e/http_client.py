@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -18,7 +19,7 @@ class Client:
         self.token = token
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        """Status and JSON body of one call."""
+        """Status and JSON body of one call. Raises OSError where the server went away, at any point of its answer."""
         request = urllib.request.Request(f"{self.url}/api/v1{path}", method=method)
         request.add_header("Authorization", f"Bearer {self.token}")
         for header, value in headers.items():
@@ -32,6 +33,8 @@ class Client:
                 return answer.status, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read() or b"null")
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"{method} {path}: {error!r}") from error
 
     def get(self, path: str) -> Any:
         """Body of a GET that succeeds."""

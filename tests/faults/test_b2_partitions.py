@@ -50,13 +50,13 @@ def break_link(link: Link, how: str, seconds: float) -> None:
 
 def ready(stage: Stage) -> Any:
     """Whether the API finds everything that it needs."""
-    import urllib.error
+    import http.client
     import urllib.request
 
     try:
         with urllib.request.urlopen(f"{stage.place.http_url}/health/ready", timeout=10) as answer:
             return answer.status == 200
-    except (urllib.error.HTTPError, OSError):
+    except (OSError, http.client.HTTPException):
         return False
 
 

@@ -212,6 +212,14 @@ async def test_a_start_without_a_database_is_a_failure_of_the_api_and_not_the_en
     assert stage.http_url == ""
 
 
+async def test_an_api_that_is_started_again_is_found_where_it_was(stage: Stage) -> None:
+    async with served(stage):
+        before = stage.http_url
+    async with served(stage) as (client, _):
+        assert stage.http_url == before
+        assert (await client.get("/health/live")).status_code == 200
+
+
 async def test_a_taken_port_is_told_and_another_used(stage: Stage) -> None:
     port = free_port()
     with socket.socket() as holder:

@@ -156,6 +156,7 @@ class Stage:
         self.service_failures: Counter[str] = Counter()
         self.loops: dict[str, ConsumerLoop] = {}
         self.http_url = ""
+        self.http_port = 0
         self.writer = LedgerWriter(self.stream, self.ledger)
 
     def who_listens(self, port: int) -> str:
