@@ -32,7 +32,9 @@ Groups = Annotated[list[str] | None, typer.Option("--group", help="A kind of ten
 Gateways = Annotated[list[str] | None, typer.Option("--gateway", help="What is behind a gateway.")]
 Utility = Annotated[str, typer.Option("--utility", help="electricity or water alone.")]
 Query = Annotated[str, typer.Option("--query", help="A condition of the rule language about the breaker.")]
-Include = Annotated[list[str] | None, typer.Option("--include", help="guaranteed, critical or unreachable as well.")]
+Include = Annotated[
+    list[str] | None, typer.Option("--include", help="guaranteed, critical, unreachable, opened_on_site.")
+]
 Lock = Annotated[str, typer.Option("--lock", help="manual or maintenance.")]
 
 

@@ -57,7 +57,7 @@ class SwitchPreviewRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=T
     operation: Literal["open", "close"]
     select: SwitchSelection
     lock: Literal["manual", "maintenance"] = "manual"
-    include: list[Literal["guaranteed", "critical", "unreachable"]] = []
+    include: list[Literal["guaranteed", "critical", "unreachable", "opened_on_site"]] = []
 
     def wish(self) -> Wish:
         """The value of the core."""

@@ -31,7 +31,7 @@ INCIDENT_KINDS: Final = frozenset(
         "closed_locally_under_lock", "command_failing", "command_unverified", "config_not_taken",
         "fall", "fence_absurd", "implausible_rise", "ledger_refused", "ledger_went_back", "negative_loss",
         "no_energy", "no_members", "open_but_power_flows", "opened_locally", "rates_mismatch", "ratio_unread",
-        "reading_contradicts", "register_reset", "tariff_missing", "unlock_refused",
+        "reading_contradicts", "register_reset", "relay_unknown", "tariff_missing", "unlock_refused",
     }
 )  # fmt: skip
 """Kinds that are labels of their own; a test holds them to the code that opens incidents."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from twin.core.causes import opened_there
 from twin.core.commands import FRESH_INTERVALS, IN_FLIGHT
 from twin.core.connection import reachable
 from twin.core.lock_kinds import SAFETY, guaranteed
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Operation = Literal["open", "close", "undo"]
 """`open` places the job's lock, `close` takes such a lock off whoever placed it, `undo` takes off what a job placed."""
-LIFTABLE = ("guaranteed", "critical", "unreachable")
+LIFTABLE = ("guaranteed", "critical", "unreachable", "opened_on_site")
 """Reasons to leave a breaker out that whoever orders may set aside; all others stand."""
 WAITING, SENT, VERIFIED, FAILED, SILENT, SKIPPED, LEFT = (
     "waiting",
@@ -145,8 +146,12 @@ def plan(group: Group, device: str, wish: Wish, now: int) -> Target:
     breaker = group.breakers.get(device)
     if breaker is None or device not in group.breaker_contracts:
         return Target(device, tenant, group.id, "not_switchable")
+    if wish.operation == "undo" and wish.lock not in breaker.locks:
+        return Target(device, tenant, group.id, "lock_gone")
+    if wish.operation != "open" and _closes_blindly(group, breaker, wish):
+        return Target(device, tenant, group.id, "opened_on_site", breaker.incidents["opened_locally"].detail)
     if wish.operation == "undo":
-        return Target(device, tenant, group.id, "" if wish.lock in breaker.locks else "lock_gone")
+        return Target(device, tenant, group.id)
     skip, detail = _no_opening(group, breaker, wish, now) if wish.operation == "open" else _no_closing(breaker, wish)
     if not skip and device in wish.critical and "critical" not in wish.include:
         skip = "critical"
@@ -173,6 +178,13 @@ def _no_closing(breaker: BreakerTwin, wish: Wish) -> tuple[str, str]:
     if wish.lock not in breaker.locks:
         return ("other_locks", others) if others else ("not_locked", breaker.relay or "")
     return ("other_locks", others) if others else ("", "")
+
+
+def _closes_blindly(group: Group, breaker: BreakerTwin, wish: Wish) -> bool:
+    """Whether taking off the lock would close what a hand or its own protection had opened before the lock came, though
+    whoever orders for many has not looked at this one. Where somebody on site confirms, nothing closes by itself."""
+    last = breaker.locks.keys() == {wish.lock} and group.breaker_contracts[breaker.id].remote_close
+    return last and opened_there(breaker) and "opened_on_site" not in wish.include
 
 
 def _stale(group: Group, device: str, now: int) -> bool:

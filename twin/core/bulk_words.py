@@ -26,6 +26,10 @@ REASONS = {
     "critical": ("重要负荷", "a critical load"),
     "unreachable": ("设备离线", "the device is offline"),
     "stale": ("读数过旧，合闸会等待", "no fresh reading: a closing would wait"),
+    "opened_on_site": (
+        "锁定前已在现场断开或跳闸，须逐个查看",
+        "a hand or its protection had opened it: to be looked at",
+    ),
     "already_locked": ("已有同类锁定", "such a lock stands already"),
     "other_locks": ("另有锁定，合不上", "other locks stand: it would stay off"),
     "not_locked": ("没有此类锁定", "there is no such lock"),

@@ -48,6 +48,8 @@ MOST_FENCE = 1 << 52
 LAST_FENCE = 1 << 53
 """The greatest that the contract lets a command carry."""
 FRESH_INTERVALS = 3
+TELLS_WITHIN_MS = 900_000
+"""A device that is there says where its relay is sooner than that: at its birth, or with what the broker retained."""
 
 
 def command_id(site: str, device: str, fence: int, now: int) -> str:
@@ -150,12 +152,21 @@ def _reconcile_close(draft: Draft, breaker: BreakerTwin, now: int) -> None:
         forget_failures(draft, breaker, now)  # nothing is asked of it any more
         return
     if breaker.close is None or not may_close(draft, breaker, now):
+        _tell_of_silence(draft, breaker, now)
         return
     if breaker.retry_at is not None and now < breaker.retry_at:
         return
     wish = breaker.close
     timing = (wish.expires_ms, wish.verify_ms)
     issue(draft, breaker, "closed" if remote else "armed", wish.why, now, timing=timing)
+
+
+def _tell_of_silence(draft: Draft, breaker: BreakerTwin, now: int) -> None:
+    """A wish to close waits for a device that is there and never says where its relay is: nobody would ever know."""
+    wish, silent = breaker.close, breaker.relay is None and reachable(breaker.conn, breaker.link)
+    if wish is None or not silent or now - wish.since < TELLS_WITHIN_MS or "relay_unknown" in breaker.incidents:
+        return
+    open_incident(draft, breaker, "relay_unknown", now, "a closing waits for the first word of the relay")
 
 
 def may_close(draft: Draft, breaker: BreakerTwin, now: int) -> bool:

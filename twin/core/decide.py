@@ -18,7 +18,7 @@ from twin.core.draft import Draft
 from twin.core.dues import earliest_due, run_due
 from twin.core.effects import AnyEffect
 from twin.core.followups import follow_up
-from twin.core.links import on_birth, on_connection, on_link
+from twin.core.links import heard_switch, on_birth, on_connection, on_link
 from twin.core.messages import (
     AlarmCared,
     AlarmTold,
@@ -160,6 +160,8 @@ def _on_state(draft: Draft, message: StateReported, now: int) -> None:
     configuration.on_report(draft, device, message.cfg, message.ts, now)
     if relay is not None:
         evidence.on_relay(draft, device, relay, min(message.ts, now), message.cause, now, sid=message.sid)
+    if device not in draft.group.meters:
+        heard_switch(draft, device, message.sid, min(message.ts, now), now)
 
 
 def _on_telemetry(draft: Draft, message: Telemetry, now: int) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from twin.core.causes import BY_HAND, NEVER_OURS
 from twin.core.commands import (
     BEFORE_EXECUTION,
+    IN_FLIGHT,
     end,
     forget_failures,
     in_doubt,
@@ -66,8 +67,10 @@ def on_relay(
         return  # a retained or reordered report from before what we know
     command = in_flight(known)
     doubted = ts != said_ts
+    unseen = _fell_unseen(known, relay, ts, cause)
     if (
         known.relay == relay
+        and not unseen
         and (command is None or not reached(command.target, relay))
         and "closed_locally_under_lock" not in known.incidents
     ):
@@ -75,7 +78,7 @@ def on_relay(
             _note_word(draft.breaker(device), ts, said_ts, sid)
         return
     breaker = draft.breaker(device)
-    moved = breaker.relay != relay
+    moved = breaker.relay != relay or unseen
     first_word = breaker.relay is None
     ours = _is_ours(breaker, ts, cause)
     _note_word(breaker, ts, said_ts, sid)
@@ -85,6 +88,7 @@ def on_relay(
         draft.supply_dirty = True
         draft.emit(RelayReported(device, relay, ts, cause))
     moved = moved and not first_word
+    resolve_incident(draft, breaker, "relay_unknown", now)
     _hold_against_command(draft, breaker, relay, ts, now, cause, moved=moved, answers=answers, ours=ours)
     if moved and relay == "closed" and breaker.locks.keys() == {"warning"}:
         resolve_incident(draft, breaker, "closed_locally_under_lock", now)
@@ -93,6 +97,25 @@ def on_relay(
         open_incident(draft, breaker, "opened_locally", now, "found open, and nothing locks it")
     if first_word or not breaker.locks:
         reconcile(draft, device)
+
+
+def _fell_unseen(known: BreakerTwin, relay: Relay, ts: int, cause: str) -> bool:
+    """Whether a breaker that we knew open was opened on site: it must have closed for our command in between, and the
+    word of that is lost. To close it once more would be onto the fault, or onto whoever opened it.
+
+    Where it was known to be opened on site before, the cause may be that old one, told again.
+    """
+    last = known.command
+    if last is None or last.target in SHUT or known.locks or "opened_locally" in known.incidents:
+        return False
+    may_have_closed = last.state in IN_FLIGHT or in_doubt(known)
+    return (
+        known.relay == relay
+        and may_have_closed
+        and ts >= last.issued
+        and _opened_by_itself(relay, cause)
+        and cause in NEVER_OURS
+    )
 
 
 def _when(known: BreakerTwin, said_ts: int, sid: str, now: int) -> int | None:

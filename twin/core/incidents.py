@@ -23,6 +23,7 @@ ALARMING = {
     "implausible_rise": "major",
     "tariff_missing": "major",
     "config_not_taken": "warning",
+    "relay_unknown": "warning",
 }
 """Kinds that raise an alarm of their own, with its severity."""
 
@@ -36,6 +37,7 @@ OF_BREAKERS = frozenset(
         "fence_absurd",
         "opened_locally",
         "open_but_power_flows",
+        "relay_unknown",
         "unlock_refused",
     }
 )

@@ -68,8 +68,9 @@ MOVED: dict[str, Any] = {
     responses=refusals(400, 404, 422),
 )
 async def preview_switching(backend: Platform, person: Person, site: Site, data: SwitchPreviewRequest) -> SwitchPreview:
-    """Changes nothing. Left out are supplies that are guaranteed, critical loads, devices out of reach, and whatever
-    the order would not change; `include` sets the first three aside."""
+    """Changes nothing. Left out are supplies that are guaranteed, critical loads, devices out of reach, what tripped or
+    was opened on site before its lock came, and whatever the order would not change; `include` sets the first four
+    aside."""
     await must_exist(backend, site)
     try:
         seen = await backend.switching.preview(site, data.wish(), data.select.selection())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.twin.scene import HOUR, MIDNIGHT, MINUTE, Scene
 from twin.core import bulk
 from twin.core.bulk import Judgement, Move, Order, Pace, Selection, Tally, Wish, judge, next_move, plan, selected
-from twin.core.messages import Birth, CommandAnswered, CommandSent, ConnectionChanged
+from twin.core.messages import Birth, CommandAnswered, CommandSent, ConnectionChanged, ContractsChanged, StateReported
 
 OPEN, CLOSE, UNDO = Wish("open"), Wish("close"), Wish("undo")
 PACE = Pace(answer_ms=60_000)
@@ -68,6 +68,24 @@ def test_closing_takes_off_only_what_would_bring_the_supply_back() -> None:
     scene.lock("maintenance")
     assert skipped(scene, CLOSE) == "other_locks"
     assert skipped(scene, UNDO) == ""
+
+
+@pytest.mark.parametrize("wish", [CLOSE, UNDO])
+def test_what_had_tripped_before_its_lock_came_is_left_out_of_a_closing_unless_it_is_meant(wish: Wish) -> None:
+    scene = fresh()
+    scene.now += MINUTE
+    scene.play(StateReported("em-001", "open", scene.now, scene.sid, "trip"))
+    scene.lock()
+    found = plan(scene.group, "em-001", wish, scene.now)
+    assert (found.skip, found.detail) == ("opened_on_site", "trip")
+    assert skipped(scene, msgspec.structs.replace(wish, include=("opened_on_site",))) == ""
+    scene.lock("maintenance")
+    assert skipped(scene, wish) == ("" if wish is UNDO else "other_locks"), "nothing closes under the other lock"
+    scene.unlock("maintenance")
+    armed = msgspec.structs.replace(scene.contracts["breakers"][0], remote_close=False)
+    scene.contracts["breakers"] = (armed,)
+    scene.play(ContractsChanged(scene.next_act(), scene.now, **scene.contracts))
+    assert skipped(scene, wish) == "", "where somebody on site confirms, the end of the lock closes nothing"
     scene.unlock()
     assert skipped(scene, UNDO) == "lock_gone"
 

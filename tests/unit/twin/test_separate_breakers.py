@@ -16,6 +16,7 @@ from twin.core.messages import (
     LinkChanged,
     LockPlaced,
     LockReleased,
+    StateReported,
     Telemetry,
 )
 from twin.core.model import BreakerContract
@@ -70,6 +71,18 @@ def test_its_own_sample_proves_that_it_is_back(what: str):
     said_by_itself(scene)
     scene.sample(power_w=0)
     assert (of(scene).command.target, of(scene).command.state) == ("closed", "created")
+
+
+def test_its_own_state_proves_that_it_is_back():
+    scene = opened()
+    scene.play(ConnectionChanged(NAME, "offline", "b1", scene.now))
+    released(scene)
+    scene.play(StateReported(NAME, "open", scene.now, "b1"))
+    scene.sample(power_w=0)
+    assert (of(scene).command.target, of(scene).command.state) == ("closed", "created")
+    scene.play(ConnectionChanged(NAME, "offline", "b1", scene.now))
+    scene.play(StateReported(NAME, "open", scene.now - 1, "b1"))
+    assert of(scene).conn.state == "offline", "a copy of a word from before proves nothing"
 
 
 def test_a_meter_behind_the_same_gateway_proves_that_the_gateway_is_back():

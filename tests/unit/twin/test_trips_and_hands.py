@@ -8,7 +8,7 @@ import pytest
 from api.http.problems import Problem
 from api.http.routes.switching import _check_closing
 from tests.unit.twin.rule_scenes import scene_of
-from tests.unit.twin.scene import HOUR, MINUTE
+from tests.unit.twin.scene import HOUR, MINUTE, Scene
 from tests.unit.twin.test_switching import running, states
 from tests.unit.twin.test_switching_traps import closed_by_hand_under_a_lock, opened_commands
 from twin.core.effects import AlarmChanged
@@ -21,6 +21,7 @@ from twin.core.messages import (
     IncidentClosed,
     StateReported,
 )
+from twin.core.model import Group
 
 
 def closed_from_afar():
@@ -48,6 +49,68 @@ def test_a_breaker_that_trips_as_it_is_closed_is_not_closed_onto_the_fault(cause
         scene.wait(MINUTE)
         scene.sample(power_w=0)
     assert len(states(scene)) == count, "nothing was sent"
+
+
+def told_to_close():
+    """Opened and released; the closing is at the broker."""
+    scene = running()
+    scene.lock()
+    scene.obey()
+    scene.sample(power_w=0)
+    scene.unlock()
+    command = scene.breaker.command
+    scene.play(CommandSent("em-001", command.id, scene.now))
+    return scene
+
+
+@pytest.mark.parametrize("cause", ["trip", "key"])
+@pytest.mark.parametrize("after_ms", [1_000, 70_000])
+def test_a_trip_after_a_closing_of_which_nothing_was_heard_is_not_closed_onto(cause: str, after_ms: int):
+    scene = told_to_close()
+    scene.wait(after_ms)
+    scene.play(StateReported("em-001", "open", scene.now, scene.sid, cause))
+    assert (scene.breaker.close, list(scene.breaker.incidents)) == (None, ["opened_locally"])
+    count = len(states(scene))
+    for _ in range(40):
+        scene.wait(MINUTE)
+        scene.sample(power_w=0)
+    assert len(states(scene)) == count, "nothing more was sent"
+
+
+@pytest.mark.parametrize(("cause", "known"), [("command", ""), ("", ""), ("trip", "trip")])
+def test_an_old_position_told_again_does_not_end_a_closing(cause: str, known: str):
+    scene = running()
+    if known:
+        scene.now += MINUTE
+        scene.play(StateReported("em-001", "open", scene.now, scene.sid, known))
+    scene.lock()
+    if not known:
+        scene.obey()
+    scene.sample(power_w=0)
+    scene.unlock()
+    assert scene.breaker.command.target == "closed"
+    scene.now += 1_000
+    scene.play(StateReported("em-001", "open", scene.now, scene.sid, cause))
+    assert scene.breaker.command.state == "created"
+    scene.obey()
+    assert (scene.breaker.command.state, scene.breaker.relay) == ("verified", "closed")
+
+
+def test_a_wish_that_waits_for_a_device_which_never_tells_its_position_is_told():
+    scene = Scene()
+    scene.group, scene.act = Group("park-1", "t-001"), 0
+    scene.play(ContractsChanged(scene.next_act(), scene.now, **scene.contracts))
+    scene.credit("100.00")
+    scene.lock(until=scene.now + MINUTE)
+    scene.play(CommandAnswered("em-001", scene.breaker.command.id, "failed", scene.now))
+    for _ in range(40):
+        scene.wait(MINUTE)
+        scene.sample(10, power_w=0)
+    assert (scene.breaker.relay, scene.breaker.locks) == (None, {})
+    assert [(one.rule, one.active) for one in scene.caused(AlarmChanged)] == [("@relay_unknown", True)], "once"
+    scene.play(StateReported("em-001", "open", scene.now, scene.sid))
+    assert "relay_unknown" not in scene.breaker.incidents
+    assert (scene.breaker.command.target, scene.breaker.command.state) == ("closed", "created")
 
 
 @pytest.mark.parametrize("cause", ["trip", "lever"])
