@@ -1,7 +1,8 @@
 """Documents as the platform hands them out: bills whole, tables piece by piece.
 
 A table is written as its rows come, in bounded memory: CSV leaves at once, Excel and PDF grow in a file that has no
-name and is gone when it was sent.
+name and is gone when it was sent. What writes and reads Excel and PDF is loaded with the first document: most commands
+and services never make one, and would start a third of a second later.
 """
 
 from __future__ import annotations
@@ -9,13 +10,7 @@ from __future__ import annotations
 import tempfile
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from adapters.documents.bill_pdf import bill_pdf
-from adapters.documents.bill_xlsx import bill_xlsx
 from adapters.documents.csv_text import CsvWriter
-from adapters.documents.site_reader import read_workbook
-from adapters.documents.site_template import site_workbook
-from adapters.documents.table_pdf import TablePdf
-from adapters.documents.workbook import Book, TableSheets
 from billing.tables import DocumentError
 
 if TYPE_CHECKING:
@@ -48,14 +43,24 @@ class SiteDocuments:
 
     def bill(self, bill: Bill, form: Literal["xlsx", "pdf"]) -> bytes:
         """A bill as a file."""
-        return bill_pdf(bill) if form == "pdf" else bill_xlsx(bill)
+        if form == "pdf":
+            from adapters.documents.bill_pdf import bill_pdf
+
+            return bill_pdf(bill)
+        from adapters.documents.bill_xlsx import bill_xlsx
+
+        return bill_xlsx(bill)
 
     def read_workbook(self, data: bytes) -> Workbook:
         """What an Excel file says of tenants and meters, with every problem at its cell."""
+        from adapters.documents.site_reader import read_workbook
+
         return read_workbook(data)
 
     def site_workbook(self, document: SiteDocument, *, filled: bool) -> bytes:
         """The workbook that people fill in for a site; `filled` with what is there now."""
+        from adapters.documents.site_template import site_workbook
+
         return site_workbook(document, filled=filled)
 
     def table(
@@ -106,6 +111,8 @@ class _Growing:
 
 class _ExcelFile(_Growing):
     def __init__(self, table: Table, zone: ZoneInfo, language: str) -> None:
+        from adapters.documents.workbook import Book, TableSheets
+
         super().__init__()
         self._book = Book(self._file, zone, streaming=True)  # type: ignore[arg-type]
         self._sheets = TableSheets(self._book, table, language)
@@ -126,6 +133,8 @@ class _ExcelFile(_Growing):
 
 class _PdfFile(_Growing):
     def __init__(self, table: Table, zone: ZoneInfo, language: str, heading: Sequence[str], issuer: str) -> None:
+        from adapters.documents.table_pdf import TablePdf
+
         super().__init__()
         self._count = 0
         self._pdf = TablePdf(self._file, table, zone, language, heading, issuer)  # type: ignore[arg-type]

@@ -12,13 +12,14 @@ import hmac
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-import httpx
 import structlog
 
 from twin.ports import WebhookAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    import httpx
 
     from twin.ports import WebhookTarget
 
@@ -53,6 +54,8 @@ class WebhookSender:
 
     async def send(self, name: str, delivery: str, body: bytes) -> WebhookAnswer:
         """POST a body once; whatever comes of it is an answer, status 0 where nobody answered."""
+        import httpx  # few processes ever call anybody
+
         target = self._targets[name]
         headers = {
             "Content-Type": "application/json",
@@ -79,5 +82,7 @@ class WebhookSender:
 
     def _open(self) -> httpx.AsyncClient:
         if self._client is None:
+            import httpx
+
             self._client = httpx.AsyncClient(follow_redirects=False, trust_env=False)
         return self._client

@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.interval import IntervalTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -66,6 +64,10 @@ async def ring_until(
 ) -> None:
     """Call `work` at once and then every so many seconds, until told to stop. A call that takes longer is not
     overtaken; one that is under way at the stop has `ends_within_s` to end."""
+    # Loaded by what runs for long: commands that end at once would start later for it.
+    from apscheduler.schedulers.asyncio import AsyncIOScheduler
+    from apscheduler.triggers.interval import IntervalTrigger
+
     scheduler = AsyncIOScheduler(timezone="UTC")
     call = _Call(work)
     scheduler.add_job(

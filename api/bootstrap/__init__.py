@@ -5,7 +5,6 @@
 included, they take from here: nobody else may import adapters.
 """
 
-from adapters.documents.fonts import open_font
 from adapters.embedded.ports import is_free, who_listens
 from adapters.embedded.processes import EmbeddedServerError
 from adapters.journeys.follow import MissingPackagesError
@@ -17,7 +16,7 @@ from adapters.store.engine.migration_state import migration_state
 from adapters.store.engine.partitions import PartitionError, partition_counts, partition_tables
 from adapters.store.sites.site_file import SiteError
 from api.bootstrap.embedded import Embedded, start_embedded
-from api.bootstrap.parts import open_leases, open_recorded, recorded_lag
+from api.bootstrap.parts import open_font, open_leases, open_recorded, recorded_lag
 from api.bootstrap.platform import Platform, open_platform
 
 __all__ = [

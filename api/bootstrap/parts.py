@@ -17,8 +17,16 @@ from adapters.twins.store import RedisTwinStore
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from adapters.documents.fonts import Font
     from adapters.store.engine.database import Database
     from api.settings import Settings
+
+
+def open_font() -> Font:
+    """The font for printing. Raises DocumentError where there is none."""
+    from adapters.documents.fonts import open_font
+
+    return open_font()
 
 
 def open_leases(redis_url: str) -> tuple[RedisLeases, Callable[[], Awaitable[None]]]:
