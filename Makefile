@@ -28,7 +28,7 @@ demo: $(READY)
 	@$(BIN)/twinmeter demo $(DEMO_ARGS)
 
 test: setup-dev system lint
-	$(BIN)/python -m pytest -q $(SPREAD) -m "not bench and not soak"
+	$(BIN)/python -m tests.second_look -q $(SPREAD) -m "not bench and not soak"
 
 check: setup-dev lint
 	$(BIN)/python -m pytest -q $(SPREAD) tests/arch tests/unit
