@@ -1,9 +1,10 @@
 """Servers and database templates that all tests of a worker share: one of each, started when first asked for.
 
-Three more things hold for every test. Files of tests lie in memory where there is room: the product synchronises every
+Four more things hold for every test. Files of tests lie in memory where there is room: the product synchronises every
 commit, and thousands of tests would wait for the disk most of their time. (Tests that take away the power mount disks
-of their own.) Long files of tests come first, so that no worker is left alone with one at the end. And each test finds
-logging as nobody has set it up, though a command line ran in the same process before.
+of their own.) Long files of tests come first, so that no worker is left alone with one at the end. Each test finds
+logging as nobody has set it up, though a command line ran in the same process before. And no example of Hypothesis is
+timed: what that measures is who else uses the machine.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from tests.integration.servers import broker, mosquitto, postgres_server, redis_server
 from tests.unit.adapters.store.engines import postgres_template, sqlite_template
@@ -25,6 +27,9 @@ ROOM_BYTES = 4 * 1024**3
 LONG_FIRST = ("faults", "e2e", "simulation", "integration", "conformance")
 """Folders in the order of how long a file of theirs takes; the others come after them."""
 
+
+settings.register_profile("any pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any pace")
 
 _configure_logs = structlog.configure
 
