@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,16 @@ from adapters.twins import RedisEffectStream, RedisLeases, RedisTwinStore, conne
 from tests.conformance.twin_values import a_group, charge, charged, notice, stream_of
 from tests.integration.installation import TWINMETER
 from tests.integration.servers import fresh_name
+from twin.flows import keep_leases
 from twin.flows.consume_effects import EntriesMissingError, LedgerWriter
 from twin.flows.keep_leases import Held, LeaseKeeper
 from twin.leases import LayoutError, LeaseLostError
 from twin.ports import GroupChange
 
-TTL_MS = 400
+SHORT_MS = 400
+"""A lease that is to end while we wait."""
+LONG_MS = 600_000
+"""One that must not: whoever is not scheduled for seconds still has it."""
 
 
 @pytest.fixture
@@ -42,33 +47,36 @@ async def redis_stream(client: Redis) -> tuple[RedisTwinStore, RedisEffectStream
 
 async def test_a_token_only_grows_and_a_lease_is_taken_over_after_its_time(client: Redis):
     leases, kind = RedisLeases(client), fresh_name("k")
-    first = await leases.take(kind, "00", "one", ttl_ms=TTL_MS)
+    first = await leases.take(kind, "00", "one", ttl_ms=LONG_MS)
     assert first > 0
-    assert await leases.take(kind, "00", "two", ttl_ms=TTL_MS) == 0
-    await leases.beat(kind, "one", "one", {"00": first}, ttl_ms=TTL_MS, layout="")
-    await asyncio.sleep(TTL_MS / 1000 + 0.05)
-    second = await leases.take(kind, "00", "two", ttl_ms=TTL_MS)
+    assert await leases.take(kind, "00", "two", ttl_ms=LONG_MS) == 0
+    began = time.monotonic()
+    await leases.beat(kind, "one", "one", {"00": first}, ttl_ms=SHORT_MS, layout="")
+    while not (second := await leases.take(kind, "00", "two", ttl_ms=LONG_MS)):
+        assert time.monotonic() - began < 30, "a lease that nobody renews is free after its time"
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - began > 0.9 * SHORT_MS / 1000, "and not before"
     assert second > first
-    view = await leases.beat(kind, "one", "one", {"00": first}, ttl_ms=TTL_MS, layout="")
+    view = await leases.beat(kind, "one", "one", {"00": first}, ttl_ms=LONG_MS, layout="")
     assert view.holders() == {"00": "two"}, "a late beat takes nothing back"
     await leases.give(kind, "00", "one", first)
     assert (await leases.view(kind)).holders() == {"00": "two"}, "nor does it give away what is another's"
     await leases.give(kind, "00", "two", second)
-    assert await leases.take(kind, "00", "one", ttl_ms=TTL_MS) > second
+    assert await leases.take(kind, "00", "one", ttl_ms=LONG_MS) > second
     assert (await leases.view(kind)).leases[0].changes == 3
     await client.delete("{$lease}:" + kind)
-    assert await leases.take(kind, "00", "two", ttl_ms=TTL_MS) > second, "also in a Redis that was wiped"
+    assert await leases.take(kind, "00", "two", ttl_ms=LONG_MS) > second, "also in a Redis that was wiped"
 
 
 async def test_who_divides_otherwise_waits_until_the_others_have_gone(client: Redis):
     leases, kind = RedisLeases(client), fresh_name("k")
-    await leases.beat(kind, "old", "old", {}, ttl_ms=TTL_MS, layout="4/0")
+    await leases.beat(kind, "old", "old", {}, ttl_ms=LONG_MS, layout="4/0")
     with pytest.raises(LayoutError, match=r"old divides .* as 4/0, this one as 8/0"):
-        await leases.beat(kind, "new", "new", {}, ttl_ms=TTL_MS, layout="8/0")
-    await leases.beat(kind, "old", "old", {}, ttl_ms=TTL_MS, layout="4/0")
+        await leases.beat(kind, "new", "new", {}, ttl_ms=LONG_MS, layout="8/0")
+    await leases.beat(kind, "old", "old", {}, ttl_ms=LONG_MS, layout="4/0")
     await leases.leave(kind, "old")
     assert [
-        member.owner for member in (await leases.beat(kind, "new", "new", {}, ttl_ms=TTL_MS, layout="8/0")).members
+        member.owner for member in (await leases.beat(kind, "new", "new", {}, ttl_ms=LONG_MS, layout="8/0")).members
     ] == ["new"]
 
 
@@ -110,7 +118,12 @@ async def test_without_a_fence_the_revision_refuses_the_zombie(client: Redis, re
     assert len(await stream.peek(site, "0-0", 9)) == 1
 
 
-async def test_a_keeper_that_cannot_renew_stops_at_once_and_one_that_ends_finishes_first(client: Redis):
+async def test_a_keeper_that_cannot_renew_stops_at_once_and_one_that_ends_finishes_first(
+    client: Redis, monkeypatch: pytest.MonkeyPatch
+):
+    """It beats as often as with a short lease; but only another process takes this one away, and never the pace of the
+    machine."""
+    monkeypatch.setattr(keep_leases, "BEATS_A_LIFE", 10 * LONG_MS // 1000)
     leases, kind = RedisLeases(client), fresh_name("k")
     ended: list[str] = []
 
@@ -126,30 +139,30 @@ async def test_a_keeper_that_cannot_renew_stops_at_once_and_one_that_ends_finish
     async def names() -> list[str]:
         return ["00"]
 
-    clock = Clock()
-    keeper = LeaseKeeper(leases, kind, owner="one", host="one", ttl_s=TTL_MS / 1000, seconds=clock)
+    keeper = LeaseKeeper(leases, kind, owner="one", host="one", ttl_s=LONG_MS / 1000)
     stop = asyncio.Event()
     running = asyncio.create_task(keeper.run(names, work, stop))
-    await asyncio.sleep(0.2)
-    assert keeper.counters.held == 1
+    counters = keeper.counters
+    await until(lambda: counters.held == 1)
     other = await client.hset("{$lease}:" + kind, "00", f"two {2**45} {2**45} 0 9")
     assert other == 0
-    await asyncio.sleep(0.2)
-    assert (ended, keeper.counters.lost, keeper.counters.held) == (["cancelled"], 1, 0)
+    await until(lambda: ended and counters.held == 0)
+    assert (ended, counters.lost, counters.taken) == (["cancelled"], 1, 1)
     await client.hdel("{$lease}:" + kind, "00")
-    await asyncio.sleep(0.2)
+    await until(lambda: counters.held == 1)
+    assert counters.taken == 2
     stop.set()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 60)
     assert ended == ["cancelled", "finished"]
     view = await leases.view(kind)
     assert (view.holders(), view.members) == ({}, ())
 
 
-class Clock:
-    """The keeper's own clock."""
-
-    def __call__(self) -> float:
-        return asyncio.get_running_loop().time()
+async def until(holds: Callable[[], object], within_s: float = 60.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"did not happen within {within_s:g} s"
+        await asyncio.sleep(0.02)
 
 
 async def one(store: RedisTwinStore, site: str):
@@ -216,9 +229,9 @@ async def test_the_command_line_shows_owners_and_what_has_none(tmp_path: Path):
         assert "no work is divided here" in shards_of(server.url, code=0)
         client = connect(server.url)
         leases = RedisLeases(client)
-        await leases.beat("ingest", "one-ab12", "one", {}, ttl_ms=60_000, layout="2/0")
-        await leases.beat("ingest", "two-cd34", "two", {}, ttl_ms=60_000, layout="2/0")
-        token = await leases.take("ingest", "00", "one-ab12", ttl_ms=60_000)
+        await leases.beat("ingest", "one-ab12", "one", {}, ttl_ms=LONG_MS, layout="2/0")
+        await leases.beat("ingest", "two-cd34", "two", {}, ttl_ms=LONG_MS, layout="2/0")
+        token = await leases.take("ingest", "00", "one-ab12", ttl_ms=LONG_MS)
         shown = shards_of(server.url, code=0)
         assert "one-ab12" in shown
         assert "two-cd34 stand by" in shown
