@@ -7,6 +7,7 @@ topics and databases of their own (`fresh_name`). A test that kills or freezes a
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pwd
@@ -255,7 +256,7 @@ def production_mosquitto(
     launch = Launch(
         name="broker", program="mosquitto", url=lambda port: f"mqtt://127.0.0.1:{port}", command=command, ready=_accepts
     )
-    return start_server(launch, folder, port=None, within_s=10, progress=None)
+    return start_server(launch, folder, port=None, within_s=60, progress=None)
 
 
 def _accepts(port: int) -> str | None:
@@ -267,7 +268,7 @@ def _accepts(port: int) -> str | None:
 def kill9(server: RunningServer) -> None:
     """Kill a server without any warning, and wait until it is gone."""
     os.kill(server.pid, signal.SIGKILL)
-    wait_until(lambda: not server.is_running, 10)
+    wait_until(lambda: not server.is_running)
 
 
 def freeze(server: RunningServer) -> None:
@@ -280,7 +281,26 @@ def thaw(server: RunningServer) -> None:
     os.kill(server.pid, signal.SIGCONT)
 
 
-def wait_until(holds: Callable[[], bool], within_s: float = 5.0) -> None:
+async def saved(server: RunningServer) -> None:
+    """Wait until a Mosquitto with the settings of the product, which saves once a second, has saved what it has now.
+
+    It does one thing at a time: the first save whose end is seen from here on began after its last answer to us.
+    """
+    database = server.data_dir / "mosquitto.db"
+
+    def state() -> tuple[int, int] | None:
+        with contextlib.suppress(FileNotFoundError):
+            found = database.stat()
+            return found.st_ino, found.st_mtime_ns
+        return None
+
+    before, deadline = state(), time.monotonic() + 60
+    while state() in (before, None):
+        assert time.monotonic() < deadline, f"{database} was not saved within a minute"
+        await asyncio.sleep(0.05)
+
+
+def wait_until(holds: Callable[[], bool], within_s: float = 60.0) -> None:
     """Poll until a condition holds; fails the test when it does not in time."""
     deadline = time.monotonic() + within_s
     while not holds():
@@ -291,5 +311,5 @@ def wait_until(holds: Callable[[], bool], within_s: float = 5.0) -> None:
 
 __all__ = [
     "BROKER_KINDS", "PostgresServer", "broker", "broker_at", "free_port", "freeze", "fresh_name", "kill9", "mosquitto",
-    "postgres_server", "production_mosquitto", "redis_server", "thaw", "wait_until",
+    "postgres_server", "production_mosquitto", "redis_server", "saved", "thaw", "wait_until",
 ]  # fmt: skip
