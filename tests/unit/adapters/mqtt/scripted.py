@@ -2,8 +2,16 @@
 
 import asyncio
 import contextlib
+import time
 
 import mqtt5
+
+
+async def until(holds, within_s=60.0):
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"did not happen within {within_s:g} s"
+        await asyncio.sleep(0.005)
 
 
 class ScriptedBroker:
@@ -63,8 +71,7 @@ class Link:
             self._rest += chunk
 
     async def write(self, *packets):
-        for packet in packets:
-            self._writer.write(packet if isinstance(packet, bytes) else packet.write())
+        self._writer.write(b"".join(packet if isinstance(packet, bytes) else packet.write() for packet in packets))
         await self._writer.drain()
 
     async def accept(self, **connack):
@@ -77,10 +84,10 @@ class Link:
         return connect, subscribe
 
     async def until_gone(self):
-        """Swallow whatever comes until the client is gone."""
+        """Swallow whatever comes until the client is gone, or says goodbye: then a broker ends the connection."""
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                await self.read()
+            while not isinstance(await self.read(), mqtt5.DisconnectPacket):
+                pass
 
 
 def message(payload, packet_id, topic="t/x", *, qos=1, **options):
