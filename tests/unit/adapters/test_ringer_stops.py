@@ -51,7 +51,7 @@ def told(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -
 
 async def test_a_call_in_hand_comes_to_its_end(told: pytest.LogCaptureFixture) -> None:
     work = Work(steps=4, step_s=0.05)
-    await stopped_in_the_middle(work, ends_within_s=5)
+    await stopped_in_the_middle(work, ends_within_s=60)
     assert (work.done, work.calls, work.rolled_back) == (4, 1, False)
     assert [record for record in told.records if record.levelno >= logging.WARNING] == []
 
@@ -64,7 +64,7 @@ async def test_a_call_that_does_not_end_is_cancelled_without_a_traceback(
     work = Work(steps=1, step_s=600)
     took_s = await stopped_in_the_middle(work, ends_within_s=0.2)
     assert work.rolled_back
-    assert took_s < 2
+    assert took_s < 60, "it has ten minutes to go"
     assert problems == []
     assert [record for record in told.records if record.levelno >= logging.WARNING] == []
     printed = capsys.readouterr()
@@ -81,10 +81,9 @@ async def test_a_failure_is_still_told_and_the_next_call_comes(told: pytest.LogC
 
     stop = asyncio.Event()
     ringing = asyncio.create_task(ring_until(stop, "fees", fails, every_s=1))
-    for _ in range(40):
-        await asyncio.sleep(0.1)
-        if len(calls) > 1:
-            break
+    async with asyncio.timeout(60):
+        while len(calls) < 2:  # noqa: ASYNC110 - a counter has no event
+            await asyncio.sleep(0.05)
     stop.set()
     await ringing
     assert len(calls) > 1
@@ -97,5 +96,5 @@ async def test_whoever_cancels_the_ringer_does_not_wait_for_the_call() -> None:
     await work.begun.wait()
     ringing.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(ringing, 2)
+        await asyncio.wait_for(ringing, 60)
     assert work.rolled_back

@@ -137,7 +137,7 @@ async def test_letters_that_cannot_be_kept_hold_up_nothing(
 
     monkeypatch.setattr(stage.store, "dead_letter", broken)
     listeners = Listeners(stage, spread_above=0, groups={})
-    await asyncio.wait_for(listeners.strays.hear([message("elsewhere/em/tele")]), 5)
+    await asyncio.wait_for(listeners.strays.hear([message("elsewhere/em/tele")]), 60)
     monkeypatch.undo()
     assert await stage.store.dead_letters(NO_SITE, limit=10) == []
     await listeners.strays.hear([message("elsewhere/em/tele")])

@@ -39,9 +39,9 @@ def mistakes(text):
 
 
 def check_refusal(text):
-    began = time.perf_counter()
+    began = time.thread_time()  # its own work: what else runs on the machine takes none of it
     found = mistakes(text)
-    took = time.perf_counter() - began
+    took = time.thread_time() - began
     assert all(0 <= one.offset <= len(text) and one.message for one in found)
     return took
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ class Reader:
     async def start(self, site: str) -> None:
         await self.stream.join(site, self.name)
 
-    async def consume(self, site: str, entries: Sequence[Entry]) -> None:
+    async def consume(self, site: str, entries: list[Entry]) -> None:
         self.portions.append(len(entries))
 
     async def idle(self, site: str) -> None:
@@ -57,24 +58,50 @@ class Park:
             await self.store.commit(SITE, [GroupChange(before, before, (effect,))], now=number)
 
 
-async def portions(
-    park: Park, gather_s: float, waves: Sequence[int] = (), apart_s: float = 0.0, waiting: int = 0
-) -> list[int]:
-    """Sizes of the portions in which entries are consumed: those `waiting`, then waves of more that come so far
-    apart."""
-    wanted = waiting + sum(waves)
-    reader, stop = Reader(park.stream), asyncio.Event()
-    loop = ConsumerLoop(park.stream, reader, "w", gather_s=gather_s)
-    running = asyncio.create_task(loop.run(SITE, stop))
-    for count in waves:
-        await park.write(count)
-        await asyncio.sleep(apart_s)
-    async with asyncio.timeout(5):
-        while sum(reader.portions) < wanted:  # noqa: ASYNC110 - a consumer has no event
-            await asyncio.sleep(0.01)
-    stop.set()
-    await running
-    return reader.portions
+class Sleeper:
+    """The module asyncio as the loop sees it, but whoever sleeps there is woken by the test alone."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self._wake = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        await self._wake.wait()
+        self._wake.clear()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+
+class Gathering:
+    """A park with a reader of its stream at work."""
+
+    def __init__(self, park: Park, gather_s: float) -> None:
+        self.park, self.reader, self._stop = park, Reader(park.stream), asyncio.Event()
+        self._loop = ConsumerLoop(park.stream, self.reader, "w", gather_s=gather_s)
+
+    async def __aenter__(self) -> Gathering:
+        self._running = asyncio.create_task(self._loop.run(SITE, self._stop))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await self._running
+
+    async def consumed(self, count: int) -> list[int]:
+        """Sizes of the portions, as soon as so many entries were consumed."""
+        await until(lambda: sum(self.reader.portions) >= count)
+        return self.reader.portions
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():  # noqa: ASYNC110 - a consumer has no event
+            await asyncio.sleep(0.005)
 
 
 @pytest.fixture
@@ -84,15 +111,32 @@ async def park() -> Park:
     return made
 
 
-async def test_what_comes_meanwhile_is_one_portion(park: Park) -> None:
-    assert await portions(park, 0.5, [1, 1, 1, 1], 0.02) == [1, 3]
+async def test_what_comes_meanwhile_is_one_portion(park: Park, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleeper = Sleeper()
+    monkeypatch.setattr(consume_effects, "asyncio", sleeper)
+    async with Gathering(park, 0.5) as gathering:
+        await park.write(1)
+        assert await gathering.consumed(1) == [1], "the first one does not wait"
+        await until(lambda: sleeper.asked == [0.5])
+        for _ in range(3):
+            await park.write(1)
+            await asyncio.sleep(0.01)
+        assert gathering.reader.portions == [1]
+        sleeper.wake()
+        assert await gathering.consumed(4) == [1, 3]
+        await until(lambda: sleeper.asked == [0.5, 0.5])
+        sleeper.wake()
 
 
 async def test_without_gathering_each_is_read_at_once(park: Park) -> None:
-    assert await portions(park, 0.0, [1, 1, 1, 1], 0.05) == [1, 1, 1, 1]
+    async with Gathering(park, 0.0) as gathering:
+        for written in range(1, 5):
+            await park.write(1)
+            assert await gathering.consumed(written) == [1] * written
 
 
 async def test_a_backlog_is_not_slowed_down(park: Park, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consume_effects, "BATCH", 2)
     await park.write(20)
-    assert await portions(park, 3_600.0, waiting=20) == [2] * 10
+    async with Gathering(park, 3_600.0) as gathering:
+        assert await gathering.consumed(20) == [2] * 10

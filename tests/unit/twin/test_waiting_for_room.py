@@ -67,12 +67,12 @@ async def test_who_reads_passes_who_waits(house: House) -> None:
     assert not waits.done()
     group = (await house.store.load(SITE, ["t-001"]))["t-001"]
     house.now = group.wake or house.now
-    await asyncio.wait_for(house.applier.apply(SITE, {"t-001": [Tick()]}, beyond_bound=True), 5)
+    await asyncio.wait_for(house.applier.apply(SITE, {"t-001": [Tick()]}, beyond_bound=True), 60)
     known = await house.entries()
     assert len(known) > 2, "he has written, too"
     await house.stream.acknowledge(SITE, "ledger", known)
     await house.stream.trim(SITE, ledger_position=known[-1], keep=0)
-    outcome = await asyncio.wait_for(waits, 5)
+    outcome = await asyncio.wait_for(waits, 60)
     assert not outcome.failures
     assert set(outcome.groups["t-001"].breakers["em-001"].locks) == {"manual", "maintenance", "leakage"}
 

@@ -21,10 +21,10 @@ KINDS = [
 
 
 def client(server):
-    return redis.Redis.from_url(server.url, socket_timeout=5)
+    return redis.Redis.from_url(server.url, socket_timeout=60)
 
 
-def wait_until(holds, within_s=10):
+def wait_until(holds, within_s=60):
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, f"did not happen within {within_s} s"
@@ -89,7 +89,7 @@ def test_a_data_directory_has_one_server(tmp_path):
         began = time.monotonic()
         with pytest.raises(EmbeddedServerError, match=f"is in use by .* pid {server.pid} ") as caught:
             start_redis(tmp_path)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30, "a minute is for one whose parent is gone"
         assert f"started by pid {os.getpid()} " in str(caught.value)
         assert client(server).ping()
 
@@ -104,10 +104,13 @@ def test_a_server_that_does_not_start_says_why(tmp_path):
 
 def test_a_server_that_never_answers_is_killed_and_reported(tmp_path):
     script = tmp_path / "redis-stub"
-    script.write_text("#!/bin/sh\necho thinking\nexec sleep 60\n")
+    script.write_text("#!/bin/sh\necho thinking\nexec sleep 600\n")
     script.chmod(0o755)
-    with pytest.raises(EmbeddedServerError, match=r"does not serve on port \d+ after 0\.5 s") as caught:
-        start_redis(tmp_path, executable=str(script), within_s=0.5)
+    for within_s in (0.5, 5.0, 30.0):  # where the machine is busy, a script may need longer for its first word
+        with pytest.raises(EmbeddedServerError, match=rf"does not serve on port \d+ after {within_s:g} s") as caught:
+            start_redis(tmp_path, executable=str(script), within_s=within_s)
+        if "thinking" in str(caught.value):
+            break
     assert "thinking" in str(caught.value)
 
 
@@ -117,7 +120,7 @@ from adapters.embedded import start_broker, start_redis
 redis = start_redis(sys.argv[1] + "/redis")
 broker = start_broker(sys.argv[1] + "/broker", kind=sys.argv[2])
 print(redis.pid, redis.port, broker.pid, broker.port, flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 
@@ -157,7 +160,7 @@ def test_a_broker_serves_both_protocol_versions_on_this_machine_only(tmp_path, k
         assert server.program == kind
         older = int(server.other_urls["mqtt3.1.1"].rpartition(":")[2])
         assert listening_addresses(server.port) == listening_addresses(older) == {"0100007F"}
-        with socket.create_connection(("127.0.0.1", older), timeout=2) as connection:
+        with socket.create_connection(("127.0.0.1", older), timeout=60) as connection:
             connection.sendall(hello_v311)
             assert connection.recv(4) == b"\x20\x02\x00\x00"
     assert not server.is_running
