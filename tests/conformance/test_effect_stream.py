@@ -118,18 +118,18 @@ async def test_join_behind_the_ledgers_own_position(backend: Backend, site: str,
 async def test_read_waits_for_the_next_entry(backend: Backend, site: str, writer: Writer) -> None:
     stream = backend.stream()
     await stream.join(site, "ledger")
-    reading = asyncio.create_task(stream.read(site, "ledger", "w", count=9, block_ms=5_000))
+    reading = asyncio.create_task(stream.read(site, "ledger", "w", count=9, block_ms=120_000))
     await asyncio.sleep(0.1)
     assert not reading.done()
     await writer.write(1)
-    assert numbers(await asyncio.wait_for(reading, 2)) == [0]
+    assert numbers(await asyncio.wait_for(reading, 60)) == [0]
 
 
 async def test_read_gives_up_after_its_time(backend: Backend, site: str, writer: Writer) -> None:
     loop = asyncio.get_running_loop()
     started = loop.time()
     assert await backend.stream().read(site, "ledger", "w", count=9, block_ms=150) == []
-    assert 0.1 < loop.time() - started < 2
+    assert 0.1 < loop.time() - started < 60
 
 
 async def test_cancelled_read_loses_nothing(backend: Backend, site: str, writer: Writer) -> None:
@@ -254,7 +254,7 @@ async def test_reader_goes_on_after_the_stream_was_lost(backend: Backend, site: 
     waiting = asyncio.create_task(stream.read(site, "ledger", "w", count=9, block_ms=400))
     await asyncio.sleep(0.05)
     await backend.wipe(site)
-    assert await asyncio.wait_for(waiting, 5) == []
+    assert await asyncio.wait_for(waiting, 60) == []
     assert await stream.read(site, "ledger", "w", count=9, block_ms=0, pending=True) == []
     await writer.store.replace_site(site, 2, stream_of([a_group(site)]), wake=NOW)
     await writer.write(1)
@@ -265,7 +265,7 @@ async def test_reader_goes_on_after_the_stream_was_lost(backend: Backend, site: 
 
 
 async def _next(feed: Any, count: int) -> list[Entry]:
-    return [await asyncio.wait_for(anext(feed), 3) for _ in range(count)]
+    return [await asyncio.wait_for(anext(feed), 60) for _ in range(count)]
 
 
 async def test_follow_from_an_id(backend: Backend, site: str, writer: Writer) -> None:
@@ -285,11 +285,15 @@ async def test_follow_from_now_on_and_over_a_rebuild(backend: Backend, site: str
     feed = backend.stream().follow(site, None)
     first = asyncio.create_task(anext(feed))
     await asyncio.sleep(0.1)
-    await writer.write(1)
-    assert numbers([await asyncio.wait_for(first, 3)]) == [2]
+    while not first.done():  # it follows from its first question on, which may come late
+        await writer.write(1)
+        await asyncio.wait({first}, timeout=1)
+    (begins,) = numbers([await first])
+    assert begins >= 2, "what was written before is not followed"
+    assert numbers(await _next(feed, writer.written - begins - 1)) == list(range(begins + 1, writer.written))
     await writer.store.replace_site(site, 2, stream_of([a_group(site)]), wake=NOW)
     await writer.write(1)
-    assert numbers(await _next(feed, 1)) == [3]
+    assert numbers(await _next(feed, 1)) == [writer.written - 1]
     await feed.aclose()
 
 

@@ -58,7 +58,7 @@ def production_redis(folder: Path, acl: Path, port: int | None = None) -> Runnin
         name="redis", program="redis-server", url=lambda chosen: f"redis://127.0.0.1:{chosen}/0", command=command,
         ready=_refuses_strangers,
     )  # fmt: skip
-    return start_server(launch, folder, port=port, within_s=20, progress=None)
+    return start_server(launch, folder, port=port, within_s=60, progress=None)
 
 
 def _refuses_strangers(port: int) -> str | None:
@@ -99,13 +99,13 @@ class Service:
     def kill9(self) -> None:
         """Kill it without any warning."""
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(60)
 
     def stop(self) -> int:
         """Ask it to stop; returns its exit code."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(30)
+        return self._process.wait(90)
 
     @property
     def log(self) -> str:
@@ -121,7 +121,7 @@ class Service:
         )  # fmt: skip
         return done.stdout.strip() + done.stderr.strip()
 
-    def wait_healthy(self, within_s: float = 90) -> None:
+    def wait_healthy(self, within_s: float = 150) -> None:
         """Wait until the health check passes; fails the test with the log when it does not."""
         deadline = time.monotonic() + within_s
         while not (seen := self.health()).startswith("healthy"):
@@ -210,7 +210,7 @@ class Installation:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command of twinmeter on this installation."""
         return subprocess.run(
-            [TWINMETER, *arguments], env=self.environment, capture_output=True, text=True, check=False, timeout=120
+            [TWINMETER, *arguments], env=self.environment, capture_output=True, text=True, check=False, timeout=240
         )
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None, key: str = "") -> dict[str, Any]:
@@ -222,5 +222,5 @@ class Installation:
         if body is not None:
             request.add_header("Content-Type", "application/json")
             request.data = json.dumps(body).encode()
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())

@@ -212,11 +212,11 @@ async def running_platform(
     services = Services(platform, names)
     task = asyncio.create_task(services.run())
     try:
-        await asyncio.wait_for(services.ready.wait(), 30)
+        await asyncio.wait_for(services.ready.wait(), 90)
         yield platform, services
     finally:
         services.stop.set()
-        await asyncio.wait_for(task, 30)
+        await asyncio.wait_for(task, 90)
 
 
 async def import_document(platform: Platform, document: SiteDocument) -> None:

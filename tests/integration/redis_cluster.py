@@ -16,6 +16,9 @@ from adapters.embedded.processes import DEPLOY, Launch, start_server
 from adapters.embedded.redis_server import find_redis
 
 SLOTS = 16_384
+QUICK_MS, PATIENT_MS = 1_000, 60_000
+"""How long nodes wait for each other: at a start, so that they are soon agreed, and afterwards, so that no pause of the
+machine makes them think that one has died."""
 
 
 class Node:
@@ -26,7 +29,7 @@ class Node:
         folder.mkdir(parents=True)
         self.port = _port_with_its_bus()
         self.server = self._start()
-        self.client = Redis(port=self.port, decode_responses=True, socket_timeout=5)
+        self.client = Redis(port=self.port, decode_responses=True, socket_timeout=60)
         self.id = str(self.client.execute_command("CLUSTER", "MYID"))
 
     def _start(self) -> RunningServer:
@@ -35,7 +38,7 @@ class Node:
 
         def command(port: int) -> list[str]:
             own = ["--dir", str(self.folder), "--port", str(port), "--bind", "127.0.0.1"]
-            cluster = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]
+            cluster = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(QUICK_MS)]
             cluster += ["--cluster-require-full-coverage", "no"]
             return [str(program), config, *own, *cluster]
 
@@ -43,7 +46,7 @@ class Node:
             name="redis", program="redis-server", url=lambda port: f"redis://127.0.0.1:{port}/0", command=command,
             ready=_answers,
         )  # fmt: skip
-        return start_server(launch, self.folder, port=self.port, within_s=20, progress=None)
+        return start_server(launch, self.folder, port=self.port, within_s=60, progress=None)
 
     def start_again(self) -> None:
         """After a kill: the same node on the same data."""
@@ -78,13 +81,15 @@ class Cluster:
         """Two of the nodes: the third is found through them."""
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
 
-    def wait_whole(self, within_s: float = 20.0) -> None:
+    def wait_whole(self, within_s: float = 90.0) -> None:
         """Wait until every node knows that every slot is served."""
         deadline = time.monotonic() + within_s
         while True:
             with contextlib.suppress(Exception):
                 infos = [node.client.execute_command("CLUSTER", "INFO") for node in self.nodes]
                 if all("cluster_state:ok" in str(info) or _is_ok(info) for info in infos):
+                    for node in self.nodes:
+                        node.client.config_set("cluster-node-timeout", PATIENT_MS)
                     return
             if time.monotonic() > deadline:
                 pytest.fail("the cluster did not become whole")
@@ -109,7 +114,7 @@ class Cluster:
         source, slot = self.nodes[self.home_of(site)], self.slot_of(site)
         keys = source.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, most)
         if keys:
-            place = ("127.0.0.1", self.nodes[to].port, "", 0, 5000)
+            place = ("127.0.0.1", self.nodes[to].port, "", 0, 60_000)
             source.client.execute_command("MIGRATE", *place, "KEYS", *keys)
         return len(keys)
 

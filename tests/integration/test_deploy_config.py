@@ -275,7 +275,7 @@ def balance_nano(installation: Installation, tenant: str) -> int:
     return int(whole + fraction)
 
 
-async def until(holds, within_s: float = 20):
+async def until(holds, within_s: float = 90):
     deadline = time.monotonic() + within_s
     while not (found := await asyncio.to_thread(holds)):
         assert time.monotonic() < deadline, "did not happen in time"

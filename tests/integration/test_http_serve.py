@@ -41,7 +41,7 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def served(platform: Any, within_s: float = 10.0) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.Event]]:
+async def served(platform: Any, within_s: float = 60.0) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.Event]]:
     """The API of a platform on a socket, with a client and the event that stops it."""
     stop = asyncio.Event()
     serving = asyncio.create_task(serve_http(platform, stop))
@@ -51,7 +51,7 @@ async def served(platform: Any, within_s: float = 10.0) -> AsyncIterator[tuple[h
                 await asyncio.sleep(0.01)
         if serving.done():
             serving.result()
-        async with httpx.AsyncClient(base_url=platform.http_url, timeout=10) as client:
+        async with httpx.AsyncClient(base_url=platform.http_url, timeout=60) as client:
             yield client, stop
     finally:
         stop.set()
@@ -76,7 +76,7 @@ class Feed:
     async def block(self) -> dict[str, str]:
         """The next block of lines by field; a heartbeat comes as {"": text}."""
         fields: dict[str, str] = {}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for line in self._lines:
                 if not line:
                     return fields
@@ -208,7 +208,7 @@ async def test_a_start_without_a_database_is_a_failure_of_the_api_and_not_the_en
     """Partitions, seed 1: the link to the database broke just then, and uvicorn ended the process, ingest included."""
     await stage.database.close()
     with pytest.raises(RuntimeError, match="could not start"):
-        await asyncio.wait_for(serve_http(stage, asyncio.Event()), 10)
+        await asyncio.wait_for(serve_http(stage, asyncio.Event()), 60)
     assert stage.http_url == ""
 
 
@@ -237,7 +237,8 @@ async def test_a_taken_port_is_told_and_another_used(stage: Stage) -> None:
     assert any(entry.get("url", "").startswith("http://127.0.0.1:") for entry in logs)
 
 
-async def test_stopping_ends_feeds_and_leaves_signals_alone(stage: Stage) -> None:
+async def test_stopping_ends_feeds_and_leaves_signals_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT_S", 3_600)
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     async with served(stage) as (client, stop):
         assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
@@ -246,7 +247,7 @@ async def test_stopping_ends_feeds_and_leaves_signals_alone(stage: Stage) -> Non
             stop.set()
             with pytest.raises((EOFError, httpx.RemoteProtocolError)):
                 await feed.rest()
-            assert asyncio.get_running_loop().time() - started < 3
+            assert asyncio.get_running_loop().time() - started < 30, "it does not wait for a heartbeat that never comes"
     assert stage.http_url == ""
 
 
@@ -281,7 +282,7 @@ async def test_the_whole_platform(tmp_path: Path, broker: Any, redis_server: Any
                 assert json.loads((await feed.event())["data"])["lock"] == "manual"
             tenant = (await client.get(f"{base}/tenants/t-001", headers=ADMIN)).json()
             assert (tenant["balance"], tenant["locks"]) == ("150.000000000", ["manual"])
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while (await client.get("/health/ready")).status_code != 200:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
             await settled(platform, 0, site=site)

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import pytest
 
@@ -15,8 +16,10 @@ from adapters.store.engine.database import Database, open_database
 from tests.integration.servers import PostgresServer
 from twin.ports import LedgerUnavailableError
 
+Found = TypeVar("Found")
 LIMIT_S = 1.0
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
+"""Far from both: from the limit, because others use the machine, and from never."""
 
 
 @contextmanager
@@ -35,7 +38,18 @@ def hung(server: PostgresServer) -> Iterator[None]:
 
 async def write(database: Database) -> None:
     async with database.write() as tx:
-        await tx.execute("INSERT INTO noted VALUES (?)", 2)
+        await tx.execute("INSERT INTO noted VALUES (?) ON CONFLICT DO NOTHING", 2)
+
+
+async def again(what: Callable[[], Awaitable[Found]]) -> Found:
+    """What must come right by itself; with a second for each answer, a busy machine may need several attempts."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await what()
+        except LedgerUnavailableError:
+            if time.monotonic() > until:
+                raise
 
 
 async def hang_in_the_middle(server: PostgresServer, database: Database) -> None:
@@ -47,21 +61,30 @@ async def hang_in_the_middle(server: PostgresServer, database: Database) -> None
 
 async def test_a_hung_server_is_trouble_and_is_used_again_when_it_answers() -> None:
     with PostgresServer() as server:
-        database = await open_database(server.fresh_database(), pool_size=2, answer_within_s=LIMIT_S)
+        url = server.fresh_database()
+        await prepare(url)
+        database = await open_database(url, pool_size=2, answer_within_s=LIMIT_S)
         try:
+            await again(lambda: database.fetch("SELECT 1"))  # over a connection that there is before the hang
             assert await _hang_twice(server, database) < PATIENCE_S
-            await write(database)
-            rows = await database.fetch("SELECT number FROM noted ORDER BY number")
+            await again(lambda: write(database))
+            rows = await again(lambda: database.fetch("SELECT number FROM noted ORDER BY number"))
             assert [row[0] for row in rows] == [1, 2]
         finally:
             await database.close()
 
 
+async def prepare(url: str) -> None:
+    """A table with one number, made without a hurry."""
+    database = await open_database(url)
+    async with database.write() as tx:
+        await tx.execute("CREATE TABLE noted (number bigint PRIMARY KEY)")
+        await tx.execute("INSERT INTO noted VALUES (?)", 1)
+    await database.close()
+
+
 async def _hang_twice(server: PostgresServer, database: Database) -> float:
     """Seconds until both were told as trouble."""
-    async with database.write() as tx:
-        await tx.execute("CREATE TABLE noted (number bigint)")
-        await tx.execute("INSERT INTO noted VALUES (?)", 1)
     began = time.monotonic()
     with hung(server), pytest.raises(LedgerUnavailableError):
         await database.fetch("SELECT number FROM noted")
@@ -74,7 +97,7 @@ async def test_a_statement_that_takes_too_long_is_given_up(postgres_server: Post
     database = await open_database(postgres_server.fresh_database(), pool_size=1, answer_within_s=LIMIT_S)
     began = time.monotonic()
     with pytest.raises(LedgerUnavailableError):
-        await database.fetch("SELECT pg_sleep(60)")
+        await database.fetch("SELECT pg_sleep(240)")
     assert time.monotonic() - began < PATIENCE_S
-    assert [tuple(row) for row in await database.fetch("SELECT 1")] == [(1,)]
+    assert [tuple(row) for row in await again(lambda: database.fetch("SELECT 1"))] == [(1,)]
     await database.close()

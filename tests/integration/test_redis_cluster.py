@@ -20,9 +20,14 @@ from twin.ports import StoreLostError
 
 @pytest.fixture
 async def store(cluster: Cluster) -> AsyncIterator[RedisTwinStore]:  # noqa: F811
-    made = RedisTwinStore(connect(cluster.url))
+    made = patient(cluster)
     yield made
     await made.close()
+
+
+def patient(cluster: Cluster) -> RedisTwinStore:  # noqa: F811
+    """A commit whose answer comes too late is made again, and counts twice here: no answer comes too late."""
+    return RedisTwinStore(connect(cluster.url, timeout_s=60))
 
 
 async def a_site(store: RedisTwinStore, cluster: Cluster, node: int) -> str:  # noqa: F811
@@ -89,7 +94,7 @@ async def test_sites_lie_whole_on_different_nodes_and_everything_works_on_each(c
     keys = [node.client.dbsize() for node in cluster.nodes]
     assert all(keys), f"every node has keys: {keys}"
     leases = RedisLeases(connect(cluster.url))
-    assert await leases.take("ingest", "00", "one", ttl_ms=500) > 0
+    assert await leases.take("ingest", "00", "one", ttl_ms=60_000) > 0
     await stream.close()
 
 
@@ -140,11 +145,10 @@ async def test_a_slot_moves_to_another_node_while_readings_are_committed(cluster
 
 
 async def test_a_node_that_dies_takes_only_its_sites_and_brings_them_back(cluster: Cluster):  # noqa: F811
-    store = RedisTwinStore(connect(cluster.url, timeout_s=1.0, retries=1))
-    sites = [await a_site(store, cluster, node) for node in range(3)]
+    before, store = patient(cluster), RedisTwinStore(connect(cluster.url, timeout_s=1.0, retries=1))
+    sites = [await a_site(before, cluster, node) for node in range(3)]
     for site in sites:
-        await charge_once(store, site)
-    await asyncio.sleep(1.1)  # appendfsync everysec
+        await charge_once(before, site)
     kill9(cluster.nodes[2].server)
     with pytest.raises(StoreUnavailableError) as caught:
         await charge_once(store, sites[2])
@@ -156,15 +160,17 @@ async def test_a_node_that_dies_takes_only_its_sites_and_brings_them_back(cluste
         await asyncio.sleep(0.1)
     cluster.nodes[2].start_again()
     await asyncio.to_thread(cluster.wait_whole)
+    afterwards = patient(cluster)
     for site in sites[1:]:
-        await again(store, site)
-        assert await charges(store, site) == 14
-    await store.close()
+        await again(afterwards, site)
+        assert await charges(afterwards, site) == 14
+    for one in (before, store, afterwards):
+        await one.close()
 
 
 async def again(store: RedisTwinStore, site: str) -> None:
     """Commit as soon as it is possible again."""
-    for _ in range(100):
+    for _ in range(600):
         try:
             return await charge_once(store, site)
         except StoreUnavailableError:
@@ -172,7 +178,7 @@ async def again(store: RedisTwinStore, site: str) -> None:
     pytest.fail("the cluster did not come back")
 
 
-async def until(holds: Any, within_s: float = 10.0) -> None:
+async def until(holds: Any, within_s: float = 60.0) -> None:
     deadline = asyncio.get_running_loop().time() + within_s
     while not holds():
         assert asyncio.get_running_loop().time() < deadline, "did not happen in time"

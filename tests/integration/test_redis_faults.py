@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -15,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from adapters.embedded import RunningServer, start_redis
+from adapters.embedded.ports import is_free
 from adapters.twins import RedisEffectStream, RedisTwinStore, StoreUnavailableError, connect
 from adapters.twins.entry_id import order
 from tests.conformance.twin_values import a_gateway, a_group, charge, notice, plain, stream_of
@@ -23,6 +25,8 @@ from twin.core.model import Group
 from twin.ports import DeadLetter, GroupChange, StoreLostError
 
 NOW = 1_750_000_000_000
+PATIENCE_S = inspect.signature(connect).parameters["timeout_s"].default
+"""So long a client waits for an answer of Redis, where nothing else is said."""
 
 
 @pytest.fixture
@@ -54,6 +58,14 @@ async def raw_at(url: str) -> AsyncIterator[Any]:
 async def one(store: RedisTwinStore, site: str, name: str = "t-1") -> Group:
     """One group that must be there."""
     return (await store.load(site, [name]))[name]
+
+
+def be_impatient(client: Any, seconds: float) -> None:
+    """From now on a client waits only so long for an answer. What a test does before its fault has all the time."""
+    pool = client.connection_pool
+    pool.connection_kwargs["socket_timeout"] = seconds
+    for connection in pool._available_connections:
+        connection.socket_timeout = seconds
 
 
 async def charges(url: str, site: str, name: str = "t-1") -> int:
@@ -215,16 +227,23 @@ async def test_read_only_replica_is_named(tmp_path: Path, site: str) -> None:
 async def test_commit_in_doubt_is_decided_again_and_counts_once(tmp_path: Path, site: str) -> None:
     """Redis freezes with the commit on its way: nobody knows whether it was applied; the revision does."""
     server = start_redis(tmp_path)
+    client = connect(server.url, timeout_s=60, retries=0)
+    store = RedisTwinStore(client)
     try:
-        async with store_at(server.url, timeout_s=0.3, retries=0) as store:
+        async with raw_at(server.url) as raw:
             await store.replace_site(site, 1, stream_of([a_group(site)]), wake=NOW)
             await store.commit(site, [charge(await one(store, site))], now=NOW)
             group = await one(store, site)
+            await raw.ping()
             freeze(server)
+            be_impatient(client, 0.3)
             with pytest.raises(StoreUnavailableError, match="no answer in time"):
                 await store.commit(site, [charge(group, effects=(notice(1),))], now=NOW)
             thaw(server)
-            await asyncio.sleep(0.2)
+            be_impatient(client, 60)
+            # It reads the commit, and then that the connection has ended.
+            while len(await raw.client_list()) > 1:  # noqa: ASYNC110 - seen from outside only
+                await asyncio.sleep(0.02)
             fresh = await one(store, site)
             assert fresh.revision in (group.revision, group.revision + 1)
             refused = await store.commit(site, [charge(group, effects=(notice(1),))], now=NOW)
@@ -232,19 +251,22 @@ async def test_commit_in_doubt_is_decided_again_and_counts_once(tmp_path: Path, 
         assert await charges(server.url, site) == 2
     finally:
         thaw(server)
+        await store.close()
         server.stop(10)
 
 
 async def test_frozen_redis_does_not_hang_a_reader(tmp_path: Path, site: str) -> None:
     server = start_redis(tmp_path)
-    stream = RedisEffectStream(connect(server.url, timeout_s=0.3, retries=0))
+    client = connect(server.url, timeout_s=60, retries=0)
+    stream = RedisEffectStream(client)
     try:
         async with store_at(server.url) as store:
             await store.replace_site(site, 1, stream_of([a_group(site)]), wake=NOW)
         await stream.join(site, "ledger")
         freeze(server)
+        be_impatient(client, 0.3)
         with pytest.raises(StoreUnavailableError):
-            await asyncio.wait_for(stream.read(site, "ledger", "w", count=1, block_ms=50), 5)
+            await asyncio.wait_for(stream.read(site, "ledger", "w", count=1, block_ms=50), 60)
     finally:
         thaw(server)
         await stream.close()
@@ -253,15 +275,24 @@ async def test_frozen_redis_does_not_hang_a_reader(tmp_path: Path, site: str) ->
 
 async def test_long_waits_are_cut_below_the_time_limit(redis_server: RunningServer, site: str) -> None:
     """Waiting for an entry is no reason to think that Redis is dead."""
-    stream = RedisEffectStream(connect(redis_server.url, timeout_s=2.5, retries=0))
-    assert await asyncio.wait_for(stream.read(site, "ledger", "w", count=1, block_ms=3_000), 6) == []
+    client = connect(redis_server.url, timeout_s=60, retries=0)
+    asked, plain_read = [], client.xreadgroup
+
+    async def xreadgroup(*names: Any, block: int | None, **options: Any) -> Any:
+        asked.append(block or 0)
+        return await plain_read(*names, block=block, **options)
+
+    client.xreadgroup = xreadgroup  # type: ignore[method-assign]
+    stream = RedisEffectStream(client)
+    assert await asyncio.wait_for(stream.read(site, "ledger", "w", count=1, block_ms=2_500), 60) == []
+    assert max(asked) <= PATIENCE_S * 1_000 / 2
     await stream.close()
 
 
 @pytest.fixture
 def one_node_cluster(tmp_path: Path) -> Iterator[str]:
     """A Redis Cluster with one node that has all slots: it refuses calls with keys of several slots."""
-    port = next(port for port in iter(free_port, None) if port < 55_000)  # its cluster bus is 10 000 above
+    port = next(port for port in iter(free_port, None) if port < 55_000 and is_free(port + 10_000))  # its cluster bus
     program = shutil.which("redis-server") or pytest.skip("redis-server is not installed")
     server = subprocess.Popen(
         [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(tmp_path), "--cluster-enabled", "yes"],

@@ -222,12 +222,12 @@ def _kill_at(url: str, step: str) -> None:
         if line.strip() == step:
             break
     process.send_signal(signal.SIGKILL)
-    process.wait(20)
+    process.wait(60)
 
 
 async def _settle_when_free(park: Park) -> Any:
     """PostgreSQL notices a dead connection a moment later than we do."""
-    for _ in range(50):
+    for _ in range(600):
         try:
             return await park.settle(202601)
         except MoneyRefusedError:

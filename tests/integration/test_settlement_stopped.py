@@ -61,9 +61,9 @@ async def test_stopped_inside_a_transaction_again_and_again_it_ends_with_the_sam
             stop = asyncio.Event()
             work = ring_until(stop, "settlement", lambda: park.settle(202601), every_s=60, ends_within_s=0.1)
             ringing = asyncio.create_task(work)
-            await asyncio.wait_for(hesitant.hesitates.wait(), 20)
+            await asyncio.wait_for(hesitant.hesitates.wait(), 60)
             stop.set()
-            await asyncio.wait_for(ringing, 5)
+            await asyncio.wait_for(ringing, 60)
             stops += 1
         park.book.database = other
         assert (await park.settle(202601)).state == "done"

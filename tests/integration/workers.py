@@ -32,7 +32,7 @@ class Worker:
     def kill9(self) -> None:
         """Kill it without any warning."""
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(60)
 
     def freeze(self) -> None:
         """SIGSTOP: it stands still where it is, its connections open."""
@@ -47,7 +47,7 @@ class Worker:
         if self._process.poll() is None:
             self.thaw()
             self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(30)
+        return self._process.wait(90)
 
     @property
     def log(self) -> str:
