@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import mqtt5
 import pytest
 
 from adapters.embedded import RunningServer
@@ -198,7 +199,10 @@ class Installation:
     def tell_broker(self) -> None:
         """SIGHUP, as after every change of the passwords or the ACL."""
         os.kill(self.mosquitto.pid, signal.SIGHUP)
-        time.sleep(0.3)
+        # It reads them before it reads what comes after the signal: a stranger, who is refused.
+        with socket.create_connection(("127.0.0.1", self.mosquitto.port), timeout=60) as connection:
+            connection.sendall(mqtt5.ConnectPacket("stranger", clean_start=True, keep_alive=10).write())
+            connection.recv(1)
 
     def add_user(self, name: str, *arguments: str) -> str:
         """A user of the broker by add-device.sh; returns the password."""

@@ -27,6 +27,8 @@ from tests.integration.installation import (
     script,
 )
 
+pytestmark = pytest.mark.timeout(900)
+"""The first test pays for the start of five processes, one after another, on whatever is left of the machine."""
 WATCHING = {"prometheus", "grafana"}
 COMPOSE = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text())
 PRICE_MICRO = 852_300

@@ -148,6 +148,7 @@ async def settle(platform: Platform, workers: Workers, expected: dict[str, int])
     await until(posted, workers, "the ledger has everything", 90)
 
 
+@pytest.mark.timeout(900)  # six processes of the command line, on whatever is left of the machine
 async def test_a_killed_and_a_frozen_process_hand_over_and_change_no_money(trio: Trio, tmp_path: Path):
     readings = build_day(load_profiles(), METERS, START_MS, 24, 900)
     expected = expected_charges(readings, MIXED, OPENINGS)
