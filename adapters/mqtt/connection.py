@@ -67,6 +67,7 @@ class MqttConnection(asyncio.Protocol):
         self._keepalive_s = 0.0
         self._last_in = self._last_out = self._loop.time()
         self._ping_at: float | None = None
+        self._check_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._connack: asyncio.Future[mqtt5.ConnAckPacket] = self._loop.create_future()
         self._suback: asyncio.Future[mqtt5.SubAckPacket] = self._loop.create_future()
@@ -266,10 +267,13 @@ class MqttConnection(asyncio.Protocol):
 
     def _schedule_liveness(self) -> None:
         if self._keepalive_s > 0 and not self.failure:
+            self._check_at = self._loop.time() + self._keepalive_s / 4
             self._timer = self._loop.call_later(self._keepalive_s / 4, self._check_liveness)
 
     def _check_liveness(self) -> None:
         now = self._loop.time()
+        if self._ping_at is not None and now > self._check_at + self._keepalive_s / 4:
+            self._ping_at = now  # we slept, and its answer may lie unread in the socket: it has its whole time again
         asked = self._ping_at is not None and self._last_in < self._ping_at and not self._paused
         if asked and self._ping_at is not None and now - self._ping_at > self._answer_within_s:
             self.fail(ConnectionDroppedError(f"{self._where} is silent for {now - self._last_in:.1f} s"))

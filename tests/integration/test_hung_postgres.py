@@ -74,6 +74,19 @@ async def test_a_hung_server_is_trouble_and_is_used_again_when_it_answers() -> N
             await database.close()
 
 
+async def test_nobody_waits_for_a_new_connection_to_a_hung_server_longer_than_for_an_answer() -> None:
+    with PostgresServer() as server:
+        database = await open_database(server.fresh_database(), pool_size=1, answer_within_s=LIMIT_S)
+        try:
+            began = time.monotonic()
+            with hung(server), pytest.raises(LedgerUnavailableError):
+                await database.fetch("SELECT 1")
+            assert time.monotonic() - began < PATIENCE_S / 2, "the driver's own patience is a minute"
+            assert [tuple(row) for row in await again(lambda: database.fetch("SELECT 1"))] == [(1,)]
+        finally:
+            await database.close()
+
+
 async def prepare(url: str) -> None:
     """A table with one number, made without a hurry."""
     database = await open_database(url)

@@ -307,7 +307,7 @@ class Database:
 async def open_database(url: str, *, pool_size: int = _POOL_SIZE, answer_within_s: float | None = None) -> Database:
     """Open `sqlite:///path/to.db` or `postgresql://user:password@host:port/name`.
 
-    `answer_within_s` bounds every statement on PostgreSQL: a server that has hung is trouble of the database then
+    `answer_within_s` bounds every statement on PostgreSQL, and every new connection: a server that has hung is trouble of the database then
     (LedgerUnavailableError), and its connection is dropped. None waits for ever, as long maintenance must.
 
     Raises DatabaseURLError for any other URL. Connections are made when they are first needed.
@@ -340,7 +340,8 @@ def _connections(url: str, pool_size: int, answer_within_s: float | None) -> tup
         }
         return "sqlite", connections, rest
     if scheme in ("postgres", "postgresql", "asyncpg"):
-        credentials = {**_postgres_credentials(url, pool_size), "command_timeout": answer_within_s}
+        limits = {} if answer_within_s is None else {"command_timeout": answer_within_s, "timeout": answer_within_s}
+        credentials = {**_postgres_credentials(url, pool_size), **limits}
         return "postgres", {"default": {"engine": "tortoise.backends.asyncpg", "credentials": credentials}}, None
     raise DatabaseURLError(
         f"database URL {_without_password(url)!r}: expected sqlite:///path/to/file.db or "

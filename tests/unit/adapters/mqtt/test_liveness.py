@@ -35,6 +35,13 @@ class HandLoop:
             timer.callback()
         self.now = end
 
+    def sleep(self, seconds):
+        """Let so much time pass in which nothing can happen; what is due is done at its end."""
+        self.now += seconds
+        for timer in [timer for timer in self._timers if timer.at <= self.now]:
+            self._timers.remove(timer)
+            timer.callback()
+
 
 class Timer:
     def __init__(self, at, callback):
@@ -115,4 +122,26 @@ async def test_the_silence_of_a_pause_is_ours(line):
     loop.advance(KEEPALIVE_S / 2 + ANSWER_S)
     assert connection.failure is None, "it has its whole time again"
     loop.advance(KEEPALIVE_S / 2)
+    assert "is silent for" in str(connection.failure)
+
+
+async def test_a_process_that_slept_does_not_blame_the_broker(line):
+    connection, wire, loop = line
+    wire.answers = False
+    loop.advance(KEEPALIVE_S / 2)
+    assert wire.pings == 1
+    loop.sleep(600)
+    assert connection.failure is None, "the answer may lie in the socket"
+    connection.data_received(mqtt5.PingRespPacket().write())
+    wire.answers = True
+    loop.advance(600)
+    assert connection.failure is None
+
+
+async def test_nor_does_a_sleep_save_a_broker_that_is_gone(line):
+    connection, wire, loop = line
+    wire.answers = False
+    loop.advance(KEEPALIVE_S / 2)
+    loop.sleep(600)
+    loop.advance(KEEPALIVE_S / 2 + ANSWER_S)
     assert "is silent for" in str(connection.failure)
