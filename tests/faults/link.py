@@ -38,7 +38,7 @@ TO_CLIENT: Final[Way] = "to_client"
 BOTH: Final[tuple[Way, ...]] = (TO_SERVER, TO_CLIENT)
 CHUNK_BYTES = 16_384
 DEFAULT_PORTS = {"redis": 6379, "mqtt": 1883, "asyncpg": 5432, "postgres": 5432, "http": 80}
-_ANSWER_WITHIN_S = 10.0
+_ANSWER_WITHIN_S = 60.0
 
 
 class Conditions:
@@ -91,6 +91,11 @@ class Link:
     def connections(self) -> int:
         """Connections that stand now."""
         return len(self._open)
+
+    @property
+    def swallowing(self) -> int:
+        """Connections that stand now and have lost something."""
+        return sum(one.swallowed for one in tuple(self._open))
 
     def __enter__(self) -> Link:
         self._thread.start()
