@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -51,21 +51,26 @@ signal.pause()
 """
 
 
-@pytest.mark.parametrize(("synchronous", "all_survive"), [("FULL", True), ("NORMAL", False)])
-def test_the_disk_forgets_what_was_not_synchronised_and_nothing_else(
-    disk: MortalDisk, synchronous: str, all_survive: bool
-) -> None:
-    """The instrument itself: the setting that we do not use loses rows, ours does not."""
-    command = [sys.executable, "-c", _SLOPPY, str(disk.folder / "kept.db"), synchronous, str(ROWS)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "done\n"
-        after = disk.after_power_loss()
-        writer.kill()
-    found = 0
-    with sqlite3.connect(after / "kept.db") as database, suppress(sqlite3.OperationalError):
-        ((found,),) = database.execute("SELECT count(*) FROM kept").fetchall()
-    assert (found == ROWS) == all_survive, found
+def survivors(folder: Path, synchronous: str) -> int:
+    """How many rows a disk of its own still has after it lost its power."""
+    with MortalDisk(folder) as disk:
+        command = [sys.executable, "-c", _SLOPPY, str(disk.folder / "kept.db"), synchronous, str(ROWS)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "done\n"
+            after = disk.after_power_loss()
+            writer.kill()
+        found = 0
+        with closing(sqlite3.connect(after / "kept.db")) as database, suppress(sqlite3.OperationalError):
+            ((found,),) = database.execute("SELECT count(*) FROM kept").fetchall()
+        return int(found)
+
+
+def test_the_disk_forgets_what_was_not_synchronised_and_nothing_else(tmp_path: Path) -> None:
+    """The instrument itself: the setting that we do not use loses rows, ours does not. Where memory is short, or the
+    writer slow, the kernel saves unasked what nobody synchronised: not every time."""
+    assert survivors(tmp_path / "full", "FULL") == ROWS
+    assert any(survivors(tmp_path / f"normal-{number}", "NORMAL") < ROWS for number in range(5))
 
 
 async def test_every_confirmed_payment_survives_in_sqlite(disk: MortalDisk) -> None:
@@ -92,11 +97,14 @@ async def test_every_confirmed_payment_survives_in_sqlite(disk: MortalDisk) -> N
 async def test_redis_comes_back_with_a_beginning_of_what_it_had(disk: MortalDisk, appendfsync: str) -> None:
     """`always` keeps every acknowledged commit; `everysec` keeps a prefix of them, whole commits, and it is noticed."""
     server = start_redis(disk.folder / "redis", appendfsync=appendfsync)  # type: ignore[arg-type]
-    store = RedisTwinStore(connect(server.url))
+    store = RedisTwinStore(connect(server.url, timeout_s=60))
     restarted = None
     try:
+        client = connect(server.url)
+        await client.config_set("appendfsync", "always")  # so much is safe with either
         await store.replace_site(SITE, 1, stream_of([a_group(SITE)]), wake=NOW)
-        await asyncio.sleep(1.5)  # so much is safe with either
+        await client.config_set("appendfsync", appendfsync)
+        await client.aclose()
         for _ in range(ROWS):
             group = (await store.load(SITE, ["t-1"]))["t-1"]
             assert await store.commit(SITE, [charge(group)], now=NOW) == frozenset()
@@ -105,7 +113,7 @@ async def test_redis_comes_back_with_a_beginning_of_what_it_had(disk: MortalDisk
         with suppress(OSError):
             (after / "redis" / "redis.lock").unlink()
         restarted = start_redis(after / "redis", appendfsync=appendfsync)  # type: ignore[arg-type]
-        newcomer = RedisTwinStore(connect(restarted.url))
+        newcomer = RedisTwinStore(connect(restarted.url, timeout_s=60))
         tenant = (await newcomer.load(SITE, ["t-1"]))["t-1"].tenant
         assert tenant is not None
         kept = tenant.charges_nano
