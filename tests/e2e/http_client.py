@@ -10,6 +10,9 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+ANSWERS_WITHIN_S = 60.0
+"""So long a machine that does other things may take for one answer; nobody waits for it in the good case."""
+
 
 class Client:
     """Calls the API with one bearer token."""
@@ -29,10 +32,7 @@ class Client:
             data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
         try:
-            with urllib.request.urlopen(request, data=data, timeout=20) as answer:
-                return answer.status, json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read() or b"null")
+            return _answer(request, data)
         except http.client.HTTPException as error:
             raise ConnectionError(f"{method} {path}: {error!r}") from error
 
@@ -51,3 +51,12 @@ class Client:
                 return body
             assert time.monotonic() < deadline, body
             time.sleep(0.2)
+
+
+def _answer(request: urllib.request.Request, data: bytes | None) -> tuple[int, Any]:
+    """Status and body, also of a refusal, whose body may break off as well."""
+    try:
+        with urllib.request.urlopen(request, data=data, timeout=ANSWERS_WITHIN_S) as answer:
+            return answer.status, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read() or b"null")
