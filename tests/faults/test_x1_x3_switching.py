@@ -1,11 +1,13 @@
 """X1 and X3: commands that are lost, lied about, repeated or late, welded contacts, and people at the switch.
 
 One installation, one fleet, a device a fault. Every tenant runs dry about four minutes after the fleet has started,
-so all cutoffs are under way at once.
+so all cutoffs are under way at once. A minute is a second of the wall: whatever has to come before something else has
+ten of them, for machines that do other things.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,18 +19,19 @@ from tests.integration.park import SITE
 
 METERS = shops(10)
 CONTROL, LOST, LYING, WELDED, REPEATED, LATE, SILENT, REBOOTED, KEY_OPEN, LEVER = (one.device for one in METERS)
+MINUTE_MS = 60_000
 FAULTS = [
     {"fault": "lost_commands", "devices": [LOST], "to": "12m"},
-    {"fault": "stuck_relay", "devices": [LYING], "claims": True, "to": "20m"},
+    {"fault": "stuck_relay", "devices": [LYING], "claims": True, "to": "28m"},
     {"fault": "stuck_relay", "devices": [WELDED], "welded": True},
     {"fault": "repeated_commands", "devices": [REPEATED], "copies": 2, "delay": ["10s", "90s"]},
-    {"fault": "late_commands", "devices": [LATE], "to": "9m", "delay": "10m"},
+    {"fault": "late_commands", "devices": [LATE], "to": "12m", "delay": "16m"},
     {"fault": "lost_acks", "devices": [SILENT]},
     {"fault": "lost_states", "devices": [SILENT]},
 ]
 EVENTS = [
     {"event": "key_open", "devices": [KEY_OPEN], "at": "4m"},
-    {"event": "lever_close", "devices": [LEVER], "at": "14m"},
+    {"event": "lever_close", "devices": [LEVER], "at": "18m"},
     *({"event": "reboot", "devices": [REBOOTED], "at": f"{seconds}s"} for seconds in range(270, 420, 7)),
 ]
 
@@ -36,20 +39,32 @@ EVENTS = [
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     rich = {f"t-{KEY_OPEN.removeprefix('em-')}": "500.00"}
-    with Stage(tmp_path_factory.mktemp("x1"), park(METERS, credit_of=rich)) as found:
+    document = park(METERS, credit_of=rich, expires="25m")
+    with Stage(tmp_path_factory.mktemp("x1"), document) as found:
         found.up()
-        found.start_fleet(METERS, faults=FAULTS, events=EVENTS)
+        begin = found.start_fleet(METERS, faults=FAULTS, events=EVENTS)
+        payer = threading.Thread(target=pay_before_it_arrives, args=(found, begin), daemon=True)
+        payer.start()
         yield found
+        payer.join()
         assert found.tap.broken_promises() == []
         proved = found.place.verify()
         assert proved.returncode == 0, proved.stdout + proved.stderr
+
+
+def pay_before_it_arrives(stage: Stage, begin: int) -> None:
+    """The tenant whose open is under way for sixteen minutes pays when nothing is late any more, whichever test runs
+    then."""
+    stage.tap.wait(1, LATE, "cmd", target="open")
+    stage.wait_minutes(max(0.0, 12.5 - (stage.now_ms() - begin) / MINUTE_MS))
+    stage.top_up("t-006", "100.00", "late")
 
 
 def device(stage: Stage, name: str) -> Any:
     return stage.api().get(f"/sites/{SITE}/devices/{name}")
 
 
-def settled(stage: Stage, name: str, relay: str, state: str = "verified", within_s: float = 60) -> Any:
+def settled(stage: Stage, name: str, relay: str, state: str = "verified", within_s: float = 120) -> Any:
     """The device once its relay and the command for it are as they should be."""
     return stage.api().wait(
         f"/sites/{SITE}/devices/{name}",
@@ -88,14 +103,11 @@ def test_lost_answers_are_made_good_by_what_the_meter_shows(stage: Stage) -> Non
 
 
 def test_an_open_that_arrives_after_the_top_up_does_nothing(stage: Stage) -> None:
-    stage.tap.wait(1, LATE, "cmd", target="open")
-    issued = stage.tap.commands(LATE)[0]["issued"]
-    stage.wait_minutes(4)
-    stage.top_up("t-006", "100.00", "late")
+    issued = stage.tap.wait(1, LATE, "cmd", target="open")["issued"]
     closed = settled(stage, LATE, "closed")
     answer = stage.tap.wait(1, LATE, "ack", st="rejected")
     assert "fence" in answer["reason"]
-    assert answer["ts"] >= issued + 10 * 60_000
+    assert answer["ts"] >= issued + 16 * MINUTE_MS
     assert device(stage, LATE)["commanded"]["id"] == closed["commanded"]["id"]
     assert set(stage.tap.moves(LATE)) <= {"closed"}
     assert targets(stage, LATE) == ["open", "closed"]
@@ -113,7 +125,7 @@ def test_a_welded_contact_is_an_alarm_of_its_own_and_goes_on_being_charged(stage
 
 
 def test_a_lost_command_is_issued_anew_with_a_higher_fence(stage: Stage) -> None:
-    settled(stage, LOST, "open", within_s=90)
+    settled(stage, LOST, "open")
     told = stage.tap.commands(LOST)
     fences = [body["fence"] for body in told]
     assert len(set(fences)) >= 2
@@ -127,11 +139,11 @@ def test_a_breaker_that_claims_and_does_not_move_is_tried_once_more_and_left_to_
         lambda body: "command_unverified" in {one["kind"] for one in body["incidents"]},
     )
     stage.tap.wait(2, LYING, "cmd", target="open")
-    # repaired by the scenario twenty minutes after its start; then somebody asks again
+    # repaired by the scenario 28 minutes after its start; then somebody asks again
     stage.api().wait(f"/sites/{SITE}/devices/{LYING}", lambda body: body["commanded"]["state"] == "unverified")
     assert targets(stage, LYING) == ["open", "open"]
     again = {"target": "open", "reason": "repaired"}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while stage.tap.moves(LYING)[-1:] != ["open"]:
         assert time.monotonic() < deadline, stage.tap.commands(LYING)
         key = f"again-{time.monotonic():.0f}"

@@ -4,61 +4,81 @@ the reason stands where people look, and safety does not wait."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from tests.faults.stage import PRICE_NANO, Stage, at_local, park, shops
-from tests.integration.park import SITE
+from tests.faults.stage import PRICE_NANO, Stage, park, shops
+from tests.integration.park import SITE, ZONE
+from twin.ports import SiteDocument
 
 METERS = shops(3, watt=5_000)
 IN_WINDOW, GUARANTEED, OVERLOADED = (one.device for one in METERS)
-BEGINS, WINDOW_ENDS = "2026-01-12T09:40:00", "2026-01-12T10:35:00"
-"""Half a minute for a slow machine to start everything, and some of the window left then."""
+MINUTE_MS = 60_000
+BEGINS = "2026-01-12T09:40:00"
+
+
+def no_cutoffs(document: SiteDocument, until: str) -> None:
+    """Nobody is cut for arrears from nine o'clock until then."""
+    for ruleset in document.rulesets.values():
+        ruleset["calendars"]["friendly"] = [{"times": [f"09:00-{until}"]}]
+        ruleset["version"] += 1
 
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
     document = park(METERS, BEGINS)
-    for ruleset in document.rulesets.values():
-        ruleset["calendars"]["friendly"] = [{"times": ["09:00-10:35"]}]
+    no_cutoffs(document, "23:00")
     document.site["tenants"][1]["protected_until"] = "2026-01-13T00:00:00"
     with Stage(tmp_path, document, start=BEGINS, rate=90) as found:
         yield found
 
 
+def end_of_the_window(stage: Stage) -> int:
+    """Set the end of the time of no cutoffs at ten minutes or so from now, and return it: only when all that has to
+    happen inside it has happened, as nobody knows beforehand how long that takes a machine."""
+    ends = (stage.now_ms() // MINUTE_MS + 11) * MINUTE_MS
+    no_cutoffs(stage.document, datetime.fromtimestamp(ends / 1000, ZONE).strftime("%H:%M"))
+    imported = stage.place.import_site(stage.document)
+    assert imported.returncode == 0, imported.stderr
+    return ends
+
+
+def owed(stage: Stage, device: str) -> float:
+    """What a tenant who began with 0.30 owes for all that its meter is charged for."""
+    charged = stage.api().get(f"/sites/{SITE}/devices/{device}")["registers"]["charged"]
+    return (charged - 1_000) * PRICE_NANO / 1e9 - 0.30
+
+
 def test_a_due_cutoff_waits_for_its_window_and_debt_accrues(stage: Stage) -> None:
     stage.up()
     events = [{"event": "load_step", "devices": [OVERLOADED], "at": "3m", "add_w": 9_000}]
-    begin = stage.start_fleet(METERS, events=events)
-    assert begin < at_local("2026-01-12T10:25:00"), "too slow a machine for this story"
+    stage.start_fleet(METERS, events=events)
     api = stage.api()
     tenants = [f"/sites/{SITE}/tenants/t-{number:03d}" for number in range(1, 4)]
 
-    held = [api.wait(tenant, lambda body: body["state"] == "HELD", 60) for tenant in tenants[:2]]
+    held = [api.wait(tenant, lambda body: body["state"] == "HELD", 120) for tenant in tenants[:2]]
     assert all(body["held"] == ["arrears-cutoff: active"] for body in held), held
     assert all(body["locks"] == [] for body in held)
     told = stage.tap.wait(1, OVERLOADED, "cmd", target="open")
-    assert told["issued"] < at_local(WINDOW_ENDS), "safety does not wait for a window to end"
-    assert told["why"]["rule"] == "overload"
+    assert told["why"]["rule"] == "overload", "safety does not wait for a window to end"
 
     debt = float(held[0]["balance"])
-    owing = api.wait(tenants[0], lambda body: float(body["balance"]) < debt - 0.2, 60)
+    owing = api.wait(tenants[0], lambda body: float(body["balance"]) < debt - 0.2, 120)
     assert owing["locks"] == []
-    if stage.now_ms() < at_local(WINDOW_ENDS):
-        assert stage.tap.commands(IN_WINDOW) == []
+    assert stage.tap.commands(IN_WINDOW) == []
 
-    told = stage.tap.wait(1, IN_WINDOW, "cmd", 90, target="open")
-    assert told["issued"] >= at_local(WINDOW_ENDS), "the first command comes after the window"
+    ends = end_of_the_window(stage)
+    told = stage.tap.wait(1, IN_WINDOW, "cmd", target="open")
+    assert told["issued"] >= ends, "the first command comes after the window"
     assert told["why"]["rule"] == "arrears-cutoff"
-    api.wait(tenants[0], lambda body: body["state"] == "OFF_ARREARS")
+    api.wait(tenants[0], lambda body: body["state"] == "OFF_ARREARS", 120)
     assert stage.tap.commands(GUARANTEED) == []
-    device = api.get(f"/sites/{SITE}/devices/{GUARANTEED}")
-    assert device["reported"]["relay"] == "closed"
-    body = api.wait(tenants[1], lambda body: body["held"] == ["arrears-cutoff: inhibited_by"])
-    used = device["registers"]["charged"] - 1_000
-    assert float(body["balance"]) == pytest.approx(0.30 - used * PRICE_NANO / 1e9, abs=0.2)
-    assert float(body["balance"]) < 0
+    assert api.get(f"/sites/{SITE}/devices/{GUARANTEED}")["reported"]["relay"] == "closed"
+    before = owed(stage, GUARANTEED)
+    body = api.wait(tenants[1], lambda body: body["held"] == ["arrears-cutoff: inhibited_by"], 120)
+    assert 0 < before - 1e-6 <= -float(body["balance"]) <= owed(stage, GUARANTEED) + 1e-6
     assert stage.tap.broken_promises() == []
     proved = stage.place.verify()
     assert proved.returncode == 0, proved.stdout + proved.stderr

@@ -17,7 +17,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 VERBS = ("cmd", "ack", "state", "birth", "conn", "tele", "event")
-CONNECT_WITHIN_S = 20.0
+CONNECT_WITHIN_S = 60.0
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ class Wiretap:
         """Command documents as often as they were published."""
         return [one.body for one in self.heard if one.verb == "cmd" and device in (None, one.device)]
 
-    def wait(self, count: int, device: str, verb: str, within_s: float = 60.0, **fields: Any) -> Any:
+    def wait(self, count: int, device: str, verb: str, within_s: float = 120.0, **fields: Any) -> Any:
         """The `count`-th message of a device whose body has these fields, once it is heard."""
         deadline = time.monotonic() + within_s
         with self._news:
