@@ -193,10 +193,13 @@ async def storm(stage: Stage, meters: int, hours: int, credit: dict[str, str], w
     )  # fmt: skip
 
 
-def run_storm(folder: Path, meters: int, hours: int = HOURS, within_s: float = 600.0) -> Figures:
-    """A whole installation with `meters` that return at once, beside ten that report every second."""
+def run_storm(
+    folder: Path, meters: int, hours: int = HOURS, within_s: float = 600.0, dry: tuple[float, float] = (0.025, 0.005)
+) -> Figures:
+    """A whole installation with `meters` that return at once, beside ten that report every second. `dry`: the credit
+    of the first who runs dry, and how much more each of the others has; 0.0014 of it last a second."""
     devices = [MeterSeries(f"em-{number:05d}", "constant", WATT_LIVE, 1_000) for number in range(1, LIVE + meters + 1)]
-    credit = {f"t-{number:05d}": f"{0.02 + 0.005 * number:.3f}" for number in range(1, POOR + 1)}
+    credit = {f"t-{number:05d}": f"{dry[0] + dry[1] * (number - 1):.4f}" for number in range(1, POOR + 1)}
     rich = {f"t-{number:05d}": "100.00" for number in range(POOR + 1, LIVE + meters + 1)}
     document = park(devices, DAY_BEFORE, credit_of=credit | rich, grace="1s")
     for device in document.site["devices"][:LIVE]:
