@@ -24,7 +24,7 @@ RICH = [one.device for one in METERS[6:]]
 POOR = [one.device for one in METERS[:6]]
 RICH_CREDIT_NANO = 500 * 10**9
 LINKS = ("mqtt", "redis", "database")
-HEALS_WITHIN_S = 90.0
+HEALS_WITHIN_S = 120.0
 
 
 def open_stage(folder: Path, seed: int) -> Stage:

@@ -44,7 +44,7 @@ def draw(seed: int, count: int) -> list[Payment]:
 
 def pay(stage: Stage, payment: Payment, began_s: float) -> None:
     if payment.at_minute is None:
-        stage.tap.wait(1, payment.device, "cmd", 90, target="open")
+        stage.tap.wait(1, payment.device, "cmd", target="open")
         time.sleep(payment.after_command_s)
     else:
         time.sleep(max(0.0, began_s + payment.at_minute * 60 / stage.rate - time.monotonic()))
