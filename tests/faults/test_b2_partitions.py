@@ -29,7 +29,7 @@ HEALS_WITHIN_S = 120.0
 
 def open_stage(folder: Path, seed: int) -> Stage:
     """Half of the tenants run dry one after another, the others are rich."""
-    credit = {f"t-{number:03d}": f"{0.30 + 0.55 * number:.2f}" if number <= 6 else "500.00" for number in range(1, 13)}
+    credit = {f"t-{number:03d}": f"{0.30 + 0.40 * number:.2f}" if number <= 6 else "500.00" for number in range(1, 13)}
     return Stage(folder, park(METERS, credit_of=credit), through=LINKS, postgres=True, seed=seed)
 
 
@@ -117,9 +117,9 @@ def test_every_link_is_cut_in_every_way_and_heals(stage: Stage) -> None:
     stage.start_fleet(METERS)
     stage.tap.wait(1, POOR[0], "tele")
     faults = [
-        *(("mqtt", how, 2.0) for how in ("both", "up", "down")), ("mqtt", "reset", 0.5),
-        *(("redis", how, 2.0) for how in ("both", "down")), ("redis", "half-open", 5.0), ("redis", "reset", 0.5),
-        *(("database", how, 2.0) for how in ("both", "up")), ("database", "half-open", 5.0), ("database", "slow", 2.0),
+        *(("mqtt", how, 1.5) for how in ("both", "up", "down")), ("mqtt", "reset", 0.5),
+        *(("redis", how, 1.5) for how in ("both", "down")), ("redis", "half-open", 5.0), ("redis", "reset", 0.5),
+        *(("database", how, 1.5) for how in ("both", "up")), ("database", "half-open", 5.0), ("database", "slow", 1.5),
     ]  # fmt: skip
     for name, how, seconds in faults:
         break_link(stage.links[name], how, seconds)
