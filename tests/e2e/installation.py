@@ -14,7 +14,8 @@ import msgspec
 
 from twin.ports import SiteDocument
 
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 180.0
+"""A start takes two seconds where the machine does nothing else."""
 TWINMETER = str(Path(sys.executable).parent / "twinmeter")
 
 
@@ -35,11 +36,15 @@ class Installation:
         }
         self.up: subprocess.Popen[bytes] | None = None
 
+    def take_over_soon(self) -> None:
+        """Whoever comes after a kill -9 waits until the dead one's leases are over: for two seconds instead of ten."""
+        self.set(TWINMETER_LEASE_S="2")
+
     def set(self, **more: str) -> None:
         """More environment, e.g. `TWINMETER_CLOCK`."""
         self.environment |= more
 
-    def run(self, *arguments: str, within_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, within_s: float = 240.0) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
             [TWINMETER, *arguments],
@@ -68,7 +73,7 @@ class Installation:
         """kill -9, as a power loss would."""
         assert self.up is not None
         self.up.send_signal(signal.SIGKILL)
-        self.up.wait(10)
+        self.up.wait(60)
 
     def stop(self) -> int:
         """Ask for a clean stop; returns the exit code."""

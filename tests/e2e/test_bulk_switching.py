@@ -27,12 +27,12 @@ from tests.e2e.installation import Installation
 from tests.integration.park import ZONE, site_document
 from tests.integration.servers import broker_at
 
-RATE = 10
+RATE = 15
 CLOCK = f"scaled:2026-01-12T10:00:00+08:00,{RATE}"
 START_MS = int(datetime(2026, 1, 12, 10, tzinfo=ZONE).timestamp() * 1000)
-SILENT_EVERY = 5
-ANSWER_S = 60
-"""Of the site's clock: six seconds of the wall's."""
+ANSWER_S = 240
+"""Of the site's clock: sixteen seconds of the wall's. In so much time the platform has to come back from its death, or
+all that were under way then are silent."""
 JOBS = "/sites/park-1/switch-jobs"
 SELECT = {"operation": "open", "select": {"query": 'breaker.relay == "closed"'}}
 
@@ -91,13 +91,13 @@ class Operator:
     def job(self) -> dict[str, Any]:
         return self.get(f"{JOBS}/S1")
 
-    def wait(self, holds: Any, within_s: float = 60.0) -> dict[str, Any]:
+    def wait(self, holds: Any, within_s: float = 120.0) -> dict[str, Any]:
         return Client(self.place.http_url, self.token).wait(f"{JOBS}/S1", holds, within_s)
 
 
 def wait_for_fleet(person: Operator, size: int) -> str:
     """The preview's code, once every breaker has reported that it is closed."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while (seen := person.post("/sites/park-1/switch-previews", SELECT))["taking_part"] < size:
         assert time.monotonic() < deadline, (seen["taking_part"], seen["skips"])
         time.sleep(0.3)
@@ -140,7 +140,7 @@ class Story(msgspec.Struct, frozen=True):
 def run(folder: Path, size: int, wave: int) -> Story:
     """The whole story of one order."""
     document, names = park(size)
-    silent = names[SILENT_EVERY - 1 :: SILENT_EVERY]
+    silent = names[size // 2 : size // 2 + size // 5]  # all in the third of four waves: it is waited for them once
     memory = start_redis(folder / "redis")
     broker = broker_at(folder / "broker")
     place, fleet = None, None
@@ -148,6 +148,7 @@ def run(folder: Path, size: int, wave: int) -> Story:
         database = f"sqlite:///{folder / 'ledger.sqlite3'}"
         place = Installation(folder / "installation", redis=memory.url, mqtt=broker.url, database=database)
         place.set(TWINMETER_CLOCK=CLOCK)
+        place.take_over_soon()
         imported = place.import_site(document)
         assert imported.returncode == 0, imported.stderr
         place.start()
@@ -158,7 +159,7 @@ def run(folder: Path, size: int, wave: int) -> Story:
     finally:
         if fleet is not None:
             fleet.terminate()
-            fleet.wait(20)
+            fleet.wait(60)
         if place is not None and place.up is not None and place.up.poll() is None:
             place.up.kill()
         broker.stop()
@@ -167,7 +168,7 @@ def run(folder: Path, size: int, wave: int) -> Story:
 
 def story(person: Operator, place: Installation, names: list[str], silent: list[str], wave: int) -> Story:
     token = person.post("/tokens", {"name": "second", "role": "manager"})["token"]
-    pace = {"wave": wave, "pause_s": 0, "answer_s": ANSWER_S, "most_percent": 40}
+    pace = {"wave": wave, "pause_s": 0, "answer_s": ANSWER_S, "most_percent": 100}
     code = wait_for_fleet(person, len(names))
     begun = time.monotonic()
     order = {**SELECT, **pace, "code": code, "reason": "mains works"}
@@ -201,9 +202,10 @@ def story(person: Operator, place: Installation, names: list[str], silent: list[
 
 @pytest.mark.parametrize(
     ("size", "wave", "within_s"),
-    [(100, 25, 90.0), pytest.param(500, 125, 300.0, marks=pytest.mark.soak)],
+    [(100, 25, 180.0), pytest.param(500, 125, 300.0, marks=pytest.mark.soak)],
     ids=["a-hundred", "five-hundred"],
 )
+@pytest.mark.timeout(600)
 def test_many_breakers_killed_stopped_resumed_with_a_fifth_silent(
     tmp_path: Path, size: int, wave: int, within_s: float
 ) -> None:

@@ -70,7 +70,7 @@ class Bench:
     def fleet_goes(self) -> None:
         if self._fleet is not None:
             self._fleet.terminate()
-            self._fleet.wait(20)
+            self._fleet.wait(60)
             self._fleet = None
 
     def define(self, name: str, limit_w: int) -> None:
@@ -88,13 +88,13 @@ class Bench:
             told = why["load_limit"] or {}
             return (told.get("limit_w"), told.get("kept_by")) == (watts, kept_by)
 
-        return self.client.wait(f"/sites/park-1/devices/{device}/why", holds, 60)
+        return self.client.wait(f"/sites/park-1/devices/{device}/why", holds, 120)
 
     def kept_by_broker(self, device: str) -> dict[str, Any]:
         """The configuration that the broker keeps for a device."""
 
         async def ask() -> Any:
-            async with asyncio.timeout(10), self._connection() as client:
+            async with asyncio.timeout(60), self._connection() as client:
                 await client.subscribe(device_topic("park-1", device, "cfg"), qos=1)
                 message = await anext(aiter(client.messages))
                 assert message.retain
@@ -108,7 +108,7 @@ class Bench:
         """A device of our own says something."""
 
         async def say() -> None:
-            async with asyncio.timeout(10), self._connection() as client:
+            async with asyncio.timeout(60), self._connection() as client:
                 body = json.dumps({"v": 1, "sid": "own", **fields})
                 await client.publish(device_topic("park-1", device, verb), body, qos=1, retain=True)
 
@@ -130,6 +130,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         database = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
         place = Installation(tmp_path / "installation", redis=memory.url, mqtt=broker.url, database=database)
         place.set(TWINMETER_CLOCK=CLOCK)
+        place.take_over_soon()
         made = Bench(tmp_path, place, broker.url)
         try:
             imported = place.import_site(document)
@@ -176,9 +177,9 @@ def test_a_limit_is_kept_by_its_device_through_deaths_and_absences(bench: Bench)
         )
 
     path = "/sites/park-1/incidents?open=true&device=em-002"
-    bench.client.wait(path, untaken("true"), 90)
+    bench.client.wait(path, untaken("true"), 120)
     waiting = bench.wait_limit("em-002", 12_000, "waiting")
     bench.says("em-002", "state", ts=waiting["at"], relay="closed", cfg=waiting["load_limit"]["ver"])
-    bench.client.wait(path, untaken("false"), 30)
+    bench.client.wait(path, untaken("false"), 120)
     bench.wait_limit("em-002", 12_000, "device")
     assert bench.place.verify().returncode == 0
