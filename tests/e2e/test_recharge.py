@@ -65,7 +65,7 @@ def park():
             for action in rule["then"]:
                 for name in ("breaker.lock", "breaker.unlock"):
                     if name in action:
-                        action[name] |= {"expires": "15m", "verify_within": "5m"}
+                        action[name] |= {"expires": "15m", "verify_within": "10m"}
     return document
 
 
@@ -82,12 +82,12 @@ def test_a_recharge_reconnects_a_cut_tenant_and_a_manual_lock_survives_it(tmp_pa
         arguments = [str(fleet_file(tmp_path)), "--mqtt-url", running["mqtt_url"], "--clock", running["clock"]]
         fleet = subprocess.Popen([sys.executable, "-m", "simulators.run", *arguments])
 
-        client.wait(TENANT, lambda tenant: tenant["state"] == "OFF_ARREARS", 90)
+        client.wait(TENANT, lambda tenant: tenant["state"] == "OFF_ARREARS", 120)
         assert client.get(DEVICE)["reported"]["relay"] == "open"
 
         # the manual lock of em-002 must survive the payment of its tenant
         other = "/sites/park-1/tenants/t-002"
-        client.wait(other, lambda tenant: tenant["state"] == "OFF_ARREARS", 60)
+        client.wait(other, lambda tenant: tenant["state"] == "OFF_ARREARS", 120)
         command = {"target": "open", "reason": "line work"}
         status, body = client.call("POST", "/sites/park-1/devices/em-002/commands", command, Idempotency_Key="lock-2")
         assert status == 202, body
@@ -103,20 +103,26 @@ def test_a_recharge_reconnects_a_cut_tenant_and_a_manual_lock_survives_it(tmp_pa
         status, body = client.call("POST", f"{other}/topups", {**payment, "reference": "R-2"}, Idempotency_Key="pay-2")
         assert status in (200, 201), body
 
-        tenant = client.wait(TENANT, lambda tenant: tenant["state"] in ("NORMAL", "LOW1", "LOW2"), 60)
+        tenant = client.wait(TENANT, lambda tenant: tenant["state"] in ("NORMAL", "LOW1", "LOW2"), 120)
         assert float(tenant["balance"]) <= float(before) + 20.0
-        device = client.wait(DEVICE, lambda device: device["commanded"]["state"] == "verified", 60)
-        assert (device["commanded"]["target"], device["reported"]["relay"]) == ("closed", "closed")
+        client.wait(
+            DEVICE,
+            lambda device: (
+                (device["commanded"]["target"], device["commanded"]["state"], device["reported"]["relay"])
+                == ("closed", "verified", "closed")
+            ),
+            120,
+        )
 
+        client.wait(other, lambda tenant: tenant["locks"] == ["manual"], 120)  # the payment has reached its twin
         locked = client.get("/sites/park-1/devices/em-002")
         assert locked["reported"]["relay"] == "open"
-        assert [lock["kind"] if isinstance(lock, dict) else lock for lock in client.get(other)["locks"]] == ["manual"]
 
         proved = place.verify()
         assert proved.returncode == 0, proved.stdout + proved.stderr
     finally:
         if fleet is not None:
             fleet.terminate()
-            fleet.wait(20)
+            fleet.wait(60)
         if place.up is not None:
             place.stop()

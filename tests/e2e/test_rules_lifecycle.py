@@ -11,11 +11,15 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.http_client import Client
 from tests.e2e.installation import Installation
 from tests.e2e.test_recharge import CLOCK, TENANT, fleet_file, park
 
 MINUTE_MS = 60_000
+LATE_MS = 10 * MINUTE_MS
+"""So much later than it was due a machine that does other things may cut: twenty seconds of the wall."""
 CUT = "arrears-cutoff"
 
 
@@ -47,9 +51,10 @@ def wait_for(check, within_s: float, what: str):
         if found:
             return found
         assert time.monotonic() < deadline, what
-        time.sleep(1.0)
+        time.sleep(0.5)
 
 
+@pytest.mark.timeout(600)
 def test_a_changed_rule_is_replayed_tried_activated_rolled_back_and_explained(tmp_path: Path):
     place = Installation(tmp_path / "installation")
     place.set(TWINMETER_CLOCK=CLOCK, LANG="en_US.UTF-8")
@@ -69,7 +74,7 @@ def test_a_changed_rule_is_replayed_tried_activated_rolled_back_and_explained(tm
         running = json.loads((place.folder / "data" / "running.json").read_text())
         arguments = [str(fleet_file(tmp_path)), "--mqtt-url", running["mqtt_url"], "--clock", running["clock"]]
         fleet = subprocess.Popen([sys.executable, "-m", "simulators.run", *arguments])
-        client.wait(TENANT, lambda tenant: tenant["state"] == "OFF_ARREARS", 90)
+        client.wait(TENANT, lambda tenant: tenant["state"] == "OFF_ARREARS", 120)
         locked = json.loads(told(place, "rules", "why", "t-001", "--json"))
         since = locked["locks"][0]["since"]
 
@@ -82,47 +87,49 @@ def test_a_changed_rule_is_replayed_tried_activated_rolled_back_and_explained(tm
                 ),
                 None,
             ),
-            60,
+            120,
             "the shadow run never told that it would not have cut t-001",
         )
         assert shadow["shadow"]["state"] == "running"
         assert not shadow["candidate"].get("cut"), "within an hour the candidate cuts nobody"
-        check_replay(place, file, since)
-        check_explanations(place, client, since)
+        due = check_replay(place, file, since)
+        check_explanations(place, client, due)
         check_activation(place, file, url, name, old)
     finally:
         if fleet is not None:
             fleet.terminate()
-            fleet.wait(20)
+            fleet.wait(60)
         place.stop()
     assert place.verify().returncode == 0
 
 
-def check_replay(place: Installation, file: Path, since: int) -> None:
-    """The active version cuts in the replay when it did live; the candidate does not."""
+def check_replay(place: Installation, file: Path, since: int) -> int:
+    """The active version cuts in the replay when it did live; the candidate does not. Returns when the cut was due,
+    which is when the replay does it."""
     span = ("--from", str(since - 30 * MINUTE_MS), "--to", str(since + MINUTE_MS))
     result = json.loads(told(place, "rules", "replay", str(file), *span, "--json"))
     cuts = [found for found in result["comparison"]["differences"] if found["kind"] == "cut"]
     mine = next(found for found in cuts if found["tenant"] == "t-001")
     assert mine["candidate_ts"] is None
-    assert abs(mine["active_ts"] - since) <= MINUTE_MS, "the replay cuts when the platform did"
+    assert since - LATE_MS <= mine["active_ts"] <= since + MINUTE_MS, "the replay cuts when the platform did"
     assert result["charges_differ"] == {}
     assert result["charged_nano"][0] == result["charged_nano"][1] > 0
     assert "只有现行版" in told(place, "--lang", "zh", "rules", "replay", str(file), *span)
     gone = told(place, "rules", "replay", str(file), "--from", "2020-01-01", "--to", "2020-01-02", code=1)
     assert "history of this site goes from" in gone
+    return int(mine["active_ts"])
 
 
-def check_explanations(place: Installation, client: Client, since: int) -> None:
+def check_explanations(place: Installation, client: Client, due: int) -> None:
     """Fired now; still waiting a minute before; the tenant is told the same, in both languages."""
     now = json.loads(told(place, "rules", "explain", CUT, "--twin", "t-001", "--json"))["records"][0]
     assert (now["state"], now["gate"]) == ("fired", "")
-    asked = ("rules", "explain", CUT, "--twin", "em-001", "--at", str(since - MINUTE_MS))
+    asked = ("rules", "explain", CUT, "--twin", "em-001", "--at", str(due - MINUTE_MS))
     before = json.loads(told(place, *asked, "--json"))["records"][0]
     assert (before["state"], before["gate"]) == ("pending", "pending")
     assert 0 < before["pending"]["elapsed_ms"] < before["pending"]["required_ms"] == 2 * MINUTE_MS
     assert before["clauses"][-1]["result"] is True
-    far = client.get(f"/sites/park-1/rules/{CUT}/explain?twin=t-001&at={since - MINUTE_MS}&lang=zh")
+    far = client.get(f"/sites/park-1/rules/{CUT}/explain?twin=t-001&at={due - MINUTE_MS}&lang=zh")
     assert far["records"][0]["pending"] == before["pending"]
     assert "正在等待" in far["text"][0]
     lost = told(place, "rules", "explain", CUT, "--twin", "t-001", "--at", "2020-01-01", code=1)
@@ -132,7 +139,7 @@ def check_explanations(place: Installation, client: Client, since: int) -> None:
     assert "余额不足" in why["text"]["zh"]
     assert "top-up" in why["text"]["en"]
     assert "the balance, -" in why["text"]["en"]
-    earlier = json.loads(told(place, "rules", "why", "t-001", "--at", str(since - MINUTE_MS), "--json"))
+    earlier = json.loads(told(place, "rules", "why", "t-001", "--at", str(due - MINUTE_MS), "--json"))
     assert not earlier["cut"]
     assert "goes off in about" in earlier["text"]["en"]
 
@@ -155,7 +162,7 @@ def check_activation(place: Installation, file: Path, url: str, name: str, old: 
             for item in json.loads(told(place, "rules", "shadow", "status", "--json"))
             if item["shadow"]["state"] == "activated"
         ],
-        30,
+        120,
         "a shadow run ends when its version is activated",
     )
     assert ended
