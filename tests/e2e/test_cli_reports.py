@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import time
+from functools import partial
 
 import openpyxl
 
-from tests.e2e.cli import twinmeter
+from tests.e2e import cli
 from tests.e2e.test_cli_site import FLAT, SITE
 from twin.workbook import DEVICES, TENANTS
 
@@ -16,6 +18,8 @@ def test_excel_in_and_reports_out(tmp_path):
     (tmp_path / "site.yaml").write_text(SITE, encoding="utf-8")
     (tmp_path / "flat.yaml").write_text(FLAT, encoding="utf-8")
     data = ("--data", "data")
+    clock = f"scaled:2026-01-12T10:00:00+08:00,1,{time.time_ns() // 1_000_000}"  # a report is of the month that it is
+    twinmeter = partial(cli.twinmeter, TWINMETER_CLOCK=clock)
     made = twinmeter("site", "import", "site.yaml", *data, cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     made = twinmeter("site", "template", "small", "-o", "park.xlsx", "--filled", *data, cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ from tests.e2e.http_client import Client
 from tests.e2e.installation import Installation
 from tests.unit.api import parks
 
-AGAIN_WITHIN_S = 60.0
+AGAIN_WITHIN_S = 120.0
 REDIS = "redis-server|valkey-server"
 BROKER = "mosquitto|iotcore"
 
@@ -46,7 +47,7 @@ def is_ready(url: str) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/health/ready", timeout=10) as answer:
             return bool(answer.status == 200)
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 

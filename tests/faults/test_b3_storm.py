@@ -42,6 +42,7 @@ def test_a_storm_drains_while_live_readings_are_decided_on(tmp_path: Path) -> No
     assert figures.peak_mib < figures.peak_mib_before + GROWTH_MIB, "memory is bounded"
 
 
+@pytest.mark.timeout(600)
 def test_a_storm_that_is_killed_again_and_again_is_charged_to_the_last_wh(tmp_path: Path) -> None:
     """What live readings passed was not acknowledged for them: kill -9 in the middle of it loses nothing."""
     meters, kills, rng = 150, 3, Random(7)

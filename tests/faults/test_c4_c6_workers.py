@@ -110,6 +110,7 @@ def test_a_command_service_that_dies_at_any_instant_sends_every_command_once_in_
     assert stage.tap.broken_promises() == []
 
 
+@pytest.mark.timeout(600)
 def test_a_worker_that_wakes_up_after_another_took_over_changes_nothing(tmp_path: Path) -> None:
     credit = {f"t-{number:03d}": "500.00" if number > 5 else f"{0.3 + 0.2 * number:.2f}" for number in range(1, 11)}
     # PostgreSQL: whoever sleeps within a transaction of SQLite holds the whole file until it wakes up
