@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from tests.e2e.cli import ROOT, forker
 from twin.ports import SiteDocument
 
 READY_WITHIN_S = 180.0
@@ -46,6 +47,9 @@ class Installation:
 
     def run(self, *arguments: str, within_s: float = 240.0) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
+        own_code = self.environment.get("PYTHONPATH", str(ROOT)) == str(ROOT)
+        if own_code and "LD_PRELOAD" not in self.environment:
+            return forker().run([*arguments], Path.cwd(), self.environment, within_s)
         return subprocess.run(
             [TWINMETER, *arguments],
             env=self.environment, capture_output=True, text=True, timeout=within_s, check=False,

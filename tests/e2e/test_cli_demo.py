@@ -7,7 +7,7 @@ import json
 import socket
 import sqlite3
 
-from tests.e2e.cli import twinmeter
+from tests.e2e.cli import twinmeter, twinmeter_alone
 
 
 def commands_of_valves(database):
@@ -22,7 +22,7 @@ def test_the_park_runs_is_counted_and_proved(tmp_path):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = twinmeter(
+        done = twinmeter_alone(
             "demo", "--headless", "--for", "20s", "--json", "out.json", "--data", "park", "--port", port,
             cwd=tmp_path, within_s=240,
         )  # fmt: skip

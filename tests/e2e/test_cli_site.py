@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.e2e.cli import start_twinmeter, twinmeter
+from tests.e2e.cli import start_twinmeter, twinmeter, twinmeter_alone
 
 SITE = """\
 apiVersion: twinmeter.site/v1
@@ -50,7 +50,7 @@ def test_a_site_from_the_first_import_to_a_breach_and_back(folder):
     assert "+ tenant t-1" in dry.stdout
     assert "nothing was changed" in dry.stdout
 
-    first = twinmeter("site", "import", "site.yaml", *data, cwd=folder)
+    first = twinmeter_alone("site", "import", "site.yaml", *data, cwd=folder)
     assert first.returncode == 0, first.stderr
     assert "+ device em-1" in first.stdout
     assert "2 twins built" in first.stdout
@@ -143,7 +143,7 @@ def test_an_import_while_up_is_running_reaches_its_twins(folder):
         assert (second.returncode, f"in use by pid {running.pid}" in second.stderr) == (1, True)
     finally:
         running.send_signal(signal.SIGTERM)
-        assert running.wait(30) == 0, log.read_text(encoding="utf-8")
+        assert running.wait(60) == 0, log.read_text(encoding="utf-8")
     assert not (folder / "data" / "running.json").exists()
     assert log.read_text(encoding="utf-8").rstrip().endswith("stopped")
 
@@ -162,7 +162,7 @@ def test_doctor_finds_a_sound_machine_sound_and_says_what_to_do_about_another(fo
     assert "3 项需要处理" in sick.stdout
 
 
-def _wait_for(condition, process, log, within_s=60):
+def _wait_for(condition, process, log, within_s=120):
     deadline = time.monotonic() + within_s
     while not condition():
         assert process.poll() is None, log.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from tests.e2e.cli import PARK, ROOT, twinmeter
+from tests.e2e.cli import PARK, ROOT, twinmeter, twinmeter_alone
 
 CONTRACT = ROOT / "tests" / "golden" / "contract"
 FLAT = """\
@@ -209,7 +209,7 @@ def test_an_unreadable_setting_is_wrong_usage(folder):
 
 
 def test_help_is_quick_and_names_every_command(folder):
-    done = twinmeter("--help", cwd=folder, within_s=20)
+    done = twinmeter_alone("--help", cwd=folder, within_s=20)
     assert done.returncode == 0
     for command in ("demo", "up", "ingest", "ledger", "commands", "scheduler", "api", "site", "rules", "tariff",
                     "simulate", "verify", "rebuild", "doctor"):  # fmt: skip
