@@ -64,6 +64,8 @@ _PRAGMAS = {
     "journal_size_limit": str(64 * 1024 * 1024),
 }
 _POOL_SIZE = 8
+CONNECTS_WITHIN_S = 60.0
+"""A new connection takes no longer than that, however long a statement may."""
 _SESSION = {
     "idle_in_transaction_session_timeout": "60s",
     "tcp_keepalives_idle": "30",
@@ -307,8 +309,9 @@ class Database:
 async def open_database(url: str, *, pool_size: int = _POOL_SIZE, answer_within_s: float | None = None) -> Database:
     """Open `sqlite:///path/to.db` or `postgresql://user:password@host:port/name`.
 
-    `answer_within_s` bounds every statement on PostgreSQL, and every new connection: a server that has hung is trouble of the database then
-    (LedgerUnavailableError), and its connection is dropped. None waits for ever, as long maintenance must.
+    `answer_within_s` bounds every statement on PostgreSQL, and every new connection: a server that has hung is trouble
+    of the database then (LedgerUnavailableError), and its connection is dropped. None waits for ever, as long
+    maintenance must.
 
     Raises DatabaseURLError for any other URL. Connections are made when they are first needed.
     """
@@ -340,8 +343,8 @@ def _connections(url: str, pool_size: int, answer_within_s: float | None) -> tup
         }
         return "sqlite", connections, rest
     if scheme in ("postgres", "postgresql", "asyncpg"):
-        limits = {} if answer_within_s is None else {"command_timeout": answer_within_s, "timeout": answer_within_s}
-        credentials = {**_postgres_credentials(url, pool_size), **limits}
+        credentials = {**_postgres_credentials(url, pool_size), "command_timeout": answer_within_s}
+        credentials["timeout"] = min(answer_within_s or CONNECTS_WITHIN_S, CONNECTS_WITHIN_S)
         return "postgres", {"default": {"engine": "tortoise.backends.asyncpg", "credentials": credentials}}, None
     raise DatabaseURLError(
         f"database URL {_without_password(url)!r}: expected sqlite:///path/to/file.db or "
