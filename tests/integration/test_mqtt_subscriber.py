@@ -254,7 +254,8 @@ async def test_a_frozen_broker_is_noticed_by_its_silence_and_found_again(tmp_pat
             thaw(server)
             await until(lambda: sub.counters.connected)
             await publish(server.url, "q/x", [b"alive"])
-            await until(lambda: running.seen == [b"alive"])
+            await until(lambda: running.seen)
+        assert running.seen == [b"alive"]
     finally:
         thaw(server)
         server.stop()

@@ -110,11 +110,18 @@ async def test_messages_are_a_sign_of_life_as_well(line):
     assert connection.failure is None
 
 
-async def test_the_silence_of_a_pause_is_ours(line):
-    connection, wire, loop = line
+@pytest.fixture
+def asked(line):
+    """The same once it has asked, and has no answer yet."""
+    _, wire, loop = line
     wire.answers = False
     loop.advance(KEEPALIVE_S / 2)
     assert wire.pings == 1
+    return line
+
+
+async def test_the_silence_of_a_pause_is_ours(asked):
+    connection, _, loop = asked
     connection.hold()
     loop.advance(600)
     assert connection.failure is None
@@ -125,11 +132,8 @@ async def test_the_silence_of_a_pause_is_ours(line):
     assert "is silent for" in str(connection.failure)
 
 
-async def test_a_process_that_slept_does_not_blame_the_broker(line):
-    connection, wire, loop = line
-    wire.answers = False
-    loop.advance(KEEPALIVE_S / 2)
-    assert wire.pings == 1
+async def test_a_process_that_slept_does_not_blame_the_broker(asked):
+    connection, wire, loop = asked
     loop.sleep(600)
     assert connection.failure is None, "the answer may lie in the socket"
     connection.data_received(mqtt5.PingRespPacket().write())
@@ -138,10 +142,8 @@ async def test_a_process_that_slept_does_not_blame_the_broker(line):
     assert connection.failure is None
 
 
-async def test_nor_does_a_sleep_save_a_broker_that_is_gone(line):
-    connection, wire, loop = line
-    wire.answers = False
-    loop.advance(KEEPALIVE_S / 2)
+async def test_nor_does_a_sleep_save_a_broker_that_is_gone(asked):
+    connection, _, loop = asked
     loop.sleep(600)
     loop.advance(KEEPALIVE_S / 2 + ANSWER_S)
     assert "is silent for" in str(connection.failure)
